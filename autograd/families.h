@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The families of ops: each array ends with NULL and stands at the foot of its file in ops/. */
+#ifndef AK_FAMILIES_H
+#define AK_FAMILIES_H
+
+#include <akin/op.h>
+
+extern const ak_op *const ak__ops_unary[];
+extern const ak_op *const ak__ops_binary[];
+extern const ak_op *const ak__ops_reduce[];
+extern const ak_op *const ak__ops_linear[];
+extern const ak_op *const ak__ops_layout[];
+extern const ak_op *const ak__ops_random[];
+extern const ak_op *const ak__ops_norm[];
+extern const ak_op *const ak__ops_softmax[];
+extern const ak_op *const ak__ops_conv[];
+extern const ak_op *const ak__ops_similarity[];
+
+#endif

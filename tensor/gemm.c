@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Matrix products: packing and the five loops around the register tile.
+ *
+ * After Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", ACM TOMS 34
+ * (2008), with the loop names of the BLIS papers:
+ *
+ *     jc  columns in blocks that fit the packed B of the threads that share it
+ *     pc    K in blocks of kc: a panel of B (kc x nr) fits L1
+ *     ic      rows in blocks of mc: a block of A (mc x kc) fits L2
+ *     jr        panels of B
+ *     ir          panels of A, one register tile each
+ *
+ * The threads form a grid over the rows and columns of C. Those in one column of the grid share
+ * their columns' packed B: each packs some panels, all use them.
+ *
+ * Why the bits do not depend on the number of threads: each element of C is the sum over the pc
+ * blocks in order, each block summed over k in order in one accumulator, and where K is cut
+ * depends on K, and for long products on M and N, alone. Packed or not makes no difference. */
+#include "gemm.h"
+
+#include "base/arena.h"
+#include "base/parallel.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <string.h>
+
+/* ---- packing buffers ------------------------------------------------------------------------ */
+
+/* What one thread packs into. Sized for the blocks of every instruction set. */
+#define SPACE_A      (72 * 1024)            /* elements: at least mc * kc */
+#define SPACE_B      (256 * 1024)           /* at least kc * nc */
+#define MAX_SPACES   256
+#define MAX_TEAM     128
+/* Of the last resort: one panel of each, on the stack. */
+#define SMALL_K      256
+#define SMALL_A      (SMALL_K * AK_MAX_MR)
+#define SMALL_B      (SMALL_K * AK_MAX_NR)
+
+typedef struct pack_space {
+    ak_real *a, *b;
+    int64_t  room_a, room_b;                /* elements */
+} pack_space;
+
+static pack_space spaces[MAX_SPACES];
+static atomic_bool space_busy[MAX_SPACES];
+static atomic_int space_count;
+
+bool ak__gemm_reserve(int threads)
+{
+    static atomic_flag lock = ATOMIC_FLAG_INIT;
+    const int want = threads < MAX_SPACES ? threads : MAX_SPACES;
+    bool ok = true;
+    while (atomic_flag_test_and_set(&lock)) { }
+    for (int i = atomic_load(&space_count); ok && i < want; i++) {
+        ak_real *memory = ak__malloc((SPACE_A + SPACE_B) * sizeof(ak_real));
+        ok = memory != NULL;
+        if (ok) {
+            spaces[i] = (pack_space){memory, memory + SPACE_A, SPACE_A, SPACE_B};
+            atomic_store(&space_count, i + 1);
+        }
+    }
+    atomic_flag_clear(&lock);
+    return ok;
+}
+
+/* Take up to `want` free buffers; their number. Begins at the caller's own, so that the threads
+ * of a parallel region do not all try the same. */
+static int take_spaces(int want, pack_space *out[])
+{
+    const int count = atomic_load(&space_count);
+    const int start = ak__in_parallel() ? ak__thread_id() : 0;
+    int have = 0;
+    for (int i = 0; i < count && have < want; i++) {
+        const int at = (start + i) % count;
+        if (!atomic_load_explicit(&space_busy[at], memory_order_relaxed) &&
+            !atomic_exchange(&space_busy[at], true))
+            out[have++] = &spaces[at];
+    }
+    return have;
+}
+
+static void give_spaces(int n, pack_space *const out[])
+{
+    for (int i = 0; i < n; i++)
+        atomic_store(&space_busy[out[i] - spaces], false);
+}
+
+/* ---- operands ------------------------------------------------------------------------------- */
+
+static void pack_matrix(const ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
+                        int64_t nk, int width)
+{
+    const ak_real *from = x->data + (x->k_major ? k0 * x->ld + i0 : i0 * x->ld + k0);
+    ak__k.gemm_pack(dst, from, x->ld, ni, nk, width, x->k_major);
+}
+
+ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major)
+{
+    return (ak__operand){.pack = pack_matrix, .data = data, .ld = ld, .k_major = k_major};
+}
+
+/* ---- one product ---------------------------------------------------------------------------- */
+
+typedef struct gemm_job {
+    int64_t            M, N, K;
+    ak_real            alpha, beta;
+    const ak__operand *X, *Y;
+    ak_real           *C;
+    int64_t            ldc;
+    const ak__epilogue *ep;
+    bool               direct_a, direct_b;  /* read the operand where it is */
+    int64_t            kb;                  /* block of K */
+    pack_space       **team;                /* one per thread */
+} gemm_job;
+
+/* A thread's place: row ti of tm, column tj of tn, and its piece of C. */
+typedef struct grid_place {
+    int     tm, tn, ti, tj;
+    int64_t i0, i1, j0, j1;
+    int64_t width;                          /* of the widest piece in any column of the grid */
+} grid_place;
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* The grid whose largest piece is smallest; with equals, more rows, because then no block of A is
+ * packed twice. */
+static grid_place place_of(const gemm_job *job, int thread, int threads)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    const int64_t pm = ceil_div(job->M, mr), pn = ceil_div(job->N, nr);
+    grid_place g = {.tm = 1, .tn = threads};
+    int64_t least = INT64_MAX;
+    for (int tm = threads; tm >= 1; tm--) {
+        if (threads % tm != 0)
+            continue;
+        const int64_t rows = min_of(ceil_div(pm, tm) * mr, job->M);
+        const int64_t cols = min_of(ceil_div(pn, threads / tm) * nr, job->N);
+        if (rows * cols < least) {
+            least = rows * cols;
+            g.tm = tm;
+            g.tn = threads / tm;
+        }
+    }
+    g.ti = thread % g.tm;
+    g.tj = thread / g.tm;
+    g.i0 = min_of(pm * g.ti / g.tm * mr, job->M);
+    g.i1 = min_of(pm * (g.ti + 1) / g.tm * mr, job->M);
+    g.j0 = min_of(pn * g.tj / g.tn * nr, job->N);
+    g.j1 = min_of(pn * (g.tj + 1) / g.tn * nr, job->N);
+    g.width = ceil_div(pn, g.tn) * nr;
+    return g;
+}
+
+/* Columns [j0, j1) of the block [k0, k0+kb) of B, as the tiles find it. */
+typedef struct b_block {
+    int64_t j0, j1, k0, kb;
+    int     tm;                             /* panel p lies with thread p % tm of this column */
+    pack_space *const *owners;
+} b_block;
+
+/* Pack this thread's panels: every tm-th, or if B stays in place only the last one where it is
+ * narrower than the tile, since the tile reads whole rows of B. */
+static void pack_b(const gemm_job *job, const grid_place *g, const b_block *b)
+{
+    const int64_t nr = ak__k.nr;
+    const pack_space *mine = job->team[g->tj * g->tm + g->ti];
+    if (job->direct_b) {
+        const int64_t rest = (b->j1 - b->j0) % nr;
+        if (rest > 0)
+            job->Y->pack(job->Y, mine->b, b->j1 - rest, rest, b->k0, b->kb, (int)nr);
+        return;
+    }
+    int64_t slot = 0;
+    for (int64_t j = b->j0 + g->ti * nr; j < b->j1; j += g->tm * nr, slot++) {
+        const int64_t n = min_of(nr, b->j1 - j);
+        job->Y->pack(job->Y, mine->b + slot * nr * b->kb, j, n, b->k0, b->kb, (int)nr);
+    }
+}
+
+/* Where the panel that starts at column j is, and its leading dimension. */
+static const ak_real *panel_b(const gemm_job *job, const grid_place *g, const b_block *b,
+                              int64_t j, int64_t *ldb)
+{
+    const int64_t nr = ak__k.nr;
+    *ldb = nr;
+    if (job->direct_b) {
+        if (j + nr > b->j1)
+            return job->team[g->tj * g->tm + g->ti]->b;
+        *ldb = job->Y->ld;
+        return job->Y->data + b->k0 * job->Y->ld + j;
+    }
+    const int64_t p = (j - b->j0) / nr;
+    return b->owners[p % b->tm]->b + p / b->tm * nr * b->kb;
+}
+
+static void pack_a(const gemm_job *job, ak_real *dst, int64_t i0, int64_t i1, const b_block *b)
+{
+    const int64_t mr = ak__k.mr;
+    ak_real *panel = dst;
+    for (int64_t i = i0; i < i1; i += mr, panel += mr * b->kb)
+        job->X->pack(job->X, panel, i, min_of(mr, i1 - i), b->k0, b->kb, (int)mr);
+    if (job->alpha != 1)
+        ak__k.scale(dst, job->alpha, dst, panel - dst);
+}
+
+/* Loops jr and ir: rows [i0, i1) of C, the columns and the piece of K of b. */
+static void tiles(const gemm_job *job, const grid_place *g, const b_block *b, const ak_real *packed,
+                  int64_t i0, int64_t i1)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    const bool accumulate = b->k0 > 0 || job->beta != 0;
+    const bool finish = job->ep && b->k0 + b->kb == job->K;
+    const ak__operand *X = job->X;
+    const int64_t rs = packed || X->k_major ? 1 : X->ld;
+    const int64_t cs = packed ? mr : X->k_major ? X->ld : 1;
+    for (int64_t j = b->j0; j < b->j1; j += nr) {
+        const int n = (int)min_of(nr, b->j1 - j);
+        int64_t ldb;
+        const ak_real *pb = panel_b(job, g, b, j, &ldb);
+        for (int64_t i = i0; i < i1; i += mr) {
+            const int m = (int)min_of(mr, i1 - i);
+            const ak_real *pa = packed ? packed + (i - i0) * b->kb : X->data + i * rs + b->k0 * cs;
+            ak_real *c = job->C + i * job->ldc + j;
+            ak__k.gemm_direct(b->kb, pa, rs, cs, pb, ldb, c, job->ldc, m, n, accumulate);
+            if (finish)
+                ak__k.gemm_finish(c, job->ldc, m, n, job->ep->bias ? job->ep->bias + j : NULL,
+                                  job->ep->relu);
+        }
+    }
+}
+
+/* Loop ic. */
+static void row_blocks(const gemm_job *job, const grid_place *g, const b_block *b)
+{
+    const int64_t mr = ak__k.mr;
+    const pack_space *mine = job->team[g->tj * g->tm + g->ti];
+    const int64_t rows = g->i1 - g->i0;
+    if (rows == 0)
+        return;
+    const int64_t most = min_of(ak__k.mc, mine->room_a / b->kb / mr * mr);
+    const int64_t mc = ceil_div(ceil_div(rows, ceil_div(rows, most)), mr) * mr;
+    for (int64_t i = g->i0; i < g->i1; i += mc) {
+        const int64_t end = min_of(i + mc, g->i1);
+        if (!job->direct_a)
+            pack_a(job, mine->a, i, end, b);
+        tiles(job, g, b, job->direct_a ? NULL : mine->a, i, end);
+    }
+}
+
+/* Where beta is neither 0 nor 1, or nothing is added at all: C = beta C on this thread's piece. */
+static void scale_c(const gemm_job *job, const grid_place *g)
+{
+    const size_t bytes = (size_t)(g->j1 - g->j0) * sizeof(ak_real);
+    for (int64_t i = g->i0; i < g->i1; i++) {
+        ak_real *row = job->C + i * job->ldc + g->j0;
+        if (job->beta == 0)
+            memset(row, 0, bytes);
+        else
+            ak__k.scale(row, job->beta, row, g->j1 - g->j0);
+    }
+}
+
+/* All of one thread's work. Loops jc and pc have the same number of turns on all threads, also
+ * where a thread has no columns left, because there are barriers inside. */
+static void run_thread(const gemm_job *job, int thread, int threads)
+{
+    const grid_place g = place_of(job, thread, threads);
+    const int64_t nr = ak__k.nr;
+    pack_space *const *owners = job->team + g.tj * g.tm;
+    const bool shared = g.tm > 1 && !job->direct_b;
+    const int64_t slots = min_of(ak__k.nc, owners[g.ti]->room_b / job->kb) / nr;
+    const int64_t nc = job->direct_b ? g.width : slots * nr * g.tm;
+    if (job->beta != 0 && job->beta != 1)
+        scale_c(job, &g);
+    for (int64_t jc = 0; jc < g.width; jc += nc) {
+        const int64_t j0 = min_of(g.j0 + jc, g.j1);
+        for (int64_t k = 0; k < job->K; k += job->kb) {
+            const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), g.tm,
+                               owners};
+            pack_b(job, &g, &b);
+            if (shared) {
+                AK__PRAGMA(omp barrier)
+            }
+            row_blocks(job, &g, &b);
+            if (shared) {
+                AK__PRAGMA(omp barrier)
+            }
+        }
+    }
+}
+
+/* ---- choices -------------------------------------------------------------------------------- */
+
+/* Multiply-adds below which a second thread costs more than it brings. */
+#define MIN_WORK_PER_THREAD 32768.0
+/* Packing A pays off if each element is used for at least this many columns. */
+#define PACK_A_COLUMNS 96
+/* Packing B pays off if each element is used for at least this many rows, unless all of B fits
+ * in half of L1 anyway. */
+#define PACK_B_ROWS  32
+#define SMALL_B_BYTES (16 * 1024)
+
+static bool is_matrix(const ak__operand *x) { return x->pack == pack_matrix; }
+
+static void choose_paths(gemm_job *job)
+{
+    const int64_t kc = ak__k.kc;
+    const int64_t blocks = ceil_div(job->K, kc);
+    job->kb = blocks > 0 ? min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc) : 1;
+    const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
+    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= PACK_A_COLUMNS;
+    job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
+                    (job->M <= PACK_B_ROWS || b_bytes <= SMALL_B_BYTES);
+}
+
+/* Threads that have enough to do; at most one tile each is the limit. */
+static int choose_threads(const gemm_job *job)
+{
+    if (ak__in_parallel())
+        return 1;
+    const double work = (double)job->M * (double)job->N * (double)job->K;
+    const double useful = work / MIN_WORK_PER_THREAD;
+    const int64_t tile_count = ceil_div(job->M, ak__k.mr) * ceil_div(job->N, ak__k.nr);
+    int64_t n = min_of(ak__max_threads(), min_of(tile_count, MAX_TEAM));
+    if (useful < (double)n)
+        n = (int64_t)useful;
+    return n > 1 ? (int)n : 1;
+}
+
+/* Nothing to multiply: C = beta C, then the epilogue. */
+static void only_scale(const gemm_job *job)
+{
+    const grid_place all = {.i1 = job->M, .j1 = job->N};
+    if (job->beta != 1)
+        scale_c(job, &all);
+    for (int64_t i = 0; job->ep && i < job->M; i++)
+        ak__k.gemm_finish(job->C + i * job->ldc, job->ldc, 1, job->N, job->ep->bias,
+                          job->ep->relu);
+}
+
+/* No buffer is free (more threads of control multiply than buffers were reserved for): one panel
+ * of each operand at a time, on the stack. Slower, the same bits. */
+static void run_small(gemm_job *job)
+{
+    _Alignas(64) ak_real a[SMALL_A];
+    _Alignas(64) ak_real b[SMALL_B];
+    pack_space space = {a, b, SMALL_A, SMALL_B};
+    pack_space *team[1] = {&space};
+    job->team = team;
+    run_thread(job, 0, 1);
+}
+
+static void run_job(gemm_job *job)
+{
+    assert(ak__k.mr * ak__k.kc <= SMALL_A && ak__k.nr * ak__k.kc <= SMALL_B);
+    assert(ak__k.mc * ak__k.kc <= SPACE_A && ak__k.kc * ak__k.nc <= SPACE_B);
+    pack_space *team[MAX_TEAM];
+    const int threads = take_spaces(choose_threads(job), team);
+    job->team = team;
+    if (threads == 0) {
+        run_small(job);
+        return;
+    }
+    if (threads == 1) {
+        run_thread(job, 0, 1);
+    } else {
+#ifdef _OPENMP
+        /* fewer threads than asked may come: the grid is made of those that did */
+#pragma omp parallel num_threads(threads)
+        run_thread(job, omp_get_thread_num(), omp_get_num_threads());
+#endif
+    }
+    give_spaces(threads, team);
+}
+
+void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak__operand *X,
+                       const ak__operand *Y, ak_real beta, ak_real *C, int64_t ldc,
+                       const ak__epilogue *ep)
+{
+    if (M <= 0 || N <= 0)
+        return;
+    gemm_job job = {.M = M, .N = N, .K = alpha == 0 ? 0 : K, .alpha = alpha, .beta = beta,
+                    .X = X, .Y = Y, .C = C, .ldc = ldc};
+    if (ep && (ep->bias || ep->relu))
+        job.ep = ep;
+    if (job.K <= 0) {
+        only_scale(&job);
+        return;
+    }
+    choose_paths(&job);
+    run_job(&job);
+}
+
+void ak__gemm(ak__gemm_form form, int64_t M, int64_t N, int64_t K, ak_real alpha,
+              const ak_real *A, int64_t lda, const ak_real *B, int64_t ldb, ak_real beta,
+              ak_real *C, int64_t ldc, const ak__epilogue *ep)
+{
+    const ak__operand X = ak__operand_matrix(A, lda, form == AK__TN || form == AK__TT);
+    const ak__operand Y = ak__operand_matrix(B, ldb, form == AK__NN || form == AK__TN);
+    ak__gemm_operands(M, N, K, alpha, &X, &Y, beta, C, ldc, ep);
+}
+
+/* ---- many products of one shape ------------------------------------------------------------- */
+
+/* One product this large keeps all threads busy by itself. */
+#define LARGE_ITEM (4.0 * 1024 * 1024)
+
+void ak__gemm_batched(ak__gemm_form form, int64_t batch, int64_t M, int64_t N, int64_t K,
+                      ak_real alpha, const ak_real *A, int64_t lda, int64_t stride_a,
+                      const ak_real *B, int64_t ldb, int64_t stride_b, ak_real beta,
+                      ak_real *C, int64_t ldc, int64_t stride_c)
+{
+    const bool rows_of_a = form == AK__NN || form == AK__NT;
+    if (stride_b == 0 && rows_of_a && stride_a == M * lda && stride_c == M * ldc) {
+        ak__gemm(form, batch * M, N, K, alpha, A, lda, B, ldb, beta, C, ldc, NULL);
+        return;
+    }
+    const double work = (double)M * (double)N * (double)K;
+    const bool spread = batch > 1 && work < LARGE_ITEM &&
+                        work * (double)batch >= 2 * MIN_WORK_PER_THREAD;
+    AK__PARALLEL_FOR(i, batch, spread)
+        ak__gemm(form, M, N, K, alpha, A + i * stride_a, lda, B + i * stride_b, ldb, beta,
+                 C + i * stride_c, ldc, NULL);
+}

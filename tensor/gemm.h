@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Matrix products: packing and the loops around the register tile (gemm.c).
+ *
+ * Same bits for any number of threads: threads split M and N only, and a product with a long K
+ * and a small result is cut along K into chunks whose number depends on the shape alone, their
+ * results added in order. Called inside a parallel region it runs on the calling thread.
+ * Packing buffers come from a process-wide pool that ak_open() fills, so a product never fails.
+ */
+#ifndef AK_GEMM_H
+#define AK_GEMM_H
+
+#include "kernels/kernels.h"
+
+/* nn: A[M,K] B[K,N];  nt: A[M,K] B[N,K]^T;  tn: A[K,M]^T B[K,N];  tt: A[K,M]^T B[N,K]^T */
+typedef enum ak__gemm_form { AK__NN, AK__NT, AK__TN, AK__TT } ak__gemm_form;
+
+/* What happens to a finished piece of C while it is still in cache, in this order. */
+typedef struct ak__epilogue {
+    const ak_real *bias;        /* [N], added to each row; NULL = none */
+    bool           relu;        /* max(., 0) */
+} ak__epilogue;
+
+/* C[M,N] = alpha op(A) op(B) + beta C, then the epilogue (ep may be NULL).
+ * beta 0: C is not read (it may hold NaN). K = 0 gives beta C. */
+void ak__gemm(ak__gemm_form form, int64_t M, int64_t N, int64_t K, ak_real alpha,
+              const ak_real *A, int64_t lda, const ak_real *B, int64_t ldb, ak_real beta,
+              ak_real *C, int64_t ldc, const ak__epilogue *ep);
+
+/* `batch` products of one shape, strides in elements (0 = the same operand for all). */
+void ak__gemm_batched(ak__gemm_form form, int64_t batch, int64_t M, int64_t N, int64_t K,
+                      ak_real alpha, const ak_real *A, int64_t lda, int64_t stride_a,
+                      const ak_real *B, int64_t ldb, int64_t stride_b, ak_real beta,
+                      ak_real *C, int64_t ldc, int64_t stride_c);
+
+/* An operand that is not stored as a matrix (the patches of a convolution): its packer writes
+ * the panel that the register tile reads.
+ *   pack_rows: for i in [i0, i0+ni), k in [k0, k0+nk):  dst[(k-k0)*width + (i-i0)] = X(i, k),
+ *   ni <= width; positions ni..width-1 of each k are set to 0. dst is 64-byte aligned.
+ * For the left operand i is the row of C, for the right operand the column. */
+typedef struct ak__operand {
+    void (*pack)(const struct ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
+                 int64_t nk, int width);
+    const ak_real *data;
+    int64_t        ld;
+    bool           k_major;     /* stored [K, I] instead of [I, K] */
+    const void    *user;
+} ak__operand;
+
+/* Plain matrices as operands: left A[M,K] (or k_major A[K,M]), right B[N,K] (or k_major B[K,N]). */
+ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major);
+
+/* C[M,N] = alpha sum_k X(i,k) Y(j,k) + beta C, then the epilogue. */
+void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak__operand *X,
+                       const ak__operand *Y, ak_real beta, ak_real *C, int64_t ldc,
+                       const ak__epilogue *ep);
+
+/* Make sure that packing buffers for `threads` threads exist. False: out of memory. */
+bool ak__gemm_reserve(int threads);
+
+#endif

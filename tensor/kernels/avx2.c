@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entries for AVX2 + FMA: eight floats at a time. The code is in simd_entries.h. */
+#define AK__ISA avx2
+#define AK__VW  8
+#include "simd_entries.h"
+
+void ak__kernels_avx2(ak_kernels *table)
+{
+    set_entries_avx2(table);
+    table->isa = "avx2";
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entries for AVX-512 F, VL, DQ, BW: sixteen floats at a time. The code is in simd_entries.h.
+ * kernelcheck builds this file a second time over emulated instructions, to test it anywhere. */
+#define AK__ISA avx512
+#define AK__VW  16
+#include "simd_entries.h"
+
+#ifdef AK_SIMD_EMULATED
+#define ak__kernels_avx512 ak__kernels_avx512_emulated
+void ak__kernels_avx512_emulated(ak_kernels *table);
+#endif
+
+void ak__kernels_avx512(ak_kernels *table)
+{
+    set_entries_avx512(table);
+    table->isa = "avx512";
+}

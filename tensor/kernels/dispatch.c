@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which version of each kernel runs: ref first, then what each higher level replaces, up to what
+ * the processor allows and AK_CPU asks. Once per process. */
+#include "kernels.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+ak_kernels ak__k;
+
+static const char *const level_names[] = {"ref", "avx2", "avx512"};
+
+bool ak__kernels_fill(ak_kernels *table, ak__level level)
+{
+#ifdef AK_HAVE_SIMD
+    if (level > ak__cpu_level())
+        return false;
+    ak__kernels_ref(table);
+    if (level >= AK__AVX2) {
+        ak__kernels_avx2(table);
+        ak__kernels_gemm_avx2(table);
+    }
+    if (level >= AK__AVX512) {
+        ak__kernels_avx512(table);
+        ak__kernels_gemm_avx512(table);
+    }
+    return true;
+#else
+    ak__kernels_ref(table);
+    return level == AK__REF;
+#endif
+}
+
+/* One function pointer of the table, as bytes: its place and its name. */
+typedef struct table_entry {
+    const char *name;
+    size_t      at;
+} table_entry;
+
+#define ENTRY(name) {#name, offsetof(ak_kernels, name)}
+
+static const table_entry table_entries[] = {
+    ENTRY(gemm_tile),     ENTRY(gemm_direct),    ENTRY(gemm_pack),      ENTRY(gemm_finish),
+    ENTRY(dot),           ENTRY(sum),            ENTRY(sum_squares),    ENTRY(max),
+    ENTRY(axpy),          ENTRY(scale),          ENTRY(add),            ENTRY(sub),
+    ENTRY(mul),           ENTRY(mul_add),        ENTRY(exp),            ENTRY(log),
+    ENTRY(tanh),          ENTRY(erf),            ENTRY(sigmoid),        ENTRY(exp_sum),
+    ENTRY(relu),          ENTRY(relu_backward),  ENTRY(gelu),           ENTRY(gelu_backward),
+    ENTRY(gelu_tanh),     ENTRY(gelu_tanh_backward), ENTRY(layer_norm_row), ENTRY(column_moments),
+    ENTRY(column_sum),    ENTRY(column_affine),  ENTRY(batch_norm_sums), ENTRY(batch_norm_grad),
+    ENTRY(adam),          ENTRY(sgd),            ENTRY(lerp),           ENTRY(from_u8),
+};
+
+#define ENTRY_COUNT (sizeof table_entries / sizeof table_entries[0])
+
+static ak__kernel_name names_in_use[ENTRY_COUNT];
+
+/* Note for each entry the highest level, up to `level`, that changed it. */
+static void note_levels(ak__level level)
+{
+    ak_kernels below, here;
+    (void)ak__kernels_fill(&below, AK__REF);
+    for (size_t i = 0; i < ENTRY_COUNT; i++)
+        names_in_use[i] = (ak__kernel_name){table_entries[i].name, AK__REF};
+    for (int l = AK__AVX2; l <= (int)level; l++) {
+        if (!ak__kernels_fill(&here, (ak__level)l))
+            return;
+        for (size_t i = 0; i < ENTRY_COUNT; i++) {
+            const size_t at = table_entries[i].at;
+            if (memcmp((const char *)&below + at, (const char *)&here + at, sizeof(void (*)(void))))
+                names_in_use[i].level = (ak__level)l;
+        }
+        below = here;
+    }
+}
+
+/* The level that AK_CPU allows; false if it is no level's name. */
+static bool level_asked(ak__level *level)
+{
+    const char *text = getenv("AK_CPU");
+    *level = AK__AVX512;
+    if (!text || !*text)
+        return true;
+    for (int l = AK__REF; l <= AK__AVX512; l++) {
+        if (strcmp(text, level_names[l]) == 0) {
+            *level = (ak__level)l;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool choose_table(void)
+{
+    ak__level level;
+    const bool known = level_asked(&level);
+    while (!ak__kernels_fill(&ak__k, level))
+        level = (ak__level)((int)level - 1);
+    note_levels(level);
+    return known;
+}
+
+bool ak__kernels_init(void)
+{
+    enum { UNSET, BUSY, GOOD, BAD };
+    static atomic_int state = UNSET;
+    int seen = UNSET;
+    if (atomic_compare_exchange_strong(&state, &seen, BUSY)) {
+        seen = choose_table() ? GOOD : BAD;
+        atomic_store(&state, seen);
+    }
+    while (seen == BUSY)
+        seen = atomic_load(&state);
+    return seen == GOOD;
+}
+
+const ak__kernel_name *ak__kernel_at(int i)
+{
+    (void)ak__kernels_init();
+    return i >= 0 && i < (int)ENTRY_COUNT ? &names_in_use[i] : NULL;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel table: every routine that has a version per instruction set.
+ *
+ * ref.c fills all entries in portable C, for float and for double. avx2.c and avx512.c (float
+ * only) replace what they do better and leave the rest, so AVX-512 inherits AVX2's entries.
+ * The table is chosen once per process: see dispatch.c.
+ *
+ * Contract of every entry, unless its line says otherwise:
+ *   - arrays need no alignment; n = 0 is allowed and does nothing (sums are 0, max is -inf);
+ *   - y may be the same array as an input (exact overlap), never a shifted overlap;
+ *   - reductions over n use a fixed order that depends on n alone; they may differ between
+ *     instruction sets in the last digits;
+ *   - NaN in, NaN out; no entry depends on -ffast-math or on the rounding mode;
+ *   - nothing past the n-th element is read or written.
+ */
+#ifndef AK_KERNELS_H
+#define AK_KERNELS_H
+
+#include <akin/core.h>
+
+/* Largest register tile of any instruction set: edge buffers are of this size. */
+#define AK_MAX_MR 32
+#define AK_MAX_NR 64
+
+typedef struct ak__adam_args {
+    ak_real lr;             /* step size of this call */
+    ak_real beta1, beta2, eps;
+    ak_real correction1;    /* 1 / (1 - beta1^t) */
+    ak_real correction2;    /* 1 / (1 - beta2^t) */
+    ak_real decay;          /* decoupled: p -= lr * decay * p first (AdamW) */
+    ak_real l2;             /* coupled: g += l2 * p first (Adam) */
+    ak_real grad_scale;     /* g is multiplied by it first (clipping) */
+} ak__adam_args;
+
+typedef struct ak__sgd_args {
+    ak_real lr, momentum, l2, grad_scale;   /* g = grad_scale*g + l2*p */
+    bool nesterov, first;                   /* first: v = g, as PyTorch's first step */
+} ak__sgd_args;
+
+typedef struct ak_kernels {
+    const char *isa;                        /* of the highest level that set an entry */
+
+    /* ---- matrix product ---- */
+    int     mr, nr;                         /* register tile */
+    int64_t mc, kc, nc;                     /* cache blocks: mc a multiple of mr, nc of nr */
+    /* C[m,n] = sum_k A[k] outer B[k] (+ C if accumulate). a: packed [kc][mr], b: packed [kc][nr],
+     * both 64-byte aligned; m <= mr, n <= nr (edges); c row-major with leading dimension ldc. */
+    void (*gemm_tile)(int64_t kc, const ak_real *a, const ak_real *b, ak_real *c, int64_t ldc,
+                      int m, int n, bool accumulate);
+    /* The same with A(i, k) at a[i*rs + k*cs] and row k of B at b + k*ldb, so that operands can
+     * stay where they are; same bits as gemm_tile on the packed operands. Rows of B are read to
+     * nr elements, or to nr/2 if n <= nr/2. */
+    void (*gemm_direct)(int64_t kc, const ak_real *a, int64_t rs, int64_t cs, const ak_real *b,
+                        int64_t ldb, ak_real *c, int64_t ldc, int m, int n, bool accumulate);
+    /* dst[k*width + i] = x(i, k), i < ni <= width, k < nk; 0 for i in [ni, width).
+     * x(i, k) is x[k*ld + i] if k_major, else x[i*ld + k]. */
+    void (*gemm_pack)(ak_real *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
+                      int width, bool k_major);
+    /* Epilogue of a piece of C: c += bias (per column, NULL = none), then max(., 0) if relu. */
+    void (*gemm_finish)(ak_real *c, int64_t ldc, int m, int64_t n, const ak_real *bias, bool relu);
+
+    /* ---- level 1 ---- */
+    ak_real (*dot)(const ak_real *x, const ak_real *y, int64_t n);
+    ak_real (*sum)(const ak_real *x, int64_t n);
+    ak_real (*sum_squares)(const ak_real *x, int64_t n);
+    ak_real (*max)(const ak_real *x, int64_t n);                 /* NaN if any is NaN */
+    void (*axpy)(ak_real *y, ak_real a, const ak_real *x, int64_t n);          /* y += a x */
+    void (*scale)(ak_real *y, ak_real a, const ak_real *x, int64_t n);         /* y = a x */
+    void (*add)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);    /* y = a + b */
+    void (*sub)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);    /* y = a - b */
+    void (*mul)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);    /* y = a * b */
+    void (*mul_add)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);/* y += a * b */
+
+    /* ---- elementary functions; error bounds in vector_math.h ---- */
+    void (*exp)(ak_real *y, const ak_real *x, int64_t n);
+    void (*log)(ak_real *y, const ak_real *x, int64_t n);
+    void (*tanh)(ak_real *y, const ak_real *x, int64_t n);
+    void (*erf)(ak_real *y, const ak_real *x, int64_t n);
+    void (*sigmoid)(ak_real *y, const ak_real *x, int64_t n);
+    /* y = exp(x - shift); returns the sum of y. -inf gives 0. y may be NULL (sum only). */
+    ak_real (*exp_sum)(ak_real *y, const ak_real *x, ak_real shift, int64_t n);
+
+    /* ---- activations. Backward forms: dx = or += (accumulate) ---- */
+    void (*relu)(ak_real *y, const ak_real *x, int64_t n);
+    void (*relu_backward)(ak_real *dx, const ak_real *y, const ak_real *dy, int64_t n,
+                          bool accumulate);                       /* dy where y > 0 */
+    void (*gelu)(ak_real *y, const ak_real *x, int64_t n);        /* exact: x Phi(x) */
+    void (*gelu_backward)(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
+                          bool accumulate);
+    void (*gelu_tanh)(ak_real *y, const ak_real *x, int64_t n);
+    void (*gelu_tanh_backward)(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
+                               bool accumulate);
+
+    /* ---- rows and columns of x [R, C] (row-major, contiguous) ---- */
+    /* y = (x - mean) rstd * w + b for one row; w, b may be NULL; mean, rstd are written. */
+    void (*layer_norm_row)(ak_real *y, const ak_real *x, const ak_real *w, const ak_real *b,
+                           ak_real eps, int64_t n, ak_real *mean, ak_real *rstd);
+    /* sum[c] += sum_r x[r][c];  squares[c] += sum_r (x[r][c] - shift[c])^2, and sum is of
+     * x - shift as well. shift must not be NULL. */
+    void (*column_moments)(ak_real *sum, ak_real *squares, const ak_real *x, const ak_real *shift,
+                           int64_t R, int64_t C);
+    /* sum[c] += sum_r x[r][c] */
+    void (*column_sum)(ak_real *sum, const ak_real *x, int64_t R, int64_t C);
+    /* y[r][c] = x[r][c] * scale[c] + shift[c], then max(., 0) if relu */
+    void (*column_affine)(ak_real *y, const ak_real *x, const ak_real *scale, const ak_real *shift,
+                          int64_t R, int64_t C, bool relu);
+    /* Batch norm backward, first pass: with g = dy (where y > 0 if y is not NULL):
+     * sum_g[c] += sum_r g;  sum_gx[c] += sum_r g * (x - mean[c]) * rstd[c] */
+    void (*batch_norm_sums)(ak_real *sum_g, ak_real *sum_gx, const ak_real *dy, const ak_real *x,
+                            const ak_real *y, const ak_real *mean, const ak_real *rstd,
+                            int64_t R, int64_t C);
+    /* second pass: dx = or += g * p[c] + x * q[c] + r[c], g as above */
+    void (*batch_norm_grad)(ak_real *dx, const ak_real *dy, const ak_real *x, const ak_real *y,
+                            const ak_real *p, const ak_real *q, const ak_real *r,
+                            int64_t R, int64_t C, bool accumulate);
+
+    /* ---- optimisers: one streaming pass; g is zeroed on the way ---- */
+    void (*adam)(ak_real *p, ak_real *g, ak_real *m, ak_real *v, int64_t n,
+                 const ak__adam_args *args);
+    void (*sgd)(ak_real *p, ak_real *g, ak_real *v, int64_t n, const ak__sgd_args *args);
+                                            /* v NULL: no momentum */
+    void (*lerp)(ak_real *y, const ak_real *x, ak_real t, int64_t n);  /* y += t (x - y) */
+
+    /* ---- conversion ---- */
+    void (*from_u8)(ak_real *y, const uint8_t *x, ak_real scale, ak_real shift, int64_t n);
+} ak_kernels;
+
+/* The table in use. Set before main code runs any kernel: ak_open() and kernel tests see to it. */
+extern ak_kernels ak__k;
+
+typedef enum ak__level { AK__REF, AK__AVX2, AK__AVX512 } ak__level;
+
+/* Highest level that this processor and operating system allow (tests for AVX2 + FMA, and for
+ * AVX-512 F, VL, DQ, BW, and that the system saves the registers). base/cpu.c */
+ak__level ak__cpu_level(void);
+/* Choose the table once: min(ak__cpu_level(), AK_CPU). Idempotent, thread-safe.
+ * An unknown AK_CPU value is reported by ak_open() as AK_ERR_VALUE. */
+bool ak__kernels_init(void);
+/* Fill `table` for one level, whatever is in use now (tests). False if not available. */
+bool ak__kernels_fill(ak_kernels *table, ak__level level);
+
+void ak__kernels_ref(ak_kernels *table);
+void ak__kernels_avx2(ak_kernels *table);
+void ak__kernels_avx512(ak_kernels *table);
+void ak__kernels_gemm_avx2(ak_kernels *table);
+void ak__kernels_gemm_avx512(ak_kernels *table);
+
+/* One line per entry for `akin kernels`: name and the level whose version is in use. */
+typedef struct ak__kernel_name { const char *name; ak__level level; } ak__kernel_name;
+const ak__kernel_name *ak__kernel_at(int i);    /* NULL past the end */
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Direct convolution: the register tile runs over rows of a padded picture where they lie.
+ *
+ * For one output row and one kernel row the tile's left operand is a[i*rs + k] with
+ * rs = step*channels, k over (kernel column, channel): a strided view of the picture. A block of
+ * images is padded into a buffer of the thread (small beside the product), weights are packed
+ * once a call. The data gradient of stride s is s*s such correlations, one for each residue of
+ * the output position, so that no multiplication by an inserted zero happens. */
+#include "tensor/conv_paths.h"
+
+/* ---- padding ---------------------------------------------------------------------------------- */
+
+void ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
+                    int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW)
+{
+    /* columns [first, last) of a padded row come from the source */
+    const int64_t first = ak__conv_min(ak__conv_max(left, 0), PW);
+    const int64_t last = ak__conv_max(ak__conv_min(left + SW, PW), first);
+    for (int64_t r = 0; r < count * PH; r++) {
+        ak_real *to = out + r * PW * SC;
+        const int64_t h = r % PH - top;
+        if (h < 0 || h >= SH) {
+            memset(to, 0, (size_t)(PW * SC) * sizeof *to);
+            continue;
+        }
+        const ak_real *from = src + (((n0 + r / PH) * SH + h) * SW + first - left) * SC;
+        memset(to, 0, (size_t)(first * SC) * sizeof *to);
+        memcpy(to + first * SC, from, (size_t)((last - first) * SC) * sizeof *to);
+        memset(to + last * SC, 0, (size_t)((PW - last) * SC) * sizeof *to);
+    }
+}
+
+/* ---- the correlation -------------------------------------------------------------------------- */
+
+static bool needs_padding(const ak__correlation *q)
+{
+    return q->top != 0 || q->left != 0 || q->PH > q->SH || q->PW > q->SW;
+}
+
+/* Images a thread pads at once: about 256 KB, so that they stay in the second cache while a
+ * panel of weights is used for all of them. */
+static int64_t block_images(const ak__correlation *q)
+{
+    const int64_t one = q->PH * q->PW * q->SC * (int64_t)sizeof(ak_real);
+    return ak__conv_min(ak__conv_max(262144 / one, 1), 16);
+}
+
+static int64_t panels_of(const ak__correlation *q)
+{
+    return q->groups * ak__conv_up(q->Dg, ak__k.nr);
+}
+
+/* Where a block's rows lie: padded copy or the source itself. */
+typedef struct piece_view {
+    const ak_real *rows;
+    int64_t PH, PW;
+} piece_view;
+
+/* One piece of k (of length nk at k0 of tap th, tw) for output rows [r0, r1) of the block. */
+static void direct_piece(const ak__correlation *q, const ak__phase *f, piece_view v, int64_t n0,
+                         int64_t r0, int64_t r1, const ak_real *a, const ak_real *b, ak_real *c,
+                         int64_t nk, int n, bool add)
+{
+    const int64_t rs = q->step_w * q->SC;
+    const int64_t tiles = ak__conv_up(f->JW, ak__k.mr);
+    for (int64_t r = r0; r < r1; r++) {
+        const int64_t image = r / f->JH, jh = r % f->JH;
+        const ak_real *ar = a + (image * v.PH + jh * q->step_h) * v.PW * q->SC;
+        ak_real *cr = c + (n0 + image) * q->image + jh * q->row;
+        for (int64_t t = 0; t < tiles; t++) {
+            const int64_t i = t * f->JW / tiles, m = (t + 1) * f->JW / tiles - i;
+            ak__k.gemm_direct(nk, ar + i * rs, rs, 1, b, ak__k.nr, cr + i * q->pixel, q->pixel,
+                              (int)m, n, add);
+        }
+    }
+}
+
+/* A phase that no tap reaches: zeros, or the bias. */
+static void direct_untouched(const ak__correlation *q, const ak__phase *f, int64_t n0,
+                             int64_t rows, int64_t channel, int n)
+{
+    for (int64_t r = 0; r < rows && !q->accumulate; r++) {
+        ak_real *c = q->dst + (n0 + r / f->JH) * q->image + f->at + r % f->JH * q->row + channel;
+        for (int64_t i = 0; i < f->JW; i++)
+            memset(c + i * q->pixel, 0, (size_t)n * sizeof *c);
+    }
+}
+
+static void direct_bias(const ak__correlation *q, const ak__phase *f, int64_t n0, int64_t r0,
+                        int64_t r1, int64_t channel, int n)
+{
+    for (int64_t r = r0; r < r1 && q->bias; r++)
+        ak__k.gemm_finish(q->dst + (n0 + r / f->JH) * q->image + f->at + r % f->JH * q->row +
+                              channel, q->pixel, (int)f->JW, n, q->bias + channel, false);
+}
+
+/* One panel of destination channels for all rows of the block. */
+static void direct_panel(const ak__correlation *q, const ak__phase *f, piece_view v, int64_t n0,
+                         int64_t images, int64_t panel)
+{
+    const int nr = ak__k.nr;
+    const int64_t per_group = ak__conv_up(q->Dg, nr), group = panel / per_group;
+    const int64_t j = panel % per_group * nr, channel = group * q->Dg + j;
+    const int n = (int)ak__conv_min(nr, q->Dg - j);
+    const int64_t rows = images * f->JH, K = f->TH * f->TW * q->Cg;
+    const ak_real *b = f->packed + panel * K * nr;
+    ak_real *c = q->dst + f->at + channel;
+    /* taps of a kernel row lie side by side when nothing is between them */
+    const bool whole = q->groups == 1 && q->tap_w == 1;
+    const int64_t runs = whole ? 1 : f->TW, run = whole ? f->TW * q->Cg : q->Cg;
+    /* so many output rows that their part of dst stays in the first cache over all pieces */
+    const int64_t step = ak__conv_max(128 / f->JW, 1);
+
+    if (K == 0) {
+        direct_untouched(q, f, n0, rows, channel, n);
+        direct_bias(q, f, n0, 0, rows, channel, n);
+        return;
+    }
+    for (int64_t r0 = 0; r0 < rows; r0 += step) {
+        const int64_t r1 = ak__conv_min(r0 + step, rows);
+        bool add = q->accumulate;
+        for (int64_t t = 0; t < f->TH * runs; t++) {
+            const int64_t th = t / runs, tw = t % runs;
+            const ak_real *a = v.rows + ((f->h0 + th * q->tap_h) * v.PW + f->w0 + tw * q->tap_w) *
+                                            q->SC + group * q->Cg;
+            for (int64_t k0 = 0; k0 < run; k0 += AK__CONV_RUN) {
+                const int64_t nk = ak__conv_min(AK__CONV_RUN, run - k0);
+                direct_piece(q, f, v, n0, r0, r1, a + k0, b + (t * run + k0) * nr, c, nk, n, add);
+                add = true;
+            }
+        }
+        direct_bias(q, f, n0, r0, r1, channel, n);
+    }
+}
+
+static int64_t pad_buffer(const ak__correlation *q)
+{
+    return needs_padding(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
+}
+
+static void correlate(const ak__correlation *q, ak_real *buffers)
+{
+    const int64_t block = block_images(q), blocks = ak__conv_up(q->N, block);
+    const int64_t panels = panels_of(q);
+    /* few images: the panels are shared out as well */
+    const int64_t shares = blocks >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, blocks));
+    AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
+        const int64_t n0 = task / shares * block, images = ak__conv_min(block, q->N - n0);
+        const int64_t share = task % shares;
+        piece_view v = { q->src + n0 * q->SH * q->SW * q->SC, q->SH, q->SW };
+        if (needs_padding(q)) {
+            ak_real *own = buffers + ak__thread_id() * pad_buffer(q);
+            ak__pad_images(own, q->src, n0, images, q->SH, q->SW, q->SC, q->top, q->left, q->PH,
+                           q->PW);
+            v = (piece_view){ own, q->PH, q->PW };
+        }
+        for (int64_t p = 0; p < q->phases; p++)
+            for (int64_t j = share * panels / shares; j < (share + 1) * panels / shares; j++)
+                direct_panel(q, &q->phase[p], v, n0, images, j);
+    }
+}
+
+/* ---- forward ---------------------------------------------------------------------------------- */
+
+static ak__correlation forward_plan(const ak__conv *g, ak__phase *phase)
+{
+    *phase = (ak__phase){ .JH = g->OH, .JW = g->OW, .TH = g->kH, .TW = g->kW };
+    return (ak__correlation){
+        .N = g->N, .SH = g->H, .SW = g->W, .SC = g->I, .top = g->ph, .left = g->pw,
+        .PH = (g->OH - 1) * g->sh + (g->kH - 1) * g->dh + 1,
+        .PW = (g->OW - 1) * g->sw + (g->kW - 1) * g->dw + 1,
+        .image = g->OH * g->OW * g->O, .row = g->OW * g->O, .pixel = g->O,
+        .groups = g->groups, .Cg = g->I / g->groups, .Dg = g->O / g->groups,
+        .step_h = g->sh, .step_w = g->sw, .tap_h = g->dh, .tap_w = g->dw,
+        .phases = 1, .phase = phase,
+    };
+}
+
+bool ak__direct_fits_forward(const ak__conv *g)
+{
+    const int64_t Ig = g->I / g->groups;
+    const int64_t run = g->groups == 1 && g->dw == 1 ? g->kW * Ig : Ig;
+    return run >= 24 && g->OW >= 4;
+}
+
+static size_t forward_carve(const ak__conv *g, const ak__correlation *q, void *scratch,
+                            ak_real **packed, ak_real **buffers)
+{
+    ak__carve area = { .base = scratch };
+    *packed = ak__carve_reals(&area, panels_of(q) * ak__conv_k(g) * ak__k.nr);
+    *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
+    return area.used;
+}
+
+size_t ak__direct_forward_scratch(const ak__conv *g)
+{
+    ak__phase phase;
+    ak_real *packed, *buffers;
+    const ak__correlation q = forward_plan(g, &phase);
+    return forward_carve(g, &q, NULL, &packed, &buffers);
+}
+
+void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                        const ak_real *bias, ak_real *y, bool accumulate, void *scratch)
+{
+    const int nr = ak__k.nr;
+    const int64_t K = ak__conv_k(g), Og = g->O / g->groups, per_group = ak__conv_up(Og, nr);
+    ak__phase phase;
+    ak_real *buffers;
+    ak__correlation q = forward_plan(g, &phase);
+    forward_carve(g, &q, scratch, &phase.packed, &buffers);
+    q.src = x;
+    q.dst = y;
+    q.bias = bias;
+    q.accumulate = accumulate;
+    AK__PARALLEL_FOR(p, panels_of(&q), g->O * K > 65536) {
+        const int64_t j = p % per_group * nr;
+        ak__k.gemm_pack(phase.packed + p * K * nr, w + (p / per_group * Og + j) * K, K,
+                        ak__conv_min(nr, Og - j), K, nr, false);
+    }
+    correlate(&q, buffers);
+}
+
+/* ---- data gradient ---------------------------------------------------------------------------- */
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        const int64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+/* One axis of a phase: outputs first, first + stride, ..; taps kernel0, kernel0 + period, .. */
+typedef struct phase_axis {
+    int64_t J, T, kernel0, period;
+    int64_t low;                /* source position of output 0 and the last tap */
+} phase_axis;
+
+static phase_axis phase_of(int64_t first, int64_t size, int64_t kernel, int64_t stride,
+                           int64_t padding, int64_t dilation)
+{
+    phase_axis a = { .J = (size - first + stride - 1) / stride,
+                     .period = stride / common_divisor(stride, dilation) };
+    for (int64_t k = 0; k < ak__conv_min(a.period, kernel); k++) {
+        if ((first + padding - k * dilation) % stride == 0) {
+            a.kernel0 = k;
+            a.T = (kernel - 1 - k) / a.period + 1;
+            a.low = (first + padding - (k + a.period * (a.T - 1)) * dilation) / stride;
+        }
+    }
+    return a;
+}
+
+static ak__correlation data_plan(const ak__conv *g)
+{
+    ak__correlation q = {
+        .N = g->N, .SH = g->OH, .SW = g->OW, .SC = g->O,
+        .image = g->H * g->W * g->I, .row = g->sh * g->W * g->I, .pixel = g->sw * g->I,
+        .groups = g->groups, .Cg = g->O / g->groups, .Dg = g->I / g->groups,
+        .step_h = 1, .step_w = 1,
+        .tap_h = g->dh / common_divisor(g->sh, g->dh),
+        .tap_w = g->dw / common_divisor(g->sw, g->dw),
+        .phases = ak__conv_min(g->sh, g->H) * ak__conv_min(g->sw, g->W),
+        .top = -g->OH, .left = -g->OW,
+    };
+    int64_t bottom = 0, right = 0;
+    for (int64_t i = 0; i < ak__conv_min(g->sh, g->H); i++) {
+        const phase_axis a = phase_of(i, g->H, g->kH, g->sh, g->ph, g->dh);
+        if (a.T) {
+            q.top = ak__conv_max(q.top, -a.low);
+            bottom = ak__conv_max(bottom, a.low + a.J + (a.T - 1) * q.tap_h);
+        }
+    }
+    for (int64_t i = 0; i < ak__conv_min(g->sw, g->W); i++) {
+        const phase_axis a = phase_of(i, g->W, g->kW, g->sw, g->pw, g->dw);
+        if (a.T) {
+            q.left = ak__conv_max(q.left, -a.low);
+            right = ak__conv_max(right, a.low + a.J + (a.T - 1) * q.tap_w);
+        }
+    }
+    q.PH = q.top + bottom;
+    q.PW = q.left + right;
+    return q;
+}
+
+bool ak__direct_fits_data(const ak__conv *g)
+{
+    const int64_t Og = g->O / g->groups;
+    const int64_t taps = ak__conv_max(g->kW / g->sw, 1);
+    const int64_t run = g->groups == 1 && g->dw == 1 ? taps * Og : Og;
+    return run >= 24 && g->I / g->groups >= 12 && g->W / g->sw >= 4;
+}
+
+static size_t data_carve(const ak__conv *g, ak__correlation *q, void *scratch, ak_real **packed,
+                         ak_real **buffers)
+{
+    ak__carve area = { .base = scratch };
+    const int64_t words = (int64_t)(sizeof(ak__phase) / sizeof(ak_real));
+    q->phase = (ak__phase *)(void *)ak__carve_reals(&area, q->phases * words);
+    *packed = ak__carve_reals(&area, panels_of(q) * g->kH * g->kW * q->Cg * ak__k.nr);
+    *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
+    return area.used;
+}
+
+size_t ak__direct_data_scratch(const ak__conv *g)
+{
+    ak_real *packed, *buffers;
+    ak__correlation q = data_plan(g);
+    return data_carve(g, &q, NULL, &packed, &buffers);
+}
+
+/* Weights of one phase with taps in rising order of the source position. */
+static void data_pack(const ak__conv *g, const ak__correlation *q, const ak__phase *f,
+                      phase_axis h, phase_axis w, const ak_real *weights)
+{
+    const int nr = ak__k.nr;
+    const int64_t K = ak__conv_k(g), per_group = ak__conv_up(q->Dg, nr);
+    const int64_t taps = f->TH * f->TW;
+    AK__PARALLEL_FOR(p, panels_of(q), g->O * K > 65536) {
+        const int64_t group = p / per_group, j = p % per_group * nr;
+        for (int64_t t = 0; t < taps; t++) {
+            const int64_t kh = h.kernel0 + h.period * (f->TH - 1 - t / f->TW);
+            const int64_t kw = w.kernel0 + w.period * (f->TW - 1 - t % f->TW);
+            ak__k.gemm_pack(f->packed + (p * taps + t) * q->Cg * nr,
+                            weights + group * q->Cg * K + (kh * g->kW + kw) * q->Dg + j, K,
+                            ak__conv_min(nr, q->Dg - j), q->Cg, nr, true);
+        }
+    }
+}
+
+void ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w, const ak_real *bias,
+                     ak_real *dx, bool accumulate, void *scratch)
+{
+    ak_real *packed, *buffers;
+    ak__correlation q = data_plan(g);
+    data_carve(g, &q, scratch, &packed, &buffers);
+    q.src = dy;
+    q.dst = dx;
+    q.bias = bias;
+    q.accumulate = accumulate;
+    const int64_t wide = ak__conv_min(g->sw, g->W);
+    for (int64_t p = 0; p < q.phases; p++) {
+        const int64_t ih = p / wide, iw = p % wide;
+        const phase_axis a = phase_of(ih, g->H, g->kH, g->sh, g->ph, g->dh);
+        const phase_axis b = phase_of(iw, g->W, g->kW, g->sw, g->pw, g->dw);
+        ak__phase *f = &q.phase[p];
+        *f = (ak__phase){ .JH = a.J, .JW = b.J, .TH = a.T, .TW = b.T, .h0 = a.low + q.top,
+                          .w0 = b.low + q.left, .at = (ih * g->W + iw) * g->I, .packed = packed };
+        data_pack(g, &q, f, a, b, w);
+        packed += panels_of(&q) * f->TH * f->TW * q.Cg * ak__k.nr;
+    }
+    correlate(&q, buffers);
+}

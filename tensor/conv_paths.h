@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The ways of conv.h, each in its own file; private to tensor/conv*.c. */
+#ifndef AK_CONV_PATHS_H
+#define AK_CONV_PATHS_H
+
+#include <string.h>
+
+#include "base/parallel.h"
+#include "tensor/conv.h"
+#include "tensor/gemm.h"
+
+/* Longest run of k that the tile takes at once: nr columns of it stay in the first cache. */
+#define AK__CONV_RUN 256
+
+static inline int64_t ak__conv_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t ak__conv_max(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t ak__conv_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Pieces of one scratch area, each 64-byte aligned; base NULL only counts. */
+typedef struct ak__carve { char *base; size_t used; } ak__carve;
+static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
+{
+    ak_real *p = c->base ? (ak_real *)(void *)(c->base + c->used) : NULL;
+    c->used += ((size_t)n * sizeof(ak_real) + 63) / 64 * 64;
+    return p;
+}
+
+static inline int64_t ak__conv_k(const ak__conv *g) { return g->kH * g->kW * (g->I / g->groups); }
+static inline bool ak__conv_is_matrix(const ak__conv *g)
+{
+    return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
+           g->groups == 1;
+}
+static inline bool ak__conv_is_depthwise(const ak__conv *g)
+{
+    return g->groups > 1 && g->groups == g->I && g->groups == g->O;
+}
+
+/* ---- conv_direct.c: correlation with the register tile on rows of a padded source ------------- */
+
+/* One set of output pixels: dst(jh, jw) = sum over taps of src(h0 + jh step_h + th tap_h, ...). */
+typedef struct ak__phase {
+    int64_t  JH, JW, TH, TW;
+    int64_t  h0, w0;            /* in the padded source */
+    int64_t  at;                /* first pixel, from the start of an image of dst */
+    ak_real *packed;            /* [groups][panels][TH TW Cg][nr] */
+} ak__phase;
+
+typedef struct ak__correlation {
+    const ak_real *src;         /* [N, SH, SW, SC] */
+    int64_t  N, SH, SW, SC;
+    int64_t  top, left;         /* zeros before the source; negative: so many rows are skipped */
+    int64_t  PH, PW;            /* extent with zeros */
+    ak_real *dst;
+    int64_t  image, row, pixel; /* strides of dst in elements */
+    int64_t  groups, Cg, Dg;    /* channels of a group in src and dst */
+    int64_t  step_h, step_w, tap_h, tap_w;
+    const ak_real *bias;
+    bool     accumulate;
+    int64_t  phases;
+    ak__phase *phase;
+} ak__correlation;
+
+bool   ak__direct_fits_forward(const ak__conv *g);
+size_t ak__direct_forward_scratch(const ak__conv *g);
+void   ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                          const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
+bool   ak__direct_fits_data(const ak__conv *g);
+size_t ak__direct_data_scratch(const ak__conv *g);
+void   ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                       const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
+/* Copy `count` images from n0 on with zeros around them: [count, PH, PW, SC]. */
+void   ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
+                      int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW);
+
+/* ---- conv_weight.c ---------------------------------------------------------------------------- */
+
+size_t ak__direct_weight_scratch(const ak__conv *g);
+void   ak__direct_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
+                         bool accumulate, void *scratch);
+/* Images per chunk of a weight gradient with `numbers` weights. */
+int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers);
+/* dw = (dw +) sum of parts [chunks][numbers], in order. If transposed, each part is [K][O]. */
+void   ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak_real *dw,
+                        bool accumulate, bool transposed);
+
+/* ---- conv_patches.c --------------------------------------------------------------------------- */
+
+size_t ak__patches_forward_scratch(const ak__conv *g);
+void   ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                           const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
+size_t ak__patches_data_scratch(const ak__conv *g);
+void   ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                        const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
+size_t ak__patches_weight_scratch(const ak__conv *g);
+void   ak__patches_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
+                          bool accumulate, void *scratch);
+
+/* ---- conv_depthwise.c ------------------------------------------------------------------------- */
+
+size_t ak__depthwise_scratch(const ak__conv *g);
+void   ak__depthwise_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
+void   ak__depthwise_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                          const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
+size_t ak__depthwise_weight_scratch(const ak__conv *g);
+void   ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
+                            bool accumulate, void *scratch);
+
+#endif

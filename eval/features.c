@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Features of a whole data set: the encoder in evaluation mode, batch after batch, nothing kept but
+ * the numbers. They can be hundreds of megabytes, so they have their own lifetime. */
+#include <math.h>
+#include <string.h>
+
+#include <akin/autograd.h>
+
+#include "base/base.h"
+#include "base/parallel.h"
+#include "eval/eval.h"
+#include "tensor/kernels/kernels.h"
+
+#define DEFAULT_BATCH 500
+
+typedef struct feature_store {
+    ak_features public;
+    ak_real    *x;
+    int32_t    *label;
+} feature_store;
+
+static void store_free(void *obj)
+{
+    feature_store *s = obj;
+    ak__free(s->x);
+    ak__free(s->label);
+    s->x = NULL;
+    s->label = NULL;
+    s->public.x = NULL;
+    s->public.label = NULL;
+    s->public.n = 0;
+}
+
+void ak_features_close(ak_features *f)
+{
+    if (f)
+        store_free(f);      /* `public` is the first member; the shell stays with the context */
+}
+
+/* A store for n items with labels; rows follow with store_rows, when d is known. */
+static feature_store *store_new(ak_ctx *ctx, int64_t n, const char *what)
+{
+    feature_store *s = ak__ctx_alloc(ctx, sizeof *s);
+    if (!s || !ak__at_close(ctx, store_free, s))
+        return NULL;
+    s->public.ctx = ctx;
+    s->public.n = n;
+    s->public.what = ak__ctx_strdup(ctx, what);
+    s->label = ak__malloc((size_t)n * sizeof *s->label);
+    if (!s->label)
+        ak__fail_memory(ctx, (size_t)n * sizeof *s->label);
+    s->public.label = s->label;
+    return s->label && s->public.what ? s : NULL;
+}
+
+static bool store_rows(feature_store *s, int64_t d)
+{
+    const size_t bytes = (size_t)s->public.n * (size_t)d * sizeof *s->x;
+    s->x = ak__malloc(bytes ? bytes : 1);
+    s->public.x = s->x;
+    s->public.d = d;
+    if (!s->x)
+        ak__fail_memory(s->public.ctx, bytes);
+    return s->x != NULL;
+}
+
+static bool store_label(feature_store *s, int64_t i, int32_t label)
+{
+    if (label < 0) {
+        ak_fail(s->public.ctx, AK_ERR_VALUE,
+                "features: item %lld has label %d; every item needs a label >= 0\n"
+                "    hint: ak_dataset_subset leaves items out", (long long)i, (int)label);
+        return false;
+    }
+    s->label[i] = label;
+    if (label >= s->public.classes)
+        s->public.classes = (int64_t)label + 1;
+    return true;
+}
+
+/* Items start.. through the encoder (NULL: as they are) into the store. */
+static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_t start,
+                        int64_t count)
+{
+    ak_ctx *ctx = s->public.ctx;
+    ak_tensor *x = ak_dataset_batch(ds, start, count);
+    ak_tensor *y = ak_flatten(enc ? ak_forward(enc, x) : x);
+    if (ak_is_poison(y))
+        return false;
+    if (y->shape.n != 2 || y->shape.dims[0] != count) {
+        char text[96];
+        ak_fail(ctx, AK_ERR_SHAPE, "features: the encoder made %s of %lld items; expected [%lld, D]",
+                ak_shape_text(y->shape, text), (long long)count, (long long)count);
+        return false;
+    }
+    if (!s->x && !store_rows(s, y->shape.dims[1]))
+        return false;
+    if (y->shape.dims[1] != s->public.d) {
+        ak_fail(ctx, AK_ERR_SHAPE, "features: the encoder made rows of %lld numbers, then of %lld",
+                (long long)s->public.d, (long long)y->shape.dims[1]);
+        return false;
+    }
+    memcpy(s->x + start * s->public.d, y->data, (size_t)y->size * sizeof *y->data);
+    return true;
+}
+
+ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options)
+{
+    if (!ds)
+        return NULL;
+    ak_ctx *ctx = ak_dataset_ctx(ds);
+    if (ak_error(ctx) != AK_OK)
+        return NULL;
+    const int64_t n = ak_dataset_size(ds), batch = options.batch ? options.batch : DEFAULT_BATCH;
+    if (batch < 1) {
+        ak_fail(ctx, AK_ERR_VALUE, "features: batch %lld; expected at least 1", (long long)batch);
+        return NULL;
+    }
+    char what[80] = "raw values";
+    if (enc)
+        snprintf(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
+    feature_store *s = store_new(ctx, n, what);
+    if (!s)
+        return NULL;
+    for (int64_t i = 0; i < n; i++)
+        if (!store_label(s, i, ak_dataset_label(ds, i)))
+            return NULL;
+
+    const bool training = ak_is_training(ctx);
+    bool good = true;
+    ak_train_mode(ctx, false);
+    ak_no_grad_begin(ctx);
+    for (int64_t start = 0; start < n && good; start += batch) {
+        const ak_mark mark = ak_mark_step(ctx);
+        good = store_batch(s, enc, ds, start, start + batch < n ? batch : n - start);
+        good = ak_release(ctx, mark) == AK_OK && good;
+    }
+    ak_no_grad_end(ctx);
+    ak_train_mode(ctx, training);
+    if (!good)
+        store_free(s);
+    return good ? &s->public : NULL;
+}
+
+ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const char *what)
+{
+    if (!x || ak_is_poison(x))
+        return NULL;
+    if (ak_error(x->ctx) != AK_OK)
+        return NULL;
+    if (x->shape.n < 1 || x->size == 0) {
+        char text[96];
+        ak_fail(x->ctx, AK_ERR_SHAPE, "features: x is %s; expected [N, D] with N, D >= 1",
+                ak_shape_text(x->shape, text));
+        return NULL;
+    }
+    const int64_t n = x->shape.dims[0];
+    for (int64_t i = 0; i < x->size; i++) {
+        if (!isfinite(x->data[i])) {
+            ak_fail(x->ctx, AK_ERR_NUMBER, "features: row %lld holds %g",
+                    (long long)(i / (x->size / n)), (double)x->data[i]);
+            return NULL;
+        }
+    }
+    feature_store *s = store_new(x->ctx, n, what ? what : "given features");
+    if (!s)
+        return NULL;
+    for (int64_t i = 0; i < n; i++)
+        if (!store_label(s, i, label[i]))
+            return NULL;
+    if (!store_rows(s, x->size / n))
+        return NULL;
+    memcpy(s->x, x->data, (size_t)x->size * sizeof *x->data);
+    return &s->public;
+}
+
+/* ---- shared by the measures ------------------------------------------------------------------- */
+
+ak_eval_result ak__eval_nothing(void)
+{
+    return (ak_eval_result){ .accuracy = (double)NAN, .lo = (double)NAN, .hi = (double)NAN };
+}
+
+bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *test)
+{
+    if (!train || !test || ak_error(train->ctx) != AK_OK)
+        return false;
+    if (train->ctx != test->ctx) {
+        ak_fail(train->ctx, AK_ERR_CONTEXT, "%s: training and test features belong to different "
+                "contexts", who);
+        return false;
+    }
+    if (!train->x || !test->x) {
+        ak_fail(train->ctx, AK_ERR_STATE, "%s: the %s features have been closed", who,
+                train->x ? "test" : "training");
+        return false;
+    }
+    if (train->d != test->d) {
+        ak_fail(train->ctx, AK_ERR_SHAPE, "%s: training features are [%lld,%lld], test features "
+                "[%lld,%lld]; rows must be equally long", who, (long long)train->n,
+                (long long)train->d, (long long)test->n, (long long)test->d);
+        return false;
+    }
+    return true;
+}
+
+bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r)
+{
+    double *values = ak__malloc((size_t)n * sizeof *values);
+    if (!values) {
+        ak__fail_memory(ctx, (size_t)n * sizeof *values);
+        return false;
+    }
+    int64_t right = 0;
+    for (int64_t i = 0; i < n; i++) {
+        values[i] = correct[i];
+        right += correct[i];
+    }
+    const ak_interval interval = ak_bootstrap_mean(ctx, values, n, (ak_bootstrap_options){ 0 });
+    ak__free(values);
+    r->accuracy = (double)right / (double)n;
+    r->lo = interval.lo;
+    r->hi = interval.hi;
+    r->n_test = n;
+    return ak_error(ctx) == AK_OK;
+}
+
+bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features **a,
+                       ak_features **b)
+{
+    *a = ak_features_open(enc, train, (ak_features_options){ 0 });
+    *b = *a ? ak_features_open(enc, test, (ak_features_options){ 0 }) : NULL;
+    if (*b)
+        return true;
+    ak_features_close(*a);
+    *a = NULL;
+    return false;
+}
+
+void ak__inverse_norms(const ak_real *x, int64_t n, int64_t d, ak_real *inverse)
+{
+    AK__PARALLEL_FOR(i, n, n * d > 65536) {
+        const double square = (double)ak__k.sum_squares(x + i * d, d);
+        inverse[i] = square > 0 ? (ak_real)(1 / sqrt(square)) : 0;
+    }
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The measures of this folder, to be listed and found by name. */
+#include <string.h>
+
+#include "eval/eval.h"
+
+static const ak_metric_info metrics[] = {
+    { "knn", "share of test items that the votes of their k nearest training items get right",
+      "ak_eval_knn", "Wu et al., CVPR 2018" },
+    { "linear", "share of test items that softmax regression on frozen features gets right",
+      "ak_eval_linear", "Zhang, Isola, Efros, ECCV 2016" },
+    { "contrastive", "share of rows whose best match in the batch is their partner",
+      "ak_eval_contrastive", "Chen et al., ICML 2020" },
+    { "alignment", "mean squared distance of partners on the unit sphere; lower is closer",
+      "ak_eval_alignment", "Wang, Isola, ICML 2020" },
+    { "uniformity", "log mean exp(-2 squared distance) of all pairs; lower is more even",
+      "ak_eval_uniformity", "Wang, Isola, ICML 2020" },
+};
+
+const ak_metric_info *ak_metric_at(int i)
+{
+    return i >= 0 && i < (int)(sizeof metrics / sizeof *metrics) ? &metrics[i] : NULL;
+}
+
+const ak_metric_info *ak_metric_find(const char *name)
+{
+    for (int i = 0; ak_metric_at(i); i++)
+        if (strcmp(metrics[i].name, name) == 0)
+            return &metrics[i];
+    return NULL;
+}

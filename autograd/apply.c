@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* THE funnel: every op passes through ak_apply, once. */
+#include "autograd/tape.h"
+#include "base/real.h"
+#include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
+{
+    size_t at = 0;
+    char   text[160];
+    buf[0] = 0;
+    for (int i = 0; i < k->n_in && at + 1 < size; i++) {
+        const ak_tensor *t = k->in[i];
+        int n;
+        if (!t)
+            n = snprintf(buf + at, size - at, "%snone", i ? ", " : "");
+        else
+            n = snprintf(buf + at, size - at, "%s%s%s%s%s", i ? ", " : "", t->name ? "\"" : "",
+                         t->name ? t->name : "", t->name ? "\" " : "",
+                         ak_shape_text(t->shape, text));
+        at += n > 0 ? (size_t)n : 0;
+    }
+}
+
+ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
+{
+    if (k->ctx->status != AK_OK)
+        return status;
+    char    what[512], operands[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    ak__call_operands_text(k, operands, sizeof operands);
+    return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
+                   "; run with AK_TRACE=1 to see what ran", k->op->name, what, operands,
+                   k->number, k->ctx->generation);
+}
+
+void ak_call_hint(ak_call *k, const char *format, ...)
+{
+    size_t  at = strlen(k->ctx->message);
+    va_list args;
+    if (at + 16 >= sizeof k->ctx->message)
+        return;
+    at += (size_t)snprintf(k->ctx->message + at, sizeof k->ctx->message - at, "\n    hint: ");
+    va_start(args, format);
+    vsnprintf(k->ctx->message + at, sizeof k->ctx->message - at, format, args);
+    va_end(args);
+}
+
+void *ak_call_save(ak_call *k, size_t bytes)
+{
+    if (!k->saved)
+        k->saved = ak__step_alloc(k->ctx, bytes);
+    return k->saved;
+}
+
+void *ak_call_scratch(ak_call *k, size_t bytes)
+{
+    return ak__scratch_take(k->ctx, bytes);
+}
+
+bool ak_call_recorded(const ak_call *k)
+{
+    return k->out->maker == k;
+}
+
+double ak__call_flops(const ak_call *k)
+{
+    return k->op->flops ? k->op->flops(k) : (double)k->out->size;
+}
+
+/* Poison, staleness, mixed contexts. NULL: refused. */
+static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
+{
+    ak_ctx *ctx = NULL;
+    for (int i = 0; i < n_in; i++) {
+        if (!in[i])
+            continue;
+        if (in[i] == &ak__poison)
+            return NULL;
+        if (!ctx)
+            ctx = in[i]->ctx;
+    }
+    if (!ctx || ctx->status != AK_OK)
+        return NULL;
+    for (int i = 0; i < n_in; i++) {
+        if (!in[i])
+            continue;
+        if (in[i]->ctx != ctx) {
+            ak_fail(ctx, AK_ERR_CONTEXT, "%s: operand %d belongs to another context", op->name, i);
+            return NULL;
+        }
+        if (in[i]->generation != 0 && in[i]->generation != ctx->generation) {
+            ak__tensor_alive(ctx, in[i], op->name);
+            return NULL;
+        }
+    }
+    return ctx;
+}
+
+static bool all_finite(const ak_real *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (!(ak__fabs(x[i]) <= AK_REAL_MAX))
+            return false;
+    return true;
+}
+
+static void check_numbers(ak_call *k)
+{
+    const ak_tensor *y = k->out;
+    if (k->op->flags & AK_OP_MAKES_INF)
+        return;
+    for (int64_t i = 0; i < y->size; i++) {
+        if (ak__fabs(y->data[i]) <= AK_REAL_MAX)
+            continue;
+        int bad = -1;
+        for (int j = 0; j < k->n_in && bad < 0; j++)
+            if (k->in[j] && !all_finite(k->in[j]->data, k->in[j]->size))
+                bad = j;
+        if (bad >= 0)
+            ak_call_fail(k, AK_ERR_NUMBER, "operand %d holds a number that is not finite", bad);
+        else
+            ak_call_fail(k, AK_ERR_NUMBER, "made %g at element %" PRId64 " from finite operands",
+                         (double)y->data[i], i);
+        return;
+    }
+}
+
+static double bytes_of(const ak_call *k)
+{
+    double numbers = (double)k->out->size;
+    for (int i = 0; i < k->n_in; i++)
+        if (k->in[i])
+            numbers += (double)k->in[i]->size;
+    return numbers * (double)sizeof(ak_real);
+}
+
+ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
+{
+    ak_ctx *ctx = check_operands(op, in, n_in);
+    if (!ctx)
+        return &ak__poison;
+
+    bool wants_grad = false;
+    for (int i = 0; i < n_in; i++)
+        wants_grad = wants_grad || (in[i] && in[i]->root->needs_grad);
+    bool record = wants_grad && op->backward && ctx->no_grad == 0;
+
+    /* The call, its operand list and its options are one piece of step memory. */
+    size_t   list = ak__round_up(sizeof(ak_call));
+    size_t   options = list + ak__round_up((size_t)n_in * sizeof(ak_tensor *));
+    ak_call *k = ak__step_alloc(ctx, options + op->attr_size);
+    if (!k)
+        return &ak__poison;
+    *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)((char *)k + list), .n_in = n_in,
+                    .attr = (char *)k + options, .number = ++ctx->calls };
+    memcpy(k->in, in, (size_t)n_in * sizeof *in);
+    if (op->attr_size) {
+        if (attr)
+            memcpy((char *)k + options, attr, op->attr_size);
+        else
+            memset((char *)k + options, 0, op->attr_size);
+    }
+
+    /* Shape functions look at a stand-in: the output is allocated when its size is known. */
+    ak_tensor stand_in = { .ctx = ctx };
+    k->out = &stand_in;
+    if (op->shape(k) != AK_OK || ctx->status != AK_OK)
+        return &ak__poison;
+    k->out = ak__tensor_new(ctx, stand_in.shape);
+    if (k->out == &ak__poison)
+        return &ak__poison;
+    k->out->needs_grad = record;
+    k->out->maker = record ? k : NULL;
+
+    double start = ctx->tracing ? ak__now() : 0;
+    op->forward(k);
+    ak__scratch_end(ctx);
+    if (ctx->tracing) {
+        k->seconds = ak__now() - start;
+        ak__trace_add(ctx, op, false, k->seconds, bytes_of(k), ak__call_flops(k));
+    }
+    if (ctx->check_numbers && ctx->status == AK_OK)
+        check_numbers(k);
+    if (ctx->status != AK_OK)
+        return &ak__poison;
+    if (record) {
+        k->prev = ctx->tape;
+        ctx->tape = k;
+        ctx->recorded++;
+    }
+    return k->out;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Backward against central differences, for an op, a loss or any closure. */
+#include "autograd/tape.h"
+#include "tensor/tensor_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The output as one number: a weighted sum with fixed random weights, added up in double. */
+static double weighted(const ak_tensor *y, uint64_t seed)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < y->size; i++)
+        sum += (double)y->data[i] * (0.5 + ak_random_uniform(seed, 77, (uint64_t)i));
+    return sum;
+}
+
+typedef struct checker {
+    ak_ctx     *ctx;
+    ak_grad_fn  fn;
+    void       *user;
+    ak_tensor *const *in;
+    int         n;
+    uint64_t    stream;         /* of random ops: the same in every evaluation */
+} checker;
+
+/* One evaluation without recording. */
+static ak_status evaluate(checker *c, double *value)
+{
+    c->ctx->next_stream = c->stream;
+    ak_no_grad_begin(c->ctx);
+    const ak_tensor *y = c->fn(c->in, c->n, c->user);
+    *value = ak_is_poison(y) ? NAN : weighted(y, 1);
+    ak_no_grad_end(c->ctx);
+    return ak_step_end(c->ctx);
+}
+
+static ak_status analytic(checker *c)
+{
+    c->ctx->next_stream = c->stream;
+    for (int i = 0; i < c->n; i++)
+        if (c->in[i] && c->in[i]->grad)
+            memset(c->in[i]->grad, 0, (size_t)c->in[i]->size * sizeof(ak_real));
+    ak_tensor *y = c->fn(c->in, c->n, c->user);
+    if (!ak_is_poison(y)) {
+        ak_real *dy = ak__step_alloc(c->ctx, (size_t)y->size * sizeof *dy);
+        for (int64_t i = 0; dy && i < y->size; i++)
+            dy[i] = (ak_real)(0.5 + ak_random_uniform(1, 77, (uint64_t)i));
+        if (dy && y->size)
+            ak_backward_from(y, dy);
+    }
+    return ak_step_end(c->ctx);
+}
+
+static ak_status check_operand(checker *c, int i, ak_gradcheck *result)
+{
+    ak_tensor *t = c->in[i];
+    double h = result->step;
+    for (int64_t j = 0; j < t->size; j++) {
+        const ak_real kept = t->data[j];
+        const ak_real up = (ak_real)((double)kept + h), down = (ak_real)((double)kept - h);
+        double plus, minus;
+        t->data[j] = up;
+        ak_status a = evaluate(c, &plus);
+        t->data[j] = down;
+        ak_status b = evaluate(c, &minus);
+        t->data[j] = kept;
+        if (a != AK_OK || b != AK_OK)
+            return a != AK_OK ? a : b;
+        double numeric = (plus - minus) / ((double)up - (double)down);
+        double exact = t->grad ? (double)t->grad[j] : 0;
+        double error = fabs(exact - numeric) / fmax(1, fmax(fabs(exact), fabs(numeric)));
+        if (!(error <= result->worst)) {        /* NaN counts as worst */
+            *result = (ak_gradcheck){ h, isnan(error) ? INFINITY : error, i, j, exact, numeric };
+        }
+    }
+    return AK_OK;
+}
+
+ak_status ak_gradcheck_fn(ak_ctx *ctx, ak_grad_fn fn, void *user, ak_tensor *const *in, int n,
+                          ak_gradcheck *result)
+{
+    if (result->step <= 0)
+        result->step = AK_REAL_BITS == 64 ? 1e-6 : 1e-3;
+    result->worst = 0;
+    result->operand = 0;
+    result->element = 0;
+    result->analytic = result->numeric = 0;
+    for (int i = 0; i < n; i++)
+        if (in[i] && in[i]->generation != 0)
+            return ak_fail(ctx, AK_ERR_STATE, "gradcheck: operand %d lives for one step only\n"
+                           "    hint: pass ak_keep(x) with needs_grad, or a parameter", i);
+    /* Leaves without gradient memory of their own get some for the time of the check. */
+    ak_real **own = ak__ctx_alloc(ctx, (size_t)(n > 0 ? n : 1) * sizeof *own);
+    for (int i = 0; own && i < n; i++) {
+        if (in[i] && in[i]->needs_grad && !in[i]->grad) {
+            own[i] = ak__ctx_alloc(ctx, (size_t)(in[i]->size + 1) * sizeof(ak_real));
+            in[i]->grad = own[i];
+        }
+    }
+    checker c = { ctx, fn, user, in, n, ctx->next_stream };
+    ak_status status = ctx->status != AK_OK ? ctx->status : analytic(&c);
+    for (int i = 0; status == AK_OK && i < n; i++)
+        if (in[i] && in[i]->needs_grad)
+            status = check_operand(&c, i, result);
+    for (int i = 0; own && i < n; i++)
+        if (own[i])
+            in[i]->grad = NULL;
+    return status;
+}
+
+typedef struct op_sample { const ak_op *op; const ak_sample *sample; } op_sample;
+
+static ak_tensor *run_sample(ak_tensor *const *in, int n, void *user)
+{
+    const op_sample *s = user;
+    ak_tensor *copy[AK_MAX_IN];
+    memcpy(copy, in, (size_t)n * sizeof *copy);
+    return ak_sample_run(s->op, s->sample, copy);
+}
+
+ak_status ak_gradcheck_op(ak_ctx *ctx, const ak_op *op, const ak_sample *sample, uint64_t seed,
+                          ak_gradcheck *result)
+{
+    ak_tensor *in[AK_MAX_IN] = { 0 };
+    ak_sample_draw(ctx, sample, op->n_in, seed, in);
+    return ak_gradcheck_fn(ctx, run_sample, &(op_sample){ op, sample }, in,
+                           sample->n_in ? sample->n_in : op->n_in, result);
+}

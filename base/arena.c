@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory: the counted allocator, the growing arena of a step, the pool of gradient buffers. */
+#define _GNU_SOURCE
+#include "base/arena.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define AK_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define AK_ASAN 1
+#endif
+#endif
+#ifdef AK_ASAN
+#include <sanitizer/asan_interface.h>
+#define POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define POISON(p, n) ((void)0)
+#define UNPOISON(p, n) ((void)0)
+#endif
+
+#define FIRST_BLOCK ((size_t)1 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* ---- the door to the system ----------------------------------------------------------------- */
+
+static _Atomic uint64_t malloc_count;
+static _Atomic uint64_t fail_countdown;     /* 0 = off, 1 = the next allocation fails */
+static _Atomic bool     fail_sticky;
+
+uint64_t ak_malloc_count(void)
+{
+    return atomic_load(&malloc_count);
+}
+
+void ak_fail_alloc_after(uint64_t n, bool sticky)
+{
+    atomic_store(&fail_sticky, sticky);
+    atomic_store(&fail_countdown, n);
+}
+
+static bool injected_failure(void)
+{
+    uint64_t left = atomic_load(&fail_countdown);
+    while (left > 0) {
+        uint64_t after = left > 1 ? left - 1 : (atomic_load(&fail_sticky) ? 1 : 0);
+        if (atomic_compare_exchange_weak(&fail_countdown, &left, after))
+            return left == 1;
+    }
+    return false;
+}
+
+void *ak__malloc(size_t bytes)
+{
+    if (injected_failure() || bytes > SIZE_MAX / 2)
+        return NULL;
+    atomic_fetch_add(&malloc_count, 1);
+    size_t align = bytes >= HUGE_PAGE ? HUGE_PAGE : AK__ALIGN;
+    void  *p = NULL;
+    if (posix_memalign(&p, align, bytes ? ak__round_up(bytes) : AK__ALIGN) != 0)
+        return NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE) && !defined(AK_ASAN)
+    if (bytes >= 2 * HUGE_PAGE)     /* fewer page faults and TLB misses on activations */
+        (void)madvise(p, ak__round_up(bytes), MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+void ak__free(void *p)
+{
+    free(p);
+}
+
+/* ---- arena ---------------------------------------------------------------------------------- */
+
+#define HEADER ((sizeof(ak__block) + AK__ALIGN - 1) / AK__ALIGN * AK__ALIGN)
+
+static char *block_data(ak__block *b)
+{
+    return (char *)b + HEADER;
+}
+
+static bool add_block(ak__arena *arena, size_t need)
+{
+    size_t size = arena->reserved > FIRST_BLOCK ? arena->reserved / 2 : FIRST_BLOCK;
+    if (size < need)
+        size = need;
+    ak__block *b = ak__malloc(HEADER + size);
+    if (!b && size > need) {        /* ask for no more than what is wanted */
+        size = need;
+        b = ak__malloc(HEADER + size);
+    }
+    if (!b)
+        return false;
+    *b = (ak__block){ .next = arena->top, .size = size };
+    POISON(block_data(b), size);
+    arena->top = b;
+    arena->reserved += size;
+    arena->fresh_block = true;
+    return true;
+}
+
+void *ak__arena_alloc(ak__arena *arena, size_t bytes)
+{
+    size_t need = bytes ? ak__round_up(bytes) : AK__ALIGN;
+    if (need < bytes)
+        return NULL;
+    if (!arena->top || arena->top->size - arena->top->used < need)
+        if (!add_block(arena, need))
+            return NULL;
+    char *p = block_data(arena->top) + arena->top->used;
+    arena->top->used += need;
+    arena->in_use += need;
+    if (arena->in_use > arena->peak)
+        arena->peak = arena->in_use;
+    UNPOISON(p, bytes ? bytes : 1);
+    return p;
+}
+
+static void free_block(ak__arena *arena, ak__block *b)
+{
+    arena->reserved -= b->size;
+    UNPOISON(block_data(b), b->size);
+    ak__free(b);
+}
+
+static void wipe(ak__block *b, size_t from)
+{
+#if !defined(NDEBUG) && !defined(AK_ASAN)
+    memset(block_data(b) + from, 0xff, b->used - from);     /* NaN in float and in double */
+#endif
+    POISON(block_data(b) + from, b->used - from);
+    b->used = from;
+}
+
+void ak__arena_reset(ak__arena *arena)
+{
+    arena->in_use = 0;
+    if (!arena->top)
+        return;
+    if (arena->fresh_block && arena->top->next) {
+        /* Join the blocks: the next step of this size fits into one. What fails here only means
+         * that the blocks stay as they are. */
+        size_t     total = arena->reserved;
+        ak__block *joined = NULL;
+        while (arena->top) {
+            ak__block *next = arena->top->next;
+            free_block(arena, arena->top);
+            arena->top = next;
+        }
+        joined = ak__malloc(HEADER + total);
+        if (joined) {
+            *joined = (ak__block){ .size = total };
+            POISON(block_data(joined), total);
+            arena->top = joined;
+            arena->reserved = total;
+        }
+    } else {
+        wipe(arena->top, 0);
+    }
+    arena->fresh_block = false;
+}
+
+void ak__arena_free(ak__arena *arena)
+{
+    while (arena->top) {
+        ak__block *next = arena->top->next;
+        free_block(arena, arena->top);
+        arena->top = next;
+    }
+    *arena = (ak__arena){ 0 };
+}
+
+ak__arena_mark ak__arena_mark_get(const ak__arena *arena)
+{
+    return (ak__arena_mark){ arena->top, arena->top ? arena->top->used : 0, arena->in_use };
+}
+
+void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
+{
+    /* Blocks added after the mark stay reserved only if the mark is in none of them: a loop that
+     * marks and releases would otherwise ask the system each time. */
+    while (arena->top && arena->top != mark.block) {
+        ak__block *next = arena->top->next;
+        if (!mark.block && !next) {         /* the arena was empty: keep its first block */
+            wipe(arena->top, 0);
+            arena->in_use = 0;
+            return;
+        }
+        if (next == mark.block && mark.block) {
+            wipe(arena->top, 0);            /* one spare block on top of the marked one */
+            break;
+        }
+        free_block(arena, arena->top);
+        arena->top = next;
+    }
+    if (arena->top && arena->top == mark.block) {
+        assert(arena->top->used >= mark.used);
+        wipe(arena->top, mark.used);
+    } else if (arena->top && arena->top->next == mark.block && mark.block) {
+        assert(mark.block->used >= mark.used);
+        wipe(mark.block, mark.used);
+    }
+    arena->in_use = mark.in_use;
+}
+
+/* ---- pool ----------------------------------------------------------------------------------- */
+
+void *ak__pool_take(ak__pool *pool, size_t bytes)
+{
+    size_t           need = ak__round_up(bytes);
+    ak__free_piece **best = NULL;
+    for (ak__free_piece **p = &pool->first; *p; p = &(*p)->next)
+        if ((*p)->size >= need && (*p)->size <= 2 * need && (!best || (*p)->size < (*best)->size))
+            best = p;
+    if (!best)
+        return NULL;
+    ak__free_piece *piece = *best;
+    *best = piece->next;
+    return piece;
+}
+
+void ak__pool_give(ak__pool *pool, void *p, size_t bytes)
+{
+    /* Small pieces cost more to look through than they are worth. */
+    if (bytes < 16384)
+        return;
+    ak__free_piece *piece = p;
+    piece->size = ak__round_up(bytes);
+    UNPOISON(p, piece->size);
+    piece->next = pool->first;
+    pool->first = piece;
+}

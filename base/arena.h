@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory: the counted allocator, the growing arena of a step, the pool of gradient buffers. */
+#ifndef AK_ARENA_H
+#define AK_ARENA_H
+
+#include <akin/core.h>
+
+#define AK__ALIGN 64
+
+/* The only door to the system allocator: counted, can be made to fail (ak_fail_alloc_after),
+ * 64-byte aligned. NULL when out of memory; records nothing. Freeing NULL is fine. */
+void *ak__malloc(size_t bytes);
+void  ak__free(void *p);
+
+typedef struct ak__block {
+    struct ak__block *next;     /* the one before */
+    size_t            size, used;
+} ak__block;                    /* data follows at AK__ALIGN */
+
+/* A bump allocator over blocks that grow. Reset keeps the memory and makes one block of it, so
+ * that a step like the last one needs no system call. */
+typedef struct ak__arena {
+    ak__block *top;
+    size_t     reserved;        /* in all blocks */
+    size_t     in_use;          /* handed out since the reset */
+    size_t     peak;
+    bool       fresh_block;     /* a block was added since the reset: join them */
+} ak__arena;
+
+void *ak__arena_alloc(ak__arena *arena, size_t bytes);
+void  ak__arena_reset(ak__arena *arena);
+void  ak__arena_free(ak__arena *arena);
+typedef struct ak__arena_mark { ak__block *block; size_t used, in_use; } ak__arena_mark;
+ak__arena_mark ak__arena_mark_get(const ak__arena *arena);
+/* Give back what came after the mark. */
+void ak__arena_release(ak__arena *arena, ak__arena_mark mark);
+
+/* Free pieces of a step's memory, by size; backward returns gradient buffers here as soon as
+ * they have been used. Pieces are arena memory: nothing to free. */
+typedef struct ak__free_piece { struct ak__free_piece *next; size_t size; } ak__free_piece;
+typedef struct ak__pool { ak__free_piece *first; } ak__pool;
+/* The smallest piece that fits without wasting more than half; NULL if there is none. */
+void *ak__pool_take(ak__pool *pool, size_t bytes);
+void  ak__pool_give(ak__pool *pool, void *p, size_t bytes);
+/* The size that is really set aside for `bytes`. */
+static inline size_t ak__round_up(size_t bytes)
+{
+    return (bytes + (AK__ALIGN - 1)) & ~(size_t)(AK__ALIGN - 1);
+}
+
+#endif

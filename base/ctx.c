@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The context: opening, closing, step boundary, marks, what belongs to it. */
+#include "base/base.h"
+#include "base/parallel.h"
+#include "tensor/gemm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct ak__closer {
+    struct ak__closer *next;
+    void (*fn)(void *);
+    void  *obj;
+} ak__closer;
+
+#define STRING_(x) #x
+#define STRING(x) STRING_(x)
+
+const char *ak_version(void)
+{
+    return STRING(AK_VERSION_MAJOR) "." STRING(AK_VERSION_MINOR) "." STRING(AK_VERSION_PATCH);
+}
+
+const char *ak_cpu_name(void)
+{
+    ak__kernels_init();
+    return ak__k.isa;
+}
+
+int ak_threads(void)
+{
+    return ak__max_threads();
+}
+
+static void read_seed(ak_ctx *ctx)
+{
+    const char *text = getenv("AK_SEED");
+    if (!text || !*text)
+        return;
+    char *end = NULL;
+    errno = 0;
+    unsigned long long seed = strtoull(text, &end, 10);
+    if (errno || *end || *text == '-')
+        ak_log_message(ctx, AK_LOG_WARNING, "AK_SEED=%s is not a whole number >= 0; seed %llu is used",
+               text, (unsigned long long)ctx->seed);
+    else
+        ctx->seed = seed;
+}
+
+ak_ctx *ak_open(ak_options options)
+{
+    ak_ctx *ctx = ak__malloc(sizeof *ctx);
+    if (!ctx)
+        return NULL;
+    memset(ctx, 0, sizeof *ctx);
+    ctx->seed = options.seed;
+    ctx->generation = 1;
+    ctx->next_stream = 1;
+    ctx->check_numbers = options.check_numbers;
+    ctx->quiet = options.quiet;
+    ctx->error_fn = ak_error_die;
+#ifdef _OPENMP
+    if (options.threads > 0)
+        omp_set_num_threads(options.threads);
+#endif
+    ctx->threads = ak__max_threads();
+    if (!ak__gemm_reserve(ctx->threads)) {
+        ak__free(ctx);
+        return NULL;
+    }
+    bool known = ak__kernels_init();
+    read_seed(ctx);
+    const char *trace = getenv("AK_TRACE");
+    ctx->tracing = trace && *trace && strcmp(trace, "0") != 0;
+    if (!known)
+        ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2 and avx512",
+                getenv("AK_CPU"));
+    return ctx;
+}
+
+ak_status ak_close(ak_ctx *ctx)
+{
+    if (!ctx)
+        return AK_OK;
+    while (ctx->closers) {
+        ak__closer *c = ctx->closers;
+        ctx->closers = c->next;
+        c->fn(c->obj);          /* c itself is owned memory, freed below */
+    }
+    ak_status first = ctx->first_status;
+    while (ctx->owned) {
+        ak__block *next = ctx->owned->next;
+        ak__free(ctx->owned);
+        ctx->owned = next;
+    }
+    ak__arena_free(&ctx->step);
+    ak__free(ctx);
+    return first;
+}
+
+ak_status ak_step_end(ak_ctx *ctx)
+{
+    ak_status status = ctx->status;
+    ctx->status = AK_OK;
+    ctx->tape = NULL;
+    ctx->calls = ctx->recorded = 0;
+    ctx->no_grad = 0;
+    ctx->gradients.first = NULL;
+    ctx->n_scratch = 0;
+    ctx->generation++;
+    ctx->steps++;
+    ak__arena_reset(&ctx->step);
+    return status;
+}
+
+ak_mark ak_mark_step(ak_ctx *ctx)
+{
+    ak__arena_mark m = ak__arena_mark_get(&ctx->step);
+    return (ak_mark){ .block = m.block, .used = m.used, .tape = ctx->tape,
+                      .serial = (uint64_t)m.in_use };
+}
+
+ak_status ak_release(ak_ctx *ctx, ak_mark mark)
+{
+    if (ctx->tape != mark.tape)
+        return ak_fail(ctx, AK_ERR_STATE, "release: calls made since the mark are on the tape\n"
+                       "    hint: make them between ak_no_grad_begin() and ak_no_grad_end()");
+    ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, (size_t)mark.serial });
+    ctx->gradients.first = NULL;    /* its pieces may lie behind the mark */
+    return AK_OK;
+}
+
+ak_memory ak_memory_use(const ak_ctx *ctx)
+{
+    return (ak_memory){ .step_bytes = ctx->step.in_use, .step_peak = ctx->step.peak,
+                        .step_reserved = ctx->step.reserved, .context_bytes = ctx->owned_bytes,
+                        .mallocs = ak_malloc_count() };
+}
+
+/* ---- what belongs to the context ------------------------------------------------------------ */
+
+#define HEADER ((sizeof(ak__block) + AK__ALIGN - 1) / AK__ALIGN * AK__ALIGN)
+
+void *ak__ctx_alloc(ak_ctx *ctx, size_t bytes)
+{
+    ak__block *b = bytes < SIZE_MAX / 2 ? ak__malloc(HEADER + bytes) : NULL;
+    if (!b) {
+        ak__fail_memory(ctx, bytes);
+        return NULL;
+    }
+    *b = (ak__block){ .next = ctx->owned, .size = bytes };
+    ctx->owned = b;
+    ctx->owned_bytes += bytes;
+    return memset((char *)b + HEADER, 0, bytes);
+}
+
+char *ak__ctx_strdup(ak_ctx *ctx, const char *text)
+{
+    size_t n = strlen(text) + 1;
+    char  *copy = ak__ctx_alloc(ctx, n);
+    return copy ? memcpy(copy, text, n) : NULL;
+}
+
+void *ak__step_alloc(ak_ctx *ctx, size_t bytes)
+{
+    void *p = ak__arena_alloc(&ctx->step, bytes);
+    if (!p)
+        ak__fail_memory(ctx, bytes);
+    return p;
+}
+
+void *ak__scratch_take(ak_ctx *ctx, size_t bytes)
+{
+    void *p = ak__pool_take(&ctx->gradients, bytes);
+    if (!p)
+        p = ak__step_alloc(ctx, bytes);
+    const int room = (int)(sizeof ctx->scratch / sizeof *ctx->scratch);
+    if (p && ctx->n_scratch < room) {   /* beyond that it stays taken until the step ends */
+        ctx->scratch[ctx->n_scratch].p = p;
+        ctx->scratch[ctx->n_scratch++].bytes = bytes;
+    }
+    return p;
+}
+
+void ak__scratch_end(ak_ctx *ctx)
+{
+    while (ctx->n_scratch > 0) {
+        ctx->n_scratch--;
+        ak__pool_give(&ctx->gradients, ctx->scratch[ctx->n_scratch].p,
+                      ctx->scratch[ctx->n_scratch].bytes);
+    }
+}
+
+bool ak__at_close(ak_ctx *ctx, void (*fn)(void *), void *obj)
+{
+    ak__closer *c = ak__ctx_alloc(ctx, sizeof *c);
+    if (!c)
+        return false;
+    *c = (ak__closer){ ctx->closers, fn, obj };
+    ctx->closers = c;
+    return true;
+}
+
+void **ak__ctx_slot(ak_ctx *ctx, ak__slot slot)
+{
+    return &ctx->slots[slot];
+}
+
+/* ---- modes ---------------------------------------------------------------------------------- */
+
+void ak_check_numbers(ak_ctx *ctx, bool on)
+{
+    ctx->check_numbers = on;
+}
+
+uint64_t ak_seed(const ak_ctx *ctx)
+{
+    return ctx->seed;
+}
+
+uint64_t ak_next_stream(ak_ctx *ctx)
+{
+    return ctx->next_stream++;
+}

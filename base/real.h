@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The C library's mathematics for ak_real, whichever type that is in this build. */
+#ifndef AK_BASE_REAL_H
+#define AK_BASE_REAL_H
+
+#include <akin/core.h>
+#include <float.h>
+#include <math.h>
+
+#if AK_REAL_BITS == 64
+#define AK__F(name) name
+#define AK_REAL_EPS DBL_EPSILON
+#define AK_REAL_MAX DBL_MAX
+#else
+#define AK__F(name) name##f
+#define AK_REAL_EPS FLT_EPSILON
+#define AK_REAL_MAX FLT_MAX
+#endif
+
+static inline ak_real ak__exp(ak_real x) { return AK__F(exp)(x); }
+static inline ak_real ak__expm1(ak_real x) { return AK__F(expm1)(x); }
+static inline ak_real ak__log(ak_real x) { return AK__F(log)(x); }
+static inline ak_real ak__log1p(ak_real x) { return AK__F(log1p)(x); }
+static inline ak_real ak__sqrt(ak_real x) { return AK__F(sqrt)(x); }
+static inline ak_real ak__tanh(ak_real x) { return AK__F(tanh)(x); }
+static inline ak_real ak__erf(ak_real x) { return AK__F(erf)(x); }
+static inline ak_real ak__pow(ak_real x, ak_real p) { return AK__F(pow)(x, p); }
+static inline ak_real ak__floor(ak_real x) { return AK__F(floor)(x); }
+static inline ak_real ak__fabs(ak_real x) { return AK__F(fabs)(x); }
+static inline ak_real ak__fmax(ak_real a, ak_real b) { return a > b ? a : b; }
+static inline ak_real ak__fmin(ak_real a, ak_real b) { return a < b ? a : b; }
+
+#endif

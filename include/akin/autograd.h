@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/autograd.h - gradients: backward, what is recorded, looking at the tape, checking.
+ *
+ * Ops record themselves while they run (a tape). ak_backward() walks it once from the newest call
+ * to the oldest and adds into the gradient of every parameter and of every tensor marked with
+ * ak_require_grad(). Parameters accumulate until an optimiser step zeroes them.
+ *
+ *     ak_tensor *x = ak_require_grad(ak_from(ctx, AK_SHAPE(2), (ak_real[]){ 3, 4 }));
+ *     ak_backward(ak_sum(ak_square(x)));              // x->grad is { 6, 8 }
+ *     ak_step_end(ctx);
+ */
+#ifndef AKIN_AUTOGRAD_H
+#define AKIN_AUTOGRAD_H
+
+#include <akin/op.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Compute gradients of a one-element tensor by everything recorded that it depends on.
+ *
+ *   grad      dL/dx is added into x->grad; d loss/d loss = 1
+ *   errors    AK_ERR_SHAPE if loss has more than one element, AK_ERR_STATE if nothing was recorded
+ *             for it or backward already ran over it; the pending error if there is one
+ */
+AK_API ak_status ak_backward(ak_tensor *loss);
+/* The same from a given upstream gradient, of y's size (values are copied). */
+AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
+
+/* Between these nothing is recorded. Pairs nest. */
+AK_API void ak_no_grad_begin(ak_ctx *ctx);
+AK_API void ak_no_grad_end(ak_ctx *ctx);
+/* The same numbers as a constant; shares memory, gradient stops here. */
+AK_API ak_tensor *ak_detach(ak_tensor *x);
+/* Train (true, the default) or evaluation mode: dropout, noise and batch norm look at it. */
+AK_API void ak_train_mode(ak_ctx *ctx, bool train);
+AK_API bool ak_is_training(const ak_ctx *ctx);
+/* Zero the gradients of all parameters (an optimiser step does it by itself). */
+AK_API void ak_zero_grad(ak_ctx *ctx);
+
+/* ---- looking at the tape -------------------------------------------------------------------- */
+
+/* One line a recorded call: number, op, operand shapes and names, output shape. */
+AK_API void ak_tape_print(ak_ctx *ctx, FILE *file);
+/* A table: op, shape, bytes, FLOPs, time (time only while tracing). */
+AK_API void ak_tape_table(ak_ctx *ctx, FILE *file);
+/* A Graphviz digraph: `dot -Tsvg`. */
+AK_API void ak_tape_dot(ak_ctx *ctx, FILE *file);
+/* Calls, time and bytes per op: gathered while on, printed by ak_close (to stderr). AK_TRACE=1 in
+ * the environment switches it on from the start. */
+AK_API void ak_trace(ak_ctx *ctx, bool on);
+AK_API void ak_trace_print(ak_ctx *ctx, FILE *file);
+
+/* ---- proving gradients ---------------------------------------------------------------------- */
+
+/* A closure: from n operands to any tensor. */
+typedef ak_tensor *(*ak_grad_fn)(ak_tensor *const *in, int n, void *user);
+
+typedef struct ak_gradcheck {
+    double step;        /* of the central difference; 0 = 1e-6 in double, 1e-3 in float */
+    double worst;       /* result: largest relative error, |a - n| / max(1, |a|, |n|) */
+    int    operand;     /* result: where it was */
+    int64_t element;
+    double analytic, numeric;
+} ak_gradcheck;
+
+/* Compare backward with central differences for every element of every operand that needs a
+ * gradient (parameters among the operands included). The output is reduced to one number with
+ * fixed random weights. Ends the running step, several times: operands must live as long as the
+ * context (ak_keep or ak_param).
+ *
+ *   returns   AK_OK if all could be computed (compare result->worst with your tolerance)
+ */
+AK_API ak_status ak_gradcheck_fn(ak_ctx *ctx, ak_grad_fn fn, void *user, ak_tensor *const *in,
+                                 int n, ak_gradcheck *result);
+/* The same for one sample of an op. */
+AK_API ak_status ak_gradcheck_op(ak_ctx *ctx, const ak_op *op, const ak_sample *sample,
+                                 uint64_t seed, ak_gradcheck *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

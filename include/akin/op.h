@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/op.h - for authors of ops: what an op is and what its functions see.
+ *
+ * An op is one record: a shape function, forward, backward, and samples to test it with. ak_apply()
+ * is the only way to run one; it checks operands, allocates the output, runs forward, traces, and
+ * records the call on the tape if an operand needs a gradient. Users of ops need akin/ops.h only.
+ *
+ *     static ak_status cube_shape(ak_call *k) { k->out->shape = k->in[0]->shape; return AK_OK; }
+ *     static void cube_forward(ak_call *k)
+ *     {
+ *         for (int64_t i = 0; i < k->out->size; i++)
+ *             k->out->data[i] = k->in[0]->data[i] * k->in[0]->data[i] * k->in[0]->data[i];
+ *     }
+ *     static void cube_backward(ak_call *k)
+ *     {
+ *         ak_real *dx = ak_call_grad(k, 0);
+ *         if (!dx) return;
+ *         for (int64_t i = 0; i < k->out->size; i++)
+ *             dx[i] += 3 * k->in[0]->data[i] * k->in[0]->data[i] * k->out->grad[i];
+ *     }
+ *     static const ak_op cube = { .name = "cube", .formula = "y = x^3", .n_in = 1,
+ *                                 .shape = cube_shape, .forward = cube_forward,
+ *                                 .backward = cube_backward };
+ *     ak_tensor *my_cube(ak_tensor *x) { return ak_apply(&cube, &x, 1, NULL); }
+ *
+ * Rules for backward: it adds into gradients and never assigns (except through
+ * ak_call_grad_fresh); it looks only at in, out, attr and saved; it skips operands whose
+ * gradient is NULL. Operands may be the same tensor twice.
+ */
+#ifndef AKIN_OP_H
+#define AKIN_OP_H
+
+#include <akin/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define AK_MAX_IN 8     /* operands of a sample; calls may have more */
+
+typedef struct ak_op ak_op;
+
+typedef struct ak_call {        /* one application of one op */
+    ak_ctx     *ctx;
+    const ak_op *op;
+    ak_tensor **in;             /* n_in operands; optional ones may be NULL */
+    int         n_in;
+    ak_tensor  *out;
+    const void *attr;           /* options, copied into the step (op->attr_size bytes) */
+    void       *saved;          /* forward leaves here what backward needs: ak_call_save */
+    struct ak_call *prev;       /* the tape, newest first */
+    int64_t     number;         /* of the call in its step, from 1 */
+    double      seconds;        /* of forward, when tracing */
+} ak_call;
+
+/* How to try an op. in[i].n = AK_ABSENT leaves an optional operand out. */
+#define AK_ABSENT (-1)
+typedef struct ak_sample {
+    ak_shape    in[AK_MAX_IN];
+    int         n_in;           /* 0 = the op's n_in */
+    double      lo, hi;         /* range of the drawn operands; both 0 = [-1, 1] */
+    const void *attr;           /* handed to ak_apply, or to call */
+    /* Runs the op where attr alone does not do (indices, options in public form);
+     * NULL = ak_apply(op, in, n_in, attr). */
+    ak_tensor *(*call)(ak_tensor *const *in, int n_in, const struct ak_sample *s);
+    unsigned    flags;          /* ak_sample_flags */
+} ak_sample;
+
+typedef enum ak_sample_flags {
+    AK_SAMPLE_DISTINCT = 1,     /* all drawn numbers are well apart (max, sorting, kinks) */
+    AK_SAMPLE_AWAY_FROM_ZERO = 2, /* |x| >= 0.1 */
+    AK_SAMPLE_CONSTANT_1 = 4,   /* operand 1 gets no gradient by definition */
+    AK_SAMPLE_END = 1 << 30
+} ak_sample_flags;
+#define AK_END { .flags = AK_SAMPLE_END }
+
+typedef enum ak_op_flags {
+    AK_OP_OPTIONAL_IN = 1,      /* operands from the second on may be NULL */
+    AK_OP_VARIADIC = 2,         /* any number of operands >= 1 */
+    AK_OP_RANDOM = 4,           /* draws numbers: attr holds the stream, so a replay is exact */
+    AK_OP_NO_SHAPE_CHECK = 8,   /* every shape fits: has no `misuse` samples */
+    AK_OP_MAKES_INF = 16        /* -inf is a legal result (masks): not a number error */
+} ak_op_flags;
+
+struct ak_op {
+    const char *name, *formula; /* shown by messages, `akin ops`, docs/OPS.md */
+    int         n_in;
+    size_t      attr_size;
+    unsigned    flags;          /* ak_op_flags */
+    ak_status (*shape)(ak_call *k);     /* sets k->out->shape, or fails with ak_call_fail */
+    void      (*forward)(ak_call *k);   /* fills k->out->data (uninitialised before) */
+    void      (*backward)(ak_call *k);  /* NULL = not differentiable */
+    double    (*flops)(const ak_call *k);   /* of forward; NULL = one per output element */
+    const ak_sample *samples;   /* at least 2, ended by AK_END */
+    const ak_sample *misuse;    /* must be refused with AK_ERR_SHAPE or AK_ERR_VALUE */
+};
+
+/* Apply an op.
+ *
+ *   in        n_in operands of one context; at least one is not NULL
+ *   attr      copied (op->attr_size bytes); NULL = zeros
+ *   returns   op's output, step lifetime; the poison tensor if an error is pending, an operand is
+ *             poison or stale (AK_ERR_STALE), contexts are mixed (AK_ERR_CONTEXT), or shape fails
+ */
+AK_API ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr);
+
+/* Fail with "<op>: <message>"; returns status. The operands are added to the message. */
+AK_API ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
+    AK_PRINTF(3, 4);
+/* Add "hint: ..." to the error that was just recorded. */
+AK_API void ak_call_hint(ak_call *k, const char *format, ...) AK_PRINTF(2, 3);
+/* Memory for k->saved, kept until the step ends if the call is recorded. NULL: out of memory
+ * (already recorded: just return). */
+AK_API void *ak_call_save(ak_call *k, size_t bytes);
+/* Memory for this forward or backward only; released when it returns. */
+AK_API void *ak_call_scratch(ak_call *k, size_t bytes);
+/* Will backward run for this call? Forward may skip saving if not. */
+AK_API bool ak_call_recorded(const ak_call *k);
+/* Gradient of operand i to add into, zeroed at its first use; NULL if none is wanted. */
+AK_API ak_real *ak_call_grad(ak_call *k, int i);
+/* The same; *fresh true means: uninitialised, so every element must be assigned. Saves a pass. */
+AK_API ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh);
+
+/* Helpers: product of all but the last axis; the last axis (1 for a scalar). */
+static inline int64_t ak_row_count(const ak_tensor *t)
+{
+    int64_t r = 1;
+    for (int i = 0; i + 1 < t->shape.n; i++)
+        r *= t->shape.dims[i];
+    return r;
+}
+static inline int64_t ak_last_dim(const ak_tensor *t)
+{
+    return t->shape.n ? t->shape.dims[t->shape.n - 1] : 1;
+}
+
+/* ---- registry ------------------------------------------------------------------------------- */
+
+/* Ops of the library, by position (NULL past the end) and by name (NULL if unknown). */
+AK_API const ak_op *ak_op_at(int i);
+AK_API const ak_op *ak_op_find(const char *name);
+/* Operands of a sample drawn by (seed), as leaves that need gradients where they may. */
+AK_API void ak_sample_draw(ak_ctx *ctx, const ak_sample *s, int n_in, uint64_t seed,
+                           ak_tensor **in);
+/* Run a sample on given operands. */
+AK_API ak_tensor *ak_sample_run(const ak_op *op, const ak_sample *s, ak_tensor **in);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

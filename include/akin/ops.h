@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/ops.h - every differentiable op.
+ *
+ * Ops take tensors of one context and return a new tensor that belongs to the running step (gone
+ * after ak_step_end). Shapes that do not fit are AK_ERR_SHAPE, options out of range AK_ERR_VALUE;
+ * the result is then the poison tensor. An axis counts from 0, or from the end if negative.
+ * "like x" means the shape of x. N batch, D embedding, C channels, H W picture, T time.
+ *
+ *     ak_tensor *z = ak_l2_normalize(x);                       // [N, D]
+ *     ak_tensor *s = ak_scale(ak_matmul_nt(z, z), 1 / 0.2);    // [N, N] cosines over tau
+ *     ak_tensor *l = ak_mean(ak_logsumexp(s, 1));              // a scalar
+ *
+ * Losses over pairs of embeddings are in akin/losses.h, layers with parameters in akin/nn.h.
+ */
+#ifndef AKIN_OPS_H
+#define AKIN_OPS_H
+
+#include <akin/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- elementwise, two operands: shapes broadcast as in NumPy ---------------------------------- */
+
+AK_API ak_tensor *ak_add(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_sub(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_mul(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_div(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_maximum(ak_tensor *a, ak_tensor *b);   /* equal elements share the gradient */
+AK_API ak_tensor *ak_minimum(ak_tensor *a, ak_tensor *b);
+
+/* ---- elementwise, one operand: result like x -------------------------------------------------- */
+
+AK_API ak_tensor *ak_neg(ak_tensor *x);
+AK_API ak_tensor *ak_scale(ak_tensor *x, double a);         /* a x */
+AK_API ak_tensor *ak_add_scalar(ak_tensor *x, double a);    /* x + a */
+AK_API ak_tensor *ak_pow(ak_tensor *x, double p);           /* x^p */
+AK_API ak_tensor *ak_exp(ak_tensor *x);
+AK_API ak_tensor *ak_log(ak_tensor *x);
+AK_API ak_tensor *ak_log1p(ak_tensor *x);
+AK_API ak_tensor *ak_expm1(ak_tensor *x);
+AK_API ak_tensor *ak_sqrt(ak_tensor *x);                    /* gradient 0 at 0 */
+AK_API ak_tensor *ak_rsqrt(ak_tensor *x);
+AK_API ak_tensor *ak_square(ak_tensor *x);
+AK_API ak_tensor *ak_abs(ak_tensor *x);                     /* gradient 0 at 0 */
+AK_API ak_tensor *ak_clamp(ak_tensor *x, double lo, double hi);   /* gradient inside [lo, hi] */
+AK_API ak_tensor *ak_relu(ak_tensor *x);
+AK_API ak_tensor *ak_leaky_relu(ak_tensor *x, double slope);
+AK_API ak_tensor *ak_elu(ak_tensor *x, double alpha);
+AK_API ak_tensor *ak_gelu(ak_tensor *x);                    /* x Phi(x) */
+AK_API ak_tensor *ak_gelu_tanh(ak_tensor *x);               /* the tanh approximation */
+AK_API ak_tensor *ak_silu(ak_tensor *x);
+AK_API ak_tensor *ak_sigmoid(ak_tensor *x);
+AK_API ak_tensor *ak_tanh(ak_tensor *x);
+AK_API ak_tensor *ak_softplus(ak_tensor *x);                /* log(1 + e^x), exact everywhere */
+AK_API ak_tensor *ak_erf(ak_tensor *x);
+AK_API ak_tensor *ak_hardswish(ak_tensor *x);
+AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x) */
+
+/* ---- reductions: over everything to a scalar, or over one axis, which disappears -------------- */
+
+AK_API ak_tensor *ak_sum(ak_tensor *x);
+AK_API ak_tensor *ak_mean(ak_tensor *x);
+AK_API ak_tensor *ak_sum_axis(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_mean_axis(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction);  /* divisor n - correction */
+AK_API ak_tensor *ak_max_axis(ak_tensor *x, int axis);      /* gradient to the first largest */
+AK_API ak_tensor *ak_min_axis(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_logsumexp(ak_tensor *x, int axis);     /* -inf where all are -inf */
+AK_API ak_tensor *ak_cumsum(ak_tensor *x, int axis);        /* like x */
+AK_API ak_index  *ak_argmax(const ak_tensor *x, int axis);  /* first largest; no gradient */
+
+/* ---- products --------------------------------------------------------------------------------- */
+
+/* [.., M, K] x [.., K, N] -> [.., M, N]. Leading axes are equal, or one operand is a matrix. */
+AK_API ak_tensor *ak_matmul(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_matmul_nt(ak_tensor *a, ak_tensor *b);     /* a b^T: [M, K] x [N, K] */
+AK_API ak_tensor *ak_matmul_tn(ak_tensor *a, ak_tensor *b);     /* a^T b: [K, M] x [K, N] */
+/* y = x w^T + b:  x [.., I], w [O, I], b [O] or NULL -> [.., O] */
+AK_API ak_tensor *ak_linear(ak_tensor *x, ak_tensor *w, ak_tensor *b);
+/* The same with relu fused; saves a pass each way. */
+AK_API ak_tensor *ak_linear_relu(ak_tensor *x, ak_tensor *w, ak_tensor *b);
+
+/* ---- layout ----------------------------------------------------------------------------------- */
+/* ak_reshape, ak_rows, ak_flatten are aliases: akin/tensor.h */
+
+AK_API ak_tensor *ak_concat(int axis, ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_concat_n(int axis, ak_tensor *const *x, int n);
+AK_API ak_tensor *ak_stack(ak_tensor *const *x, int n);         /* n of [..] -> [n, ..] */
+AK_API ak_tensor *ak_slice(ak_tensor *x, int axis, int64_t start, int64_t count);   /* copies */
+/* Equal parts along an axis into out[parts]. */
+AK_API ak_status ak_split(ak_tensor *x, int axis, int parts, ak_tensor **out);
+AK_API ak_tensor *ak_transpose(ak_tensor *x);                   /* last two axes change places */
+AK_API ak_tensor *ak_permute(ak_tensor *x, const int *axes);    /* axes[x->shape.n] */
+AK_API ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows); /* x [N, ..] -> [rows.., ..] */
+/* y [N, ..] zeros, y[rows[i]] += x[i] */
+AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
+/* w [V, D], ids [..] -> [.., D]; rows with id == padding (AK_NONE: no such id) get no gradient */
+AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
+AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b); /* cond != 0 ? a : b,
+                                                                                * like a */
+AK_API ak_tensor *ak_diagonal(ak_tensor *x);                    /* [N, N] -> [N] */
+AK_API ak_tensor *ak_triangle(ak_tensor *x, bool upper, int diagonal, double fill); /* others = fill,
+                                                                     * [.., T, S] like x */
+AK_API ak_tensor *ak_one_hot(ak_index *ids, int64_t classes);   /* [.., classes], constant */
+AK_API ak_tensor *ak_pick(ak_tensor *x, ak_index *columns);     /* x [N, C] -> [N]: x[i, columns[i]] */
+
+/* Square score matrices [V N, V N] of V stacked views: set entries to -inf. */
+typedef enum ak_mask_rule { AK_MASK_SELF = 1, AK_MASK_PAIR = 2 } ak_mask_rule;
+AK_API ak_tensor *ak_mask(ak_tensor *s, int rules);             /* PAIR: s[i, (i+n/2) mod n] */
+AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);               /* [n, n] -> [n]: s[i, (i+n/2) mod n] */
+
+/* ---- softmax and losses on rows --------------------------------------------------------------- */
+
+AK_API ak_tensor *ak_softmax(ak_tensor *x);                     /* last axis */
+AK_API ak_tensor *ak_log_softmax(ak_tensor *x);
+
+typedef struct ak_cross_entropy_options {
+    double label_smoothing;     /* [0, 1); default 0 */
+    int    ignore_index;        /* label that does not count; 0 = -100 */
+} ak_cross_entropy_options;
+/* mean over counted rows of -log softmax(x)[target]; x [N, C], target [N] in [0, C).
+ * No counted row: 0 with zero gradient. */
+AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o);
+/* mean over rows of -sum_c t log softmax(x); target [N, C] is a constant */
+AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
+/* Means over all elements; target is a constant like x. */
+AK_API ak_tensor *ak_bce_logits(ak_tensor *x, ak_tensor *target);
+AK_API ak_tensor *ak_mse(ak_tensor *x, ak_tensor *target);
+AK_API ak_tensor *ak_l1(ak_tensor *x, ak_tensor *target);
+AK_API ak_tensor *ak_huber(ak_tensor *x, ak_tensor *target, double delta);
+AK_API ak_tensor *ak_smooth_l1(ak_tensor *x, ak_tensor *target, double beta);
+/* sum t (log t - log softmax(x)) / N; target [N, C] constant, 0 log 0 = 0 */
+AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
+AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);     /* [.., D] -> [..] */
+AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);       /* [M, D], [N, D] -> [M, N] */
+
+/* ---- norms ------------------------------------------------------------------------------------ */
+
+AK_API ak_tensor *ak_l2_normalize(ak_tensor *x);                        /* x / max(|x|, 1e-12) */
+/* w, b [D], may be NULL; eps 0 = 1e-5 */
+AK_API ak_tensor *ak_layer_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, double eps);
+AK_API ak_tensor *ak_rms_norm(ak_tensor *x, ak_tensor *w, double eps);  /* eps 0 = 1e-6 */
+/* x [N, .., C]; channels in groups; statistics over the sample's positions and the group */
+AK_API ak_tensor *ak_group_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, int groups, double eps);
+typedef struct ak_batch_norm_options {
+    double eps;         /* 0 = 1e-5 */
+    double momentum;    /* of the running statistics; 0 = 0.1 */
+    bool   relu;        /* max(., 0) fused */
+} ak_batch_norm_options;
+/* x [.., C]; statistics over all other axes in train mode, the running ones in evaluation mode.
+ * running_mean, running_var [C] are buffers, updated in train mode (unbiased variance); may be
+ * NULL. errors: AK_ERR_SHAPE, also for a single value per channel in train mode. */
+AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
+                                ak_tensor *running_var, ak_batch_norm_options o);
+
+/* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] ------------------------ */
+
+typedef struct ak_conv_options {
+    int stride;         /* 0 = 1 */
+    int padding;        /* zeros on each side; 0 = none */
+    int dilation;       /* 0 = 1 */
+    int groups;         /* 0 = 1; C for depthwise */
+    int output_padding; /* transposed only */
+} ak_conv_options;
+/* x [N, H, W, I], w [O, kH, kW, I/groups], b [O] or NULL -> [N, H', W', O] */
+AK_API ak_tensor *ak_conv2d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
+/* x [N, T, I], w [O, k, I/groups] */
+AK_API ak_tensor *ak_conv1d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
+/* The transpose of a convolution: x [N, H, W, I], w [I, kH, kW, O/groups]; H' = (H-1) stride -
+ * 2 padding + dilation (kH-1) + output_padding + 1 */
+AK_API ak_tensor *ak_conv2d_transposed(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
+
+typedef struct ak_pool_options { int kernel, stride, padding; } ak_pool_options; /* stride 0 = kernel */
+AK_API ak_tensor *ak_max_pool2d(ak_tensor *x, ak_pool_options o);
+AK_API ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o);   /* padding counts in the mean */
+AK_API ak_tensor *ak_adaptive_avg_pool2d(ak_tensor *x, int64_t oh, int64_t ow);
+AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);                 /* [N, .., C] -> [N, C] */
+/* bilinear, half-pixel centres (align_corners false, no antialias) */
+AK_API ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow);
+
+/* ---- random ----------------------------------------------------------------------------------- */
+
+/* Zero with probability p, others times 1/(1-p); the identity in evaluation mode. p in [0, 1). */
+AK_API ak_tensor *ak_dropout(ak_tensor *x, double p);
+AK_API ak_tensor *ak_gaussian_noise(ak_tensor *x, double sigma);    /* x + sigma n; likewise */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

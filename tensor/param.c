@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parameters and buffers: slabs, names, patterns, freezing, the hash of the weights. */
+#include "tensor/tensor_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Values and gradients of parameters stand in twin slabs, one pair for those with weight decay and
+ * one for those without, so that an optimiser walks few long runs. Padding between parameters is
+ * zero in both and stays zero. */
+#define SLAB_NUMBERS ((int64_t)1 << 18)
+#define STEP ((int64_t)(AK__ALIGN / sizeof(ak_real)))
+
+typedef struct slab { ak_real *data, *grad; int64_t size, used; } slab;
+enum { WITH_DECAY, WITHOUT_DECAY, BUFFERS, SLABS };
+
+typedef struct params {
+    ak_tensor **list;
+    int64_t     n, room;
+    int32_t    *table;          /* open addressing by the name's hash: position + 1, 0 = free */
+    int64_t     table_size;     /* power of two */
+    slab        slabs[SLABS];
+} params;
+
+static params *params_of(ak_ctx *ctx)
+{
+    void **slot = ak__ctx_slot(ctx, AK__SLOT_PARAMS);
+    if (!*slot)
+        *slot = ak__ctx_alloc(ctx, sizeof(params));
+    return *slot;
+}
+
+static int64_t table_place(const params *p, const char *name)
+{
+    uint64_t h = ak__hash_bytes(AK__HASH_START, name, strlen(name));
+    int64_t  i = (int64_t)(h & (uint64_t)(p->table_size - 1));
+    while (p->table[i] && strcmp(p->list[p->table[i] - 1]->name, name) != 0)
+        i = (i + 1) & (p->table_size - 1);
+    return i;
+}
+
+static bool make_room(ak_ctx *ctx, params *p)
+{
+    if (p->n < p->room)
+        return true;
+    int64_t     room = p->room ? 2 * p->room : 64;
+    ak_tensor **list = ak__ctx_alloc(ctx, (size_t)room * sizeof *list);
+    int32_t    *table = list ? ak__ctx_alloc(ctx, (size_t)(4 * room) * sizeof *table) : NULL;
+    if (!table)
+        return false;
+    if (p->n)
+        memcpy(list, p->list, (size_t)p->n * sizeof *list);
+    p->list = list;
+    p->table = table;
+    p->room = room;
+    p->table_size = 4 * room;
+    for (int64_t i = 0; i < p->n; i++)
+        p->table[table_place(p, list[i]->name)] = (int32_t)i + 1;
+    return true;
+}
+
+static bool slab_take(ak_ctx *ctx, slab *s, int64_t size, bool grad, ak_real **data, ak_real **g)
+{
+    int64_t need = (size + STEP - 1) / STEP * STEP;
+    if (!s->data || s->size - s->used < need) {
+        slab fresh = { .size = need > SLAB_NUMBERS ? need : SLAB_NUMBERS };
+        fresh.data = ak__ctx_alloc(ctx, (size_t)fresh.size * sizeof(ak_real));
+        if (!fresh.data)
+            return false;
+        if (grad) {
+            fresh.grad = ak__ctx_alloc(ctx, (size_t)fresh.size * sizeof(ak_real));
+            if (!fresh.grad)
+                return false;
+        }
+        /* A parameter larger than a slab gets one of its own; the current one stays in use. */
+        if (need >= SLAB_NUMBERS && s->data) {
+            *data = fresh.data;
+            *g = fresh.grad;
+            return true;
+        }
+        *s = fresh;
+    }
+    *data = s->data + s->used;
+    *g = grad ? s->grad + s->used : NULL;
+    s->used += need;
+    return true;
+}
+
+ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
+{
+    if (ctx->status != AK_OK)
+        return &ak__poison;
+    char    text[160];
+    int64_t size = ak__shape_check(shape);
+    if (!name || !*name) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: a name is needed");
+        return &ak__poison;
+    }
+    if (size < 1) {
+        ak_fail(ctx, AK_ERR_SHAPE, "param: \"%s\": no such shape: %s", name,
+                ak_shape_text(shape, text));
+        return &ak__poison;
+    }
+    if (ak_param_find(ctx, name)) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: the name \"%s\" is used already\n"
+                "    hint: two modules of one context need different names", name);
+        return &ak__poison;
+    }
+    params *p = params_of(ctx);
+    if (!p || !make_room(ctx, p))
+        return &ak__poison;
+    bool       buffer = flags & AK_PARAM_BUFFER;
+    slab      *s = &p->slabs[buffer ? BUFFERS : flags & AK_PARAM_NO_DECAY ? WITHOUT_DECAY
+                                                                         : WITH_DECAY];
+    ak_tensor *t = ak__ctx_alloc(ctx, sizeof *t);
+    char      *copy = t ? ak__ctx_strdup(ctx, name) : NULL;
+    ak_real   *data = NULL, *grad = NULL;
+    if (!copy || !slab_take(ctx, s, size, !buffer, &data, &grad))
+        return &ak__poison;
+    *t = (ak_tensor){ .data = data, .grad = grad, .shape = shape, .size = size, .ctx = ctx,
+                      .name = copy, .root = t, .flags = (uint8_t)flags,
+                      .needs_grad = !buffer && !(flags & AK_PARAM_FROZEN) };
+    p->list[p->n] = t;
+    p->table[table_place(p, copy)] = (int32_t)++p->n;
+    return t;
+}
+
+ak_tensor *ak_buffer(ak_ctx *ctx, const char *name, ak_shape shape)
+{
+    return ak_param(ctx, name, shape, AK_PARAM_BUFFER | AK_PARAM_NO_DECAY);
+}
+
+ak_tensor *ak_param_at(ak_ctx *ctx, int64_t i)
+{
+    const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
+    return p && i >= 0 && i < p->n ? p->list[i] : NULL;
+}
+
+ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
+{
+    const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
+    if (!p || !p->n)
+        return NULL;
+    int32_t at = p->table[table_place(p, name)];
+    return at ? p->list[at - 1] : NULL;
+}
+
+/* One alternative [pattern, end) against a name. */
+static bool match_one(const char *pattern, const char *end, const char *name)
+{
+    const char *star = NULL, *retry = NULL;
+    while (*name) {
+        if (pattern < end && *pattern == '*') {
+            star = ++pattern;
+            retry = name;
+        } else if (pattern < end && (*pattern == '?' || *pattern == *name)) {
+            pattern++;
+            name++;
+        } else if (star) {
+            pattern = star;
+            name = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (pattern < end && *pattern == '*')
+        pattern++;
+    return pattern == end;
+}
+
+bool ak_match(const char *pattern, const char *name)
+{
+    bool fits = false, only_excludes = true;
+    for (const char *p = pattern; *p; ) {
+        const char *end = strchr(p, ',');
+        if (!end)
+            end = p + strlen(p);
+        if (*p == '!') {
+            if (match_one(p + 1, end, name))
+                return false;
+        } else {
+            only_excludes = false;
+            fits = fits || match_one(p, end, name);
+        }
+        p = *end ? end + 1 : end;
+    }
+    return fits || (only_excludes && *pattern);
+}
+
+int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
+        ak_tensor *t = ak_param_at(ctx, i);
+        if ((t->flags & AK_PARAM_BUFFER) || !ak_match(pattern, t->name))
+            continue;
+        t->needs_grad = !frozen;
+        t->flags = (uint8_t)(frozen ? t->flags | AK_PARAM_FROZEN : t->flags & ~AK_PARAM_FROZEN);
+        count++;
+    }
+    return count;
+}
+
+
+void ak__zero_param_grads(ak_ctx *ctx)
+{
+    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
+        ak_tensor *t = ak_param_at(ctx, i);
+        if (t->grad)
+            memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
+    }
+}
+
+uint32_t ak_hash(ak_ctx *ctx, const char *pattern)
+{
+    uint64_t h = AK__HASH_START;
+    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
+        const ak_tensor *t = ak_param_at(ctx, i);
+        if (!ak_match(pattern, t->name))
+            continue;
+        h = ak__hash_bytes(h, t->name, strlen(t->name));
+        h = ak__hash_bytes(h, t->data, (size_t)t->size * sizeof(ak_real));
+    }
+    return (uint32_t)(h ^ (h >> 32));
+}

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tensors of a step: creation, aliases, reading, printing. */
+#include "tensor/tensor_internal.h"
+
+#include "base/real.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+ak_tensor ak__poison = { .name = "poison", .root = &ak__poison };
+ak_index  ak__poison_index;
+
+bool ak_is_poison(const ak_tensor *t)
+{
+    return t == &ak__poison;
+}
+
+/* ---- shapes --------------------------------------------------------------------------------- */
+
+int64_t ak__shape_check(ak_shape shape)
+{
+    if (shape.n < 0 || shape.n > AK_MAX_DIMS)
+        return -1;
+    int64_t size = 1;
+    for (int i = 0; i < shape.n; i++) {
+        if (shape.dims[i] < 0)
+            return -1;
+        if (shape.dims[i] > 0 && size > INT64_MAX / 64 / shape.dims[i])
+            return -1;
+        size *= shape.dims[i];
+    }
+    return size;
+}
+
+int64_t ak_shape_size(ak_shape shape)
+{
+    int64_t size = 1;
+    for (int i = 0; i < shape.n; i++)
+        size *= shape.dims[i];
+    return size;
+}
+
+bool ak_shape_equal(ak_shape a, ak_shape b)
+{
+    if (a.n != b.n)
+        return false;
+    for (int i = 0; i < a.n; i++)
+        if (a.dims[i] != b.dims[i])
+            return false;
+    return true;
+}
+
+char *ak_shape_text(ak_shape shape, char *buf)
+{
+    char *p = buf;
+    *p++ = '[';
+    for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++)
+        p += snprintf(p, 16, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]) ;
+    *p++ = ']';
+    *p = 0;
+    return buf;
+}
+
+/* ---- creation ------------------------------------------------------------------------------- */
+
+ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
+{
+    if (ctx->status != AK_OK)
+        return &ak__poison;
+    int64_t size = ak__shape_check(shape);
+    if (size < 0) {
+        char text[160];
+        ak_fail(ctx, AK_ERR_SHAPE, "tensor: no such shape: %s", ak_shape_text(shape, text));
+        return &ak__poison;
+    }
+    /* One piece for the struct and the numbers: a small op costs one bump. */
+    size_t     head = ak__round_up(sizeof(ak_tensor));
+    ak_tensor *t = ak__step_alloc(ctx, head + (size_t)size * sizeof(ak_real));
+    if (!t)
+        return &ak__poison;
+    *t = (ak_tensor){ .data = (ak_real *)((char *)t + head), .shape = shape, .size = size,
+                      .ctx = ctx, .root = t, .generation = ctx->generation };
+    return t;
+}
+
+bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
+{
+    if (t->generation == 0 || t->generation == ctx->generation)
+        return true;
+    ak_fail(ctx, AK_ERR_STALE, "%s: a tensor of an earlier step was used (made in step %" PRIu64
+            ", now %" PRIu64 ")\n    hint: ak_step_end() ends every tensor of its step; "
+            "ak_keep(t) makes a copy that stays", who, t->generation, ctx->generation);
+    return false;
+}
+
+ak_tensor *ak_zeros(ak_ctx *ctx, ak_shape shape)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    if (t != &ak__poison)
+        memset(t->data, 0, (size_t)t->size * sizeof(ak_real));
+    return t;
+}
+
+ak_tensor *ak_full(ak_ctx *ctx, ak_shape shape, double value)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    ak_fill(t, value);
+    return t;
+}
+
+ak_tensor *ak_from(ak_ctx *ctx, ak_shape shape, const ak_real *values)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    if (t != &ak__poison && t->size)
+        memcpy(t->data, values, (size_t)t->size * sizeof(ak_real));
+    return t;
+}
+
+ak_tensor *ak_from_double(ak_ctx *ctx, ak_shape shape, const double *values)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)values[i];
+    return t;
+}
+
+ak_tensor *ak_from_float(ak_ctx *ctx, ak_shape shape, const float *values)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)values[i];
+    return t;
+}
+
+ak_tensor *ak_arange(ak_ctx *ctx, int64_t n)
+{
+    ak_tensor *t = ak__tensor_new(ctx, (ak_shape){ 1, { n } });
+    for (int64_t i = 0; t != &ak__poison && i < n; i++)
+        t->data[i] = (ak_real)i;
+    return t;
+}
+
+ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape)
+{
+    uint64_t   stream = ak_next_stream(ctx);
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)ak_random_normal(ctx->seed, stream, (uint64_t)i);
+    return t;
+}
+
+ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi)
+{
+    uint64_t   stream = ak_next_stream(ctx);
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)(lo + (hi - lo) *
+                               ak_random_uniform(ctx->seed, stream, (uint64_t)i));
+    return t;
+}
+
+ak_tensor *ak_require_grad(ak_tensor *t)
+{
+    if (t == &ak__poison)
+        return t;
+    if (t->maker) {
+        ak_fail(t->ctx, AK_ERR_STATE, "require_grad: the tensor was made by an op: ask for "
+                "gradients before using its sources");
+        return &ak__poison;
+    }
+    t->root->needs_grad = true;
+    t->needs_grad = true;
+    return t;
+}
+
+ak_tensor *ak_name(ak_tensor *t, const char *name)
+{
+    if (t == &ak__poison || !name)
+        return t;
+    size_t n = strlen(name) + 1;
+    char  *copy = t->generation ? ak__step_alloc(t->ctx, n) : ak__ctx_alloc(t->ctx, n);
+    if (copy)
+        t->name = memcpy(copy, name, n);
+    return t;
+}
+
+ak_tensor *ak_keep(const ak_tensor *t)
+{
+    if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "keep"))
+        return &ak__poison;
+    ak_tensor *copy = ak_state(t->ctx, t->shape);
+    if (copy != &ak__poison && t->size)
+        memcpy(copy->data, t->data, (size_t)t->size * sizeof(ak_real));
+    return copy;
+}
+
+ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
+{
+    int64_t size = ak__shape_check(shape);
+    if (size < 0) {
+        char text[160];
+        ak_fail(ctx, AK_ERR_SHAPE, "state: no such shape: %s", ak_shape_text(shape, text));
+        return &ak__poison;
+    }
+    size_t     head = ak__round_up(sizeof(ak_tensor));
+    ak_tensor *t = ak__ctx_alloc(ctx, head + (size_t)size * sizeof(ak_real));
+    if (!t)
+        return &ak__poison;
+    *t = (ak_tensor){ .data = (ak_real *)((char *)t + head), .shape = shape, .size = size,
+                      .ctx = ctx, .root = t };
+    return t;
+}
+
+static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
+{
+    int64_t size = ak__shape_check(shape);
+    if (ctx->status != AK_OK)
+        return &ak__poison_index;
+    if (size < 0) {
+        ak_fail(ctx, AK_ERR_SHAPE, "index: no such shape");
+        return &ak__poison_index;
+    }
+    size_t    head = ak__round_up(sizeof(ak_index));
+    ak_index *x = ak__step_alloc(ctx, head + (size_t)size * sizeof(int32_t));
+    if (!x)
+        return &ak__poison_index;
+    *x = (ak_index){ .data = (int32_t *)((char *)x + head), .shape = shape, .size = size,
+                     .ctx = ctx, .generation = ctx->generation };
+    return x;
+}
+
+ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values)
+{
+    ak_index *x = index_new(ctx, shape);
+    if (x->size)
+        memcpy((int32_t *)(uintptr_t)x->data, values, (size_t)x->size * sizeof *values);
+    return x;
+}
+
+ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values)
+{
+    ak_index *x = index_new(ctx, shape);
+    int32_t  *out = (int32_t *)(uintptr_t)x->data;
+    for (int64_t i = 0; i < x->size; i++) {
+        if (values[i] < INT32_MIN || values[i] > INT32_MAX) {
+            ak_fail(ctx, AK_ERR_VALUE, "index: element %" PRId64 " = %" PRId64
+                    " does not fit 32 bits", i, values[i]);
+            return &ak__poison_index;
+        }
+        out[i] = (int32_t)values[i];
+    }
+    return x;
+}
+
+/* ---- aliases -------------------------------------------------------------------------------- */
+
+ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
+{
+    ak_ctx *ctx = x->ctx;
+    if (ctx->status != AK_OK || !ak__tensor_alive(ctx, x, "alias"))
+        return &ak__poison;
+    ak_tensor *t = ak__step_alloc(ctx, sizeof *t);
+    if (!t)
+        return &ak__poison;
+    *t = *x;
+    t->shape = shape;
+    t->size = ak_shape_size(shape);
+    t->data = x->data + offset;
+    t->grad = x->grad ? x->grad + offset : NULL;
+    t->offset = x->offset + offset;
+    t->generation = ctx->generation;
+    return t;
+}
+
+ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape)
+{
+    if (x == &ak__poison)
+        return x;
+    char    from[160], to[160];
+    int64_t known = 1;
+    int     open = -1;
+    for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++) {
+        if (shape.dims[i] == -1 && open < 0)
+            open = i;
+        else
+            known *= shape.dims[i];
+    }
+    ak_shape full = shape;
+    if (open >= 0)
+        full.dims[open] = known > 0 && x->size % known == 0 ? x->size / known : -1;
+    if (ak__shape_check(full) != x->size) {
+        ak_fail(x->ctx, AK_ERR_SHAPE, "reshape: sizes differ: \"%s\" %s to %s",
+                x->name ? x->name : "x", ak_shape_text(x->shape, from), ak_shape_text(shape, to));
+        return &ak__poison;
+    }
+    return ak__tensor_alias(x, full, 0);
+}
+
+ak_tensor *ak_rows(ak_tensor *x, int64_t start, int64_t count)
+{
+    if (x == &ak__poison)
+        return x;
+    char text[160];
+    if (x->shape.n < 1 || start < 0 || count < 0 || start > x->shape.dims[0] - count) {
+        ak_fail(x->ctx, AK_ERR_SHAPE, "rows: %" PRId64 " from %" PRId64 " are not inside \"%s\" %s",
+                count, start, x->name ? x->name : "x", ak_shape_text(x->shape, text));
+        return &ak__poison;
+    }
+    ak_shape shape = x->shape;
+    int64_t  width = x->shape.dims[0] ? x->size / x->shape.dims[0] : 0;
+    shape.dims[0] = count;
+    return ak__tensor_alias(x, shape, start * width);
+}
+
+ak_tensor *ak_flatten_rows(ak_tensor *x)
+{
+    if (x == &ak__poison)
+        return x;
+    int64_t D = x->shape.n ? x->shape.dims[x->shape.n - 1] : 1;
+    return ak_reshape(x, (ak_shape){ 2, { D ? x->size / D : 0, D } });
+}
+
+ak_tensor *ak_flatten(ak_tensor *x)
+{
+    if (x == &ak__poison)
+        return x;
+    int64_t N = x->shape.n ? x->shape.dims[0] : 1;
+    return ak_reshape(x, (ak_shape){ 2, { N, N ? x->size / N : 0 } });
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+double ak_item(const ak_tensor *t)
+{
+    if (t == &ak__poison)
+        return NAN;
+    if (!ak__tensor_alive(t->ctx, t, "item"))
+        return NAN;
+    if (t->size != 1) {
+        char text[160];
+        ak_fail(t->ctx, AK_ERR_SHAPE, "item: one number wanted, the tensor is %s",
+                ak_shape_text(t->shape, text));
+        return NAN;
+    }
+    return (double)t->data[0];
+}
+
+double ak_at(const ak_tensor *t, ak_shape place)
+{
+    if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "at"))
+        return NAN;
+    int64_t at = 0;
+    bool    inside = place.n == t->shape.n;
+    for (int i = 0; inside && i < place.n; i++) {
+        inside = place.dims[i] >= 0 && place.dims[i] < t->shape.dims[i];
+        at = at * t->shape.dims[i] + place.dims[i];
+    }
+    if (!inside) {
+        char a[160], b[160];
+        ak_fail(t->ctx, AK_ERR_SHAPE, "at: no element %s in %s", ak_shape_text(place, a),
+                ak_shape_text(t->shape, b));
+        return NAN;
+    }
+    return (double)t->data[at];
+}
+
+void ak_fill(ak_tensor *t, double value)
+{
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)value;
+}
+
+ak_status ak_copy(ak_tensor *to, const ak_tensor *from)
+{
+    if (to == &ak__poison || from == &ak__poison)
+        return AK_ERR_STATE;
+    if (!ak__tensor_alive(to->ctx, to, "copy") || !ak__tensor_alive(to->ctx, from, "copy"))
+        return AK_ERR_STALE;
+    if (to->size != from->size) {
+        char a[160], b[160];
+        return ak_fail(to->ctx, AK_ERR_SHAPE, "copy: sizes differ: %s from %s",
+                       ak_shape_text(to->shape, a), ak_shape_text(from->shape, b));
+    }
+    memmove(to->data, from->data, (size_t)to->size * sizeof(ak_real));
+    return AK_OK;
+}
+
+static void print_axis(const ak_tensor *t, int axis, int64_t at, FILE *file)
+{
+    if (axis == t->shape.n) {
+        fprintf(file, "% .4g", (double)t->data[at]);
+        return;
+    }
+    int64_t n = t->shape.dims[axis], shown = n > 8 ? 6 : n;
+    fputc('[', file);
+    for (int64_t s = 0; s < shown; s++) {
+        int64_t i = n > shown && s >= 3 ? n - shown + s : s;
+        if (n > shown && s == 3)
+            fputs(axis + 1 < t->shape.n ? " ...\n " : " ...", file);
+        if (s)
+            fputs(axis + 1 < t->shape.n ? "\n " : " ", file);
+        print_axis(t, axis + 1, at * n + i, file);
+    }
+    fputc(']', file);
+}
+
+void ak_print(const ak_tensor *t, FILE *file)
+{
+    if (t == &ak__poison) {
+        fputs("poison\n", file);
+        return;
+    }
+    char text[160];
+    fprintf(file, "%s %s\n", t->name ? t->name : "tensor", ak_shape_text(t->shape, text));
+    if (t->size)
+        print_axis(t, 0, 0, file);
+    fputc('\n', file);
+}

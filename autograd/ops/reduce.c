@@ -1,0 +1,745 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reductions, to one number or over one axis. A tensor is seen as [outer, n, inner] around the
+ * axis; sums of long axes are made in fixed chunks and added in order. */
+#include <math.h>
+
+#include <akin/ops.h>
+
+#include "autograd/families.h"
+#include "autograd/ops/common.h"
+#include "base/base.h"
+#include "base/real.h"
+#include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
+
+typedef struct axis_attr { int axis, correction; } axis_attr;
+
+static ak__axes axes_of_call(const ak_call *k)
+{
+    return ak__axes_of(k->in[0]->shape, ((const axis_attr *)k->attr)->axis);
+}
+
+static double reduce_flops(const ak_call *k) { return (double)k->in[0]->size; }
+
+static ak_status axis_shape(ak_call *k)
+{
+    const axis_attr *o = k->attr;
+    const ak_status status = ak__axis_check(k, o->axis);
+    if (status == AK_OK)
+        k->out->shape = ak__shape_without(k->in[0]->shape, ak__axes_of(k->in[0]->shape,
+                                                                       o->axis).axis);
+    return status;
+}
+
+/* For ops that have no value over no elements. */
+static ak_status filled_axis_shape(ak_call *k)
+{
+    const ak_status status = axis_shape(k);
+    if (status == AK_OK && axes_of_call(k).n == 0)
+        return ak_call_fail(k, AK_ERR_SHAPE, "axis %d has no elements",
+                            ((const axis_attr *)k->attr)->axis);
+    return status;
+}
+
+/* ---- sums of everything --------------------------------------------------------------------- */
+
+typedef struct total_args { const ak_real *x; double *part; int64_t n; } total_args;
+
+static void total_span(void *user, int64_t begin, int64_t end)
+{
+    const total_args *u = user;
+    for (int64_t c = begin; c < end; c++) {
+        const int64_t from = c * AK__SPAN, left = u->n - from;
+        u->part[c] = (double)ak__k.sum(u->x + from, left < AK__SPAN ? left : AK__SPAN);
+    }
+}
+
+static double total(ak_call *k, const ak_real *x, int64_t n)
+{
+    const int64_t chunks = ak__chunk_count(n, AK__SPAN);
+    if (chunks <= 1)
+        return (double)ak__k.sum(x, n);
+    total_args u = { x, ak_call_scratch(k, (size_t)chunks * sizeof(double)), n };
+    if (!u.part)
+        return 0;
+    ak__for_rows(chunks, AK__SPAN, total_span, &u);
+    double sum = 0;
+    for (int64_t c = 0; c < chunks; c++)
+        sum += u.part[c];
+    return sum;
+}
+
+typedef struct fill_args { ak_real *dx, value; bool add; } fill_args;
+
+static void fill_span(void *user, int64_t begin, int64_t end)
+{
+    const fill_args *u = user;
+    if (u->add)
+        for (int64_t i = begin; i < end; i++)
+            u->dx[i] += u->value;
+    else
+        for (int64_t i = begin; i < end; i++)
+            u->dx[i] = u->value;
+}
+
+static void fill_backward(ak_call *k, ak_real value)
+{
+    bool fresh;
+    fill_args u = { .dx = ak_call_grad_fresh(k, 0, &fresh), .value = value };
+    u.add = !fresh;
+    if (u.dx)
+        ak__for_spans(k->in[0]->size, fill_span, &u);
+}
+
+static ak_status sum_shape(ak_call *k)
+{
+    k->out->shape = AK_SCALAR;
+    return AK_OK;
+}
+
+static void sum_forward(ak_call *k)
+{
+    k->out->data[0] = (ak_real)total(k, k->in[0]->data, k->in[0]->size);
+}
+
+static void sum_backward(ak_call *k)
+{
+    fill_backward(k, k->out->grad[0]);
+}
+
+#define ALL_SAMPLES                                                                                \
+    { .in = {{ 1, { 1 } }} }, { .in = {{ 0, { 0 } }} }, { .in = {{ 2, { 3, 5 } }} },               \
+    { .in = {{ 3, { 2, 1, 9 } }} }, { .in = {{ 1, { 131 } }} }
+
+static const ak_op sum_op = {
+    .name = "sum", .formula = "y = sum of x", .n_in = 1, .flags = AK_OP_NO_SHAPE_CHECK,
+    .shape = sum_shape, .forward = sum_forward, .backward = sum_backward, .flops = reduce_flops,
+    .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
+};
+ak_tensor *ak_sum(ak_tensor *x) { return ak_apply(&sum_op, &x, 1, NULL); }
+
+static ak_status mean_shape(ak_call *k)
+{
+    if (k->in[0]->size == 0)
+        return ak_call_fail(k, AK_ERR_SHAPE, "no elements");
+    return sum_shape(k);
+}
+
+static void mean_forward(ak_call *k)
+{
+    const int64_t n = k->in[0]->size;
+    k->out->data[0] = (ak_real)(total(k, k->in[0]->data, n) / (double)n);
+}
+
+static void mean_backward(ak_call *k)
+{
+    fill_backward(k, k->out->grad[0] / (ak_real)k->in[0]->size);
+}
+
+static const ak_op mean_op = {
+    .name = "mean", .formula = "y = sum of x / number of elements", .n_in = 1,
+    .shape = mean_shape, .forward = mean_forward, .backward = mean_backward,
+    .flops = reduce_flops,
+    .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
+    .misuse = (const ak_sample[]){ { .in = {{ 2, { 0, 3 } }} }, AK_END },
+};
+ak_tensor *ak_mean(ak_tensor *x) { return ak_apply(&mean_op, &x, 1, NULL); }
+
+/* ---- sums over one axis --------------------------------------------------------------------- */
+
+typedef struct rows_args { const ak_real *x; ak_real *part; int64_t R, C, chunk; } rows_args;
+
+static void rows_span(void *user, int64_t begin, int64_t end)
+{
+    const rows_args *u = user;
+    for (int64_t c = begin; c < end; c++) {
+        const int64_t from = c * u->chunk, left = u->R - from;
+        ak_real *part = u->part + c * u->C;
+        memset(part, 0, (size_t)u->C * sizeof *part);
+        ak__k.column_sum(part, u->x + from * u->C, left < u->chunk ? left : u->chunk, u->C);
+    }
+}
+
+bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t C)
+{
+    if (R == 0 || C == 0)
+        return true;
+    /* At least a span and 4 rows a chunk, at most 64 chunks. */
+    int64_t chunk = AK__SPAN / C;
+    if (chunk < R / 64 + 1)
+        chunk = R / 64 + 1;
+    if (chunk < 4)
+        chunk = 4;
+    const int64_t chunks = ak__chunk_count(R, chunk);
+    if (chunks == 1) {
+        ak__k.column_sum(sum, x, R, C);
+        return true;
+    }
+    rows_args u = { x, ak_call_scratch(k, (size_t)(chunks * C) * sizeof *sum), R, C, chunk };
+    if (!u.part)
+        return false;
+    ak__for_rows(chunks, chunk * C, rows_span, &u);
+    for (int64_t c = 0; c < chunks; c++)
+        ak__k.add(sum, sum, u.part + c * C, C);
+    return true;
+}
+
+/* What the loops over [outer, n, inner] see; a span is a range of outer. */
+typedef struct axis_args {
+    const ak_real *x, *y, *dy;
+    ak_real *out;
+    ak__axes a;
+    ak_real  factor;
+    bool     add, smallest;
+    ak_real *mean;
+    int64_t *where;
+} axis_args;
+
+static void sum_axis_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t o = begin; o < end; o++) {
+        if (inner == 1) {
+            u->out[o] = ak__k.sum(u->x + o * n, n) * u->factor;
+            continue;
+        }
+        ak_real *y = u->out + o * inner;
+        memset(y, 0, (size_t)inner * sizeof *y);
+        ak__k.column_sum(y, u->x + o * n * inner, n, inner);
+        if (u->factor != 1)
+            ak__k.scale(y, u->factor, y, inner);
+    }
+}
+
+/* y [outer, inner] = factor sum over n of x [outer, n, inner] */
+static void sum_over_axis(ak_call *k, ak_real *y, const ak_real *x, ak__axes a, ak_real factor)
+{
+    if (a.outer >= 8 || a.inner == 1 || a.n * a.inner <= AK__SPAN) {
+        axis_args u = { .x = x, .out = y, .a = a, .factor = factor };
+        ak__for_rows(a.outer, a.n * a.inner, sum_axis_span, &u);
+        return;
+    }
+    for (int64_t o = 0; o < a.outer; o++) {
+        ak_real *row = y + o * a.inner;
+        memset(row, 0, (size_t)a.inner * sizeof *row);
+        if (!ak__sum_rows(k, row, x + o * a.n * a.inner, a.n, a.inner))
+            return;
+        if (factor != 1)
+            ak__k.scale(row, factor, row, a.inner);
+    }
+}
+
+static void spread_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t inner = u->a.inner;
+    for (int64_t r = begin; r < end; r++) {         /* r counts [outer, n] */
+        const ak_real *dy = u->dy + r / u->a.n * inner;
+        ak_real *dx = u->out + r * inner;
+        if (inner == 1)
+            *dx = u->add ? *dx + u->factor * *dy : u->factor * *dy;
+        else if (u->add)
+            ak__k.axpy(dx, u->factor, dy, inner);
+        else
+            ak__k.scale(dx, u->factor, dy, inner);
+    }
+}
+
+/* dx [outer, n, inner] += factor dy [outer, inner] */
+static void spread_over_axis(ak_call *k, ak_real factor)
+{
+    bool fresh;
+    axis_args u = { .out = ak_call_grad_fresh(k, 0, &fresh), .dy = k->out->grad,
+                    .a = axes_of_call(k), .factor = factor };
+    u.add = !fresh;
+    if (u.out)
+        ak__for_rows(u.a.outer * u.a.n, u.a.inner, spread_span, &u);
+}
+
+static void sum_axis_forward(ak_call *k)
+{
+    sum_over_axis(k, k->out->data, k->in[0]->data, axes_of_call(k), 1);
+}
+static void sum_axis_backward(ak_call *k) { spread_over_axis(k, 1); }
+
+static void mean_axis_forward(ak_call *k)
+{
+    const ak__axes a = axes_of_call(k);
+    sum_over_axis(k, k->out->data, k->in[0]->data, a, 1 / (ak_real)a.n);
+}
+static void mean_axis_backward(ak_call *k)
+{
+    spread_over_axis(k, 1 / (ak_real)axes_of_call(k).n);
+}
+
+#define AXIS(a) .attr = &(const axis_attr){ .axis = a }
+#define AXIS_SAMPLES(...)                                                                          \
+    { .in = {{ 1, { 1 } }}, AXIS(0), __VA_ARGS__ },                                                \
+    { .in = {{ 1, { 7 } }}, AXIS(-1), __VA_ARGS__ },                                               \
+    { .in = {{ 2, { 3, 5 } }}, AXIS(0), __VA_ARGS__ },                                             \
+    { .in = {{ 2, { 3, 5 } }}, AXIS(1), __VA_ARGS__ },                                             \
+    { .in = {{ 3, { 3, 4, 5 } }}, AXIS(1), __VA_ARGS__ },                                          \
+    { .in = {{ 4, { 2, 1, 3, 1 } }}, AXIS(-2), __VA_ARGS__ },                                      \
+    { .in = {{ 2, { 2, 37 } }}, AXIS(1), __VA_ARGS__ }
+#define AXIS_MISUSE                                                                                \
+    { .in = {{ 2, { 2, 3 } }}, AXIS(2) }, { .in = {{ 2, { 2, 3 } }}, AXIS(-3) },                   \
+    { .in = {{ 0, { 0 } }}, AXIS(0) }
+#define EMPTY_MISUSE { .in = {{ 2, { 2, 0 } }}, AXIS(1) }
+
+#define AXIS_OP(id, text, shape_fn, misuse_list, ...)                                              \
+    static const ak_op id##_op = {                                                                 \
+        .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(axis_attr),                   \
+        .shape = shape_fn, .forward = id##_forward, .backward = id##_backward,                     \
+        .flops = reduce_flops,                                                                     \
+        .samples = (const ak_sample[]){ AXIS_SAMPLES(__VA_ARGS__), AK_END },                       \
+        .misuse = (const ak_sample[]){ AXIS_MISUSE, misuse_list AK_END },                          \
+    };                                                                                             \
+    ak_tensor *ak_##id(ak_tensor *x, int axis)                                                     \
+    {                                                                                              \
+        return ak_apply(&id##_op, &x, 1, &(axis_attr){ .axis = axis });                            \
+    }
+#define AND_EMPTY EMPTY_MISUSE,
+#define NO_MORE
+
+AXIS_OP(sum_axis, "y = sum over an axis", axis_shape, NO_MORE, .lo = -2, .hi = 2)
+AXIS_OP(mean_axis, "y = mean over an axis", filled_axis_shape, AND_EMPTY, .lo = -2, .hi = 2)
+
+/* ---- variance ------------------------------------------------------------------------------- */
+
+static ak_status var_axis_shape(ak_call *k)
+{
+    const axis_attr *o = k->attr;
+    const ak_status status = filled_axis_shape(k);
+    if (status != AK_OK)
+        return status;
+    const int64_t n = axes_of_call(k).n;
+    if (o->correction < 0 || n <= o->correction)
+        return ak_call_fail(k, AK_ERR_VALUE, "correction %d over an axis of %lld elements",
+                            o->correction, (long long)n);
+    return AK_OK;
+}
+
+static void var_axis_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t o = begin; o < end; o++) {
+        ak_real *y = u->out + o * inner, *mean = u->mean + o * inner;
+        const ak_real *x = u->x + o * n * inner;
+        memset(y, 0, (size_t)inner * sizeof *y);
+        memset(mean, 0, (size_t)inner * sizeof *mean);
+        for (int64_t i = 0; i < n; i++)
+            ak__k.add(mean, mean, x + i * inner, inner);
+        ak__k.scale(mean, 1 / (ak_real)n, mean, inner);
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < inner; j++) {
+                const ak_real d = x[i * inner + j] - mean[j];
+                y[j] += d * d;
+            }
+        ak__k.scale(y, u->factor, y, inner);
+    }
+}
+
+/* The last axis: one row at a time, sums in double. */
+static void var_row_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n;
+    for (int64_t o = begin; o < end; o++) {
+        const ak_real *x = u->x + o * n;
+        const ak_real mean = ak__k.sum(x, n) / (ak_real)n;
+        double squares = 0;
+        for (int64_t i = 0; i < n; i++)
+            squares += (double)((x[i] - mean) * (x[i] - mean));
+        u->mean[o] = mean;
+        u->out[o] = (ak_real)squares * u->factor;
+    }
+}
+
+static void var_axis_forward(ak_call *k)
+{
+    const axis_attr *o = k->attr;
+    axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
+    u.mean = ak_call_save(k, (size_t)k->out->size * sizeof *u.mean);
+    u.factor = 1 / (ak_real)(u.a.n - o->correction);
+    if (u.mean)
+        ak__for_rows(u.a.outer, u.a.n * u.a.inner, u.a.inner == 1 ? var_row_span : var_axis_span,
+                     &u);
+}
+
+static void var_slope_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t inner = u->a.inner;
+    for (int64_t r = begin; r < end; r++) {
+        const int64_t at = r / u->a.n * inner;
+        for (int64_t j = 0; j < inner; j++) {
+            const int64_t i = r * inner + j;
+            const ak_real g = u->factor * (u->x[i] - u->mean[at + j]) * u->dy[at + j];
+            u->out[i] = u->add ? u->out[i] + g : g;
+        }
+    }
+}
+
+static void var_axis_backward(ak_call *k)      /* dx += 2 (x - mean) dy / (n - correction) */
+{
+    const axis_attr *o = k->attr;
+    bool fresh;
+    axis_args u = { .x = k->in[0]->data, .dy = k->out->grad, .mean = k->saved,
+                    .out = ak_call_grad_fresh(k, 0, &fresh), .a = axes_of_call(k) };
+    u.add = !fresh;
+    u.factor = 2 / (ak_real)(u.a.n - o->correction);
+    if (u.out)
+        ak__for_rows(u.a.outer * u.a.n, u.a.inner, var_slope_span, &u);
+}
+
+#define VAR(a, c) .attr = &(const axis_attr){ a, c }
+static const ak_op var_axis_op = {
+    .name = "var_axis", .formula = "y = sum (x - mean)^2 / (n - correction) over an axis",
+    .n_in = 1, .attr_size = sizeof(axis_attr),
+    .shape = var_axis_shape, .forward = var_axis_forward, .backward = var_axis_backward,
+    .flops = reduce_flops,
+    .samples = (const ak_sample[]){
+        { .in = {{ 1, { 1 } }}, VAR(0, 0) },
+        { .in = {{ 1, { 7 } }}, VAR(-1, 1) },
+        { .in = {{ 2, { 3, 5 } }}, VAR(0, 1) },
+        { .in = {{ 2, { 3, 5 } }}, VAR(1, 0) },
+        { .in = {{ 3, { 3, 4, 5 } }}, VAR(1, 1) },
+        { .in = {{ 4, { 2, 1, 3, 1 } }}, VAR(-2, 2) },
+        AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = {{ 2, { 2, 3 } }}, VAR(2, 0) },
+        { .in = {{ 2, { 2, 1 } }}, VAR(1, 1) },
+        { .in = {{ 2, { 2, 3 } }}, VAR(1, -1) },
+        { .in = {{ 2, { 2, 0 } }}, VAR(1, 0) },
+        AK_END },
+};
+ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction)
+{
+    return ak_apply(&var_axis_op, &x, 1, &(axis_attr){ axis, correction });
+}
+
+/* ---- largest and smallest ------------------------------------------------------------------- */
+
+/* Place of the first largest (or smallest) element; the first NaN wins. */
+static int64_t extreme_place(const ak_real *x, int64_t n, int64_t step, bool smallest)
+{
+    int64_t best = 0;
+    ak_real v = x[0];
+    for (int64_t i = 1; i < n && v == v; i++) {
+        const ak_real c = x[i * step];
+        if (c != c || (smallest ? c < v : c > v)) {
+            v = c;
+            best = i;
+        }
+    }
+    return best;
+}
+
+static void extreme_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, inner] */
+        const ak_real *x = u->x + r / inner * n * inner + r % inner;
+        const int64_t at = extreme_place(x, n, inner, u->smallest);
+        u->out[r] = x[at * inner];
+        if (u->where)
+            u->where[r] = at;
+    }
+}
+
+static void extreme_forward(ak_call *k, bool smallest)
+{
+    axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k),
+                    .smallest = smallest };
+    if (ak_call_recorded(k)) {
+        u.where = ak_call_save(k, (size_t)k->out->size * sizeof *u.where);
+        if (!u.where)
+            return;
+    }
+    ak__for_rows(k->out->size, u.a.n, extreme_span, &u);
+}
+
+static void max_axis_forward(ak_call *k) { extreme_forward(k, false); }
+static void min_axis_forward(ak_call *k) { extreme_forward(k, true); }
+
+static void extreme_backward(ak_call *k)
+{
+    const ak__axes a = axes_of_call(k);
+    const int64_t *where = k->saved;
+    ak_real *dx = ak_call_grad(k, 0);
+    if (!dx)
+        return;
+    for (int64_t r = 0; r < k->out->size; r++)
+        dx[(r / a.inner * a.n + where[r]) * a.inner + r % a.inner] += k->out->grad[r];
+}
+#define max_axis_backward extreme_backward
+#define min_axis_backward extreme_backward
+
+AXIS_OP(max_axis, "y = largest over an axis; gradient to the first", filled_axis_shape, AND_EMPTY,
+        .flags = AK_SAMPLE_DISTINCT)
+AXIS_OP(min_axis, "y = smallest over an axis; gradient to the first", filled_axis_shape,
+        AND_EMPTY, .flags = AK_SAMPLE_DISTINCT)
+
+/* The op writes the places as numbers, for inspection, and as whole numbers where attr says. */
+typedef struct argmax_attr { axis_attr axis; int32_t *places; } argmax_attr;
+typedef struct argmax_args { axis_args u; int32_t *places; } argmax_args;
+
+static void argmax_span(void *user, int64_t begin, int64_t end)
+{
+    const argmax_args *m = user;
+    const int64_t n = m->u.a.n, inner = m->u.a.inner;
+    for (int64_t r = begin; r < end; r++) {
+        const int64_t at = extreme_place(m->u.x + r / inner * n * inner + r % inner, n, inner,
+                                         false);
+        m->u.out[r] = (ak_real)at;
+        if (m->places)
+            m->places[r] = (int32_t)at;
+    }
+}
+
+static void argmax_forward(ak_call *k)
+{
+    const argmax_attr *o = k->attr;
+    argmax_args m = { { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) },
+                      o->places };
+    ak__for_rows(k->out->size, m.u.a.n, argmax_span, &m);
+}
+
+#define ARG(a) .attr = &(const argmax_attr){ .axis = { .axis = a } }
+static const ak_op argmax_op = {
+    .name = "argmax", .formula = "y = place of the first largest over an axis; no gradient",
+    .n_in = 1, .attr_size = sizeof(argmax_attr),
+    .shape = filled_axis_shape, .forward = argmax_forward, .flops = reduce_flops,
+    .samples = (const ak_sample[]){
+        { .in = {{ 1, { 1 } }}, ARG(0) }, { .in = {{ 1, { 7 } }}, ARG(-1) },
+        { .in = {{ 2, { 3, 5 } }}, ARG(0) }, { .in = {{ 2, { 3, 5 } }}, ARG(1) },
+        { .in = {{ 3, { 3, 4, 5 } }}, ARG(1) }, AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = {{ 2, { 2, 3 } }}, ARG(2) }, { .in = {{ 2, { 2, 0 } }}, ARG(1) },
+        { .in = {{ 0, { 0 } }}, ARG(0) }, AK_END },
+};
+
+ak_index *ak_argmax(const ak_tensor *x, int axis)
+{
+    ak_tensor *in;
+    memcpy(&in, &x, sizeof in);         /* an op's operands are not const; this one only reads */
+    argmax_attr o = { .axis = { .axis = axis } };
+    if (!ak_is_poison(x) && axis >= -x->shape.n && axis < x->shape.n) {
+        const ak__axes a = ak__axes_of(x->shape, axis);
+        o.places = ak__step_alloc(x->ctx, (size_t)(a.outer * a.inner) * sizeof *o.places);
+    }
+    const ak_tensor *y = ak_apply(&argmax_op, &in, 1, &o);
+    if (ak_is_poison(y))
+        return &ak__poison_index;
+    return ak_index_from(y->ctx, y->shape, o.places);
+}
+
+/* ---- log-sum-exp ---------------------------------------------------------------------------- */
+
+/* What is taken off before exp: the largest, or 0 where that is infinite or NaN, so that all -inf
+ * gives -inf and +inf gives +inf. */
+static ak_real lse_shift(ak_real largest)
+{
+    return ak__fabs(largest) <= AK_REAL_MAX ? largest : 0;
+}
+
+static void lse_row_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n;
+    for (int64_t o = begin; o < end; o++) {
+        const ak_real *x = u->x + o * n, shift = lse_shift(ak__k.max(x, n));
+        u->out[o] = shift + ak__log(ak__k.exp_sum(NULL, x, shift, n));
+    }
+}
+
+/* Blocks of columns, so that sums, shifts and exponentials stay in registers and cache. */
+#define LSE_BLOCK 128
+
+static void lse_columns(const axis_args *u, const ak_real *x, ak_real *y, int64_t width)
+{
+    ak_real shift[LSE_BLOCK], e[LSE_BLOCK];
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t j = 0; j < width; j++)
+        shift[j] = n ? x[j] : 0;
+    for (int64_t i = 1; i < n; i++)
+        for (int64_t j = 0; j < width; j++)
+            if (x[i * inner + j] > shift[j])
+                shift[j] = x[i * inner + j];
+    for (int64_t j = 0; j < width; j++) {
+        shift[j] = lse_shift(shift[j]);
+        y[j] = 0;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        ak__k.sub(e, x + i * inner, shift, width);
+        ak__k.exp(e, e, width);
+        ak__k.add(y, y, e, width);
+    }
+    for (int64_t j = 0; j < width; j++)
+        y[j] = shift[j] + ak__log(y[j]);
+}
+
+static void lse_axis_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner, blocks = ak__chunk_count(inner, LSE_BLOCK);
+    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, blocks] */
+        const int64_t o = r / blocks, j = r % blocks * LSE_BLOCK;
+        const int64_t width = inner - j < LSE_BLOCK ? inner - j : LSE_BLOCK;
+        lse_columns(u, u->x + o * n * inner + j, u->out + o * inner + j, width);
+    }
+}
+
+static void logsumexp_forward(ak_call *k)
+{
+    axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
+    if (u.a.inner == 1)
+        ak__for_rows(u.a.outer, u.a.n, lse_row_span, &u);
+    else
+        ak__for_rows(u.a.outer * ak__chunk_count(u.a.inner, LSE_BLOCK), u.a.n * LSE_BLOCK,
+                     lse_axis_span, &u);
+}
+
+/* dx = or += dy e^(x - y); 0 where y is -inf. s holds y or is the row's own y. */
+static void lse_slope_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t inner = u->a.inner;
+    ak_real e[LSE_BLOCK];
+    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, n] */
+        const ak_real *y = u->y + r / u->a.n * inner, *dy = u->dy + r / u->a.n * inner;
+        const ak_real *x = u->x + r * inner;
+        ak_real *dx = u->out + r * inner;
+        for (int64_t j = 0; j < inner; j += LSE_BLOCK) {
+            const int64_t width = inner - j < LSE_BLOCK ? inner - j : LSE_BLOCK;
+            ak__k.sub(e, x + j, y + j, width);
+            for (int64_t i = 0; i < width; i++)
+                if (y[j + i] < -AK_REAL_MAX)
+                    e[i] = y[j + i];                    /* e^-inf = 0 */
+            ak__k.exp(e, e, width);
+            if (u->add)
+                ak__k.mul_add(dx + j, dy + j, e, width);
+            else
+                ak__k.mul(dx + j, dy + j, e, width);
+        }
+    }
+}
+
+static void lse_row_slope_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n;
+    ak_real e[LSE_BLOCK];
+    for (int64_t o = begin; o < end; o++) {
+        const ak_real y = u->y[o], dy = y < -AK_REAL_MAX ? 0 : u->dy[o];
+        const ak_real shift = y < -AK_REAL_MAX ? 0 : y;
+        for (int64_t j = 0; j < n; j += LSE_BLOCK) {
+            const int64_t width = n - j < LSE_BLOCK ? n - j : LSE_BLOCK;
+            ak_real *dx = u->out + o * n + j;
+            ak__k.exp_sum(u->add ? e : dx, u->x + o * n + j, shift, width);
+            if (u->add)
+                ak__k.axpy(dx, dy, e, width);
+            else
+                ak__k.scale(dx, dy, dx, width);
+        }
+    }
+}
+
+static void logsumexp_backward(ak_call *k)
+{
+    bool fresh;
+    axis_args u = { .x = k->in[0]->data, .y = k->out->data, .dy = k->out->grad,
+                    .out = ak_call_grad_fresh(k, 0, &fresh), .a = axes_of_call(k) };
+    u.add = !fresh;
+    if (!u.out)
+        return;
+    if (u.a.inner == 1)
+        ak__for_rows(u.a.outer, u.a.n, lse_row_slope_span, &u);
+    else
+        ak__for_rows(u.a.outer * u.a.n, u.a.inner, lse_slope_span, &u);
+}
+
+#define LSE_SAMPLE_FLAGS .lo = -3, .hi = 3
+static const ak_op logsumexp_op = {
+    .name = "logsumexp", .formula = "y = ln sum e^x over an axis", .n_in = 1,
+    .attr_size = sizeof(axis_attr), .flags = AK_OP_MAKES_INF,
+    .shape = axis_shape, .forward = logsumexp_forward, .backward = logsumexp_backward,
+    .flops = reduce_flops,
+    .samples = (const ak_sample[]){ AXIS_SAMPLES(LSE_SAMPLE_FLAGS),
+                                    { .in = {{ 2, { 3, 131 } }}, AXIS(0), LSE_SAMPLE_FLAGS },
+                                    { .in = {{ 2, { 2, 131 } }}, AXIS(1), LSE_SAMPLE_FLAGS },
+                                    AK_END },
+    .misuse = (const ak_sample[]){ AXIS_MISUSE, AK_END },
+};
+ak_tensor *ak_logsumexp(ak_tensor *x, int axis)
+{
+    return ak_apply(&logsumexp_op, &x, 1, &(axis_attr){ .axis = axis });
+}
+
+/* ---- running sums --------------------------------------------------------------------------- */
+
+static ak_status cumsum_shape(ak_call *k)
+{
+    k->out->shape = k->in[0]->shape;
+    return ak__axis_check(k, ((const axis_attr *)k->attr)->axis);
+}
+
+static void cumsum_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t o = begin; o < end; o++) {
+        const ak_real *x = u->x + o * n * inner;
+        ak_real *y = u->out + o * n * inner;
+        if (inner == 1) {
+            double sum = 0;
+            for (int64_t i = 0; i < n; i++) {
+                sum += (double)x[i];
+                y[i] = (ak_real)sum;
+            }
+        } else if (n) {
+            memcpy(y, x, (size_t)inner * sizeof *y);
+            for (int64_t i = 1; i < n; i++)
+                ak__k.add(y + i * inner, y + (i - 1) * inner, x + i * inner, inner);
+        }
+    }
+}
+
+static void cumsum_forward(ak_call *k)
+{
+    axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
+    ak__for_rows(u.a.outer, u.a.n * u.a.inner, cumsum_span, &u);
+}
+
+static void cumsum_slope_span(void *user, int64_t begin, int64_t end)
+{
+    const axis_args *u = user;
+    const int64_t n = u->a.n, inner = u->a.inner;
+    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, inner] */
+        const int64_t at = r / inner * n * inner + r % inner;
+        double sum = 0;
+        for (int64_t i = n - 1; i >= 0; i--) {
+            sum += (double)u->dy[at + i * inner];
+            u->out[at + i * inner] += (ak_real)sum;
+        }
+    }
+}
+
+static void cumsum_backward(ak_call *k)        /* dx[i] += sum of dy[i..] */
+{
+    axis_args u = { .dy = k->out->grad, .out = ak_call_grad(k, 0), .a = axes_of_call(k) };
+    if (u.out)
+        ak__for_rows(u.a.outer * u.a.inner, u.a.n, cumsum_slope_span, &u);
+}
+
+AXIS_OP(cumsum, "y[i] = x[0] + .. + x[i] along an axis", cumsum_shape, NO_MORE, .lo = -2, .hi = 2)
+
+/* ---- the family ----------------------------------------------------------------------------- */
+
+const ak_op *const ak__ops_reduce[] = {
+    &sum_op, &mean_op, &sum_axis_op, &mean_axis_op, &var_axis_op, &max_axis_op, &min_axis_op,
+    &argmax_op, &logsumexp_op, &cumsum_op, NULL
+};

@@ -30,7 +30,7 @@ static ak_status evaluate(checker *c, double *value)
     c->ctx->next_stream = c->stream;
     ak_no_grad_begin(c->ctx);
     const ak_tensor *y = c->fn(c->in, c->n, c->user);
-    *value = ak_is_poison(y) ? NAN : weighted(y, 1);
+    *value = ak_is_poison(y) ? (double)NAN : weighted(y, 1);
     ak_no_grad_end(c->ctx);
     return ak_step_end(c->ctx);
 }
@@ -71,7 +71,7 @@ static ak_status check_operand(checker *c, int i, ak_gradcheck *result)
         double exact = t->grad ? (double)t->grad[j] : 0;
         double error = fabs(exact - numeric) / fmax(1, fmax(fabs(exact), fabs(numeric)));
         if (!(error <= result->worst)) {        /* NaN counts as worst */
-            *result = (ak_gradcheck){ h, isnan(error) ? INFINITY : error, i, j, exact, numeric };
+            *result = (ak_gradcheck){ h, isnan(error) ? (double)INFINITY : error, i, j, exact, numeric };
         }
     }
     return AK_OK;

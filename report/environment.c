@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Settings that a program takes from the environment. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include <akin/report.h>
+
+const char *ak_env_text(const char *name, const char *otherwise)
+{
+    const char *text = getenv(name);
+    return text && *text ? text : otherwise;
+}
+
+int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise)
+{
+    const char *text = ak_env_text(name, NULL);
+    if (!text)
+        return otherwise;
+    char *end;
+    errno = 0;
+    const long long value = strtoll(text, &end, 10);
+    if (*end || end == text || errno || value < 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s is '%s'; expected a whole number >= 0", name, text);
+        return otherwise;
+    }
+    return value;
+}

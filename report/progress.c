@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The progress line: updated in place on a terminal, plain lines elsewhere. */
+#define _POSIX_C_SOURCE 200809L
+#include <math.h>
+#include <unistd.h>
+
+#include <akin/report.h>
+#include <akin/tensor.h>
+
+#include "base/base.h"
+
+#define TERMINAL_SECONDS 0.2
+#define PLAIN_SECONDS 30
+
+struct ak_progress {
+    ak_ctx *ctx;
+    ak_progress_options o;
+    bool    terminal;
+    int64_t step;               /* of this epoch */
+    int64_t done;               /* steps since opened */
+    int64_t timed;              /* of them with a known duration: not the first of an epoch, */
+    double  spent;              /* before which a program evaluates; seconds of these */
+    bool    fresh;              /* the next step begins an epoch */
+    double  last, line;         /* time of the newest step, of the newest line */
+    int     width;              /* of the line on the terminal */
+    ak_average loss, accuracy;
+};
+
+ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
+{
+    if (options.epochs < 1 || options.steps < 1 || options.epoch < 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "progress: %lld epochs (%lld done) of %lld steps; expected at "
+                "least 1 of each", (long long)options.epochs, (long long)options.epoch,
+                (long long)options.steps);
+        return NULL;
+    }
+    ak_progress *p = ak__ctx_alloc(ctx, sizeof *p);
+    if (!p)
+        return NULL;
+    p->ctx = ctx;
+    p->o = options;
+    if (!p->o.file)
+        p->o.file = stdout;
+    const int number = fileno(p->o.file);
+    p->terminal = number >= 0 && isatty(number);
+    if (!(p->o.every > 0))
+        p->o.every = p->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS;
+    p->last = p->line = ak__now();
+    p->fresh = true;
+    return p;
+}
+
+/* "1:23", "2:03:04" */
+static char *duration(double seconds, char *buf, size_t size)
+{
+    const long long s = (long long)(seconds + 0.5);
+    if (s >= 3600)
+        snprintf(buf, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(buf, size, "%lld:%02lld", s / 60, s % 60);
+    return buf;
+}
+
+static int compose(const ak_progress *p, char *line, size_t size)
+{
+    char part[5][64] = { "", "", "", "", "" }, time[32];
+    const int64_t left = (p->o.epochs - p->o.epoch) * p->o.steps - p->step;
+    const double  pace = p->timed ? p->spent / (double)p->timed : 0;
+    if (p->o.chance > 0)
+        snprintf(part[0], sizeof part[0], " (chance %.3f)", p->o.chance);
+    if (p->accuracy.n)
+        snprintf(part[1], sizeof part[1], "  acc %.1f %%", 100 * ak_average_get(&p->accuracy));
+    if (p->o.views && pace > 0)
+        snprintf(part[2], sizeof part[2], "  %.0f views/s", (double)p->o.views / pace);
+    if (left > 0 && pace > 0)
+        snprintf(part[3], sizeof part[3], "  ETA %s",
+                 duration(pace * (double)left, time, sizeof time));
+    else if (left <= 0)
+        snprintf(part[3], sizeof part[3], "  took %s",
+                 duration(ak_progress_seconds(p), time, sizeof time));
+    return snprintf(line, size, "epoch %lld/%lld  step %lld/%lld  loss %.3f%s%s%s%s  %08x",
+                    (long long)p->o.epoch + 1, (long long)p->o.epochs, (long long)p->step,
+                    (long long)p->o.steps, ak_average_get(&p->loss), part[0], part[1], part[2],
+                    part[3], (unsigned)ak_hash(p->ctx, "*"));
+}
+
+/* final: the line stays. */
+static void show(ak_progress *p, bool final)
+{
+    char line[400];
+    const int width = compose(p, line, sizeof line);
+    if (p->terminal)        /* blanks cover what a longer line before has left */
+        fprintf(p->o.file, "\r%-*s%s", p->width, line, final ? "\n" : "");
+    else
+        fprintf(p->o.file, "%s\n", line);
+    p->width = final ? 0 : width;
+    fflush(p->o.file);
+    p->line = ak__now();
+}
+
+void ak_progress_step(ak_progress *p, double loss, double accuracy)
+{
+    if (!p)
+        return;
+    const double now = ak__now();
+    if (p->fresh) {
+        p->step = 0;
+        p->loss = p->accuracy = (ak_average){ 0, 0 };
+        p->fresh = false;
+    } else {
+        p->spent += now - p->last;
+        p->timed++;
+    }
+    p->last = now;
+    p->step++;
+    p->done++;
+    ak_average_add(&p->loss, loss);
+    if (!isnan(accuracy))
+        ak_average_add(&p->accuracy, accuracy);
+    if (now - p->line >= p->o.every && p->step < p->o.steps)
+        show(p, false);
+}
+
+void ak_progress_epoch(ak_progress *p)
+{
+    if (!p || p->fresh)
+        return;
+    show(p, true);
+    p->o.epoch++;
+    p->fresh = true;
+}
+
+double ak_progress_loss(const ak_progress *p)
+{
+    return p ? ak_average_get(&p->loss) : (double)NAN;
+}
+
+double ak_progress_accuracy(const ak_progress *p)
+{
+    return p ? ak_average_get(&p->accuracy) : (double)NAN;
+}
+
+double ak_progress_seconds(const ak_progress *p)
+{
+    return p && p->timed ? p->spent / (double)p->timed * (double)p->done : 0;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arrays of any element type: making them, reading elements, turning them into tensors. */
+#include "io/array.h"
+
+#include "base/base.h"
+
+#include <math.h>
+#include <string.h>
+
+size_t ak_type_size(ak_type type)
+{
+    static const uint8_t sizes[] = {
+#define SIZE(name, bytes, code) bytes,
+        AK_TYPE_MAP(SIZE)
+#undef SIZE
+    };
+    return (unsigned)type < AK_TYPE_COUNT ? sizes[type] : 0;
+}
+
+const char *ak_type_name(ak_type type)
+{
+    static const char names[][4] = {
+#define NAME(name, bytes, code) code,
+        AK_TYPE_MAP(NAME)
+#undef NAME
+    };
+    return (unsigned)type < AK_TYPE_COUNT ? names[type] : "?";
+}
+
+bool ak__little_endian(void)
+{
+    const uint16_t one = 1;
+    uint8_t        first;
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
+
+void ak__swap_bytes(void *to, const void *from, int64_t count, size_t size)
+{
+    uint8_t       *t = to;
+    const uint8_t *f = from;
+    for (int64_t i = 0; i < count; i++, t += size, f += size) {
+        uint8_t one[8];
+        for (size_t b = 0; b < size; b++)
+            one[b] = f[size - 1 - b];
+        memcpy(t, one, size);
+    }
+}
+
+bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes)
+{
+    size_t total = ak_type_size(type);
+    bool   fits = true;
+    for (int i = 0; i < shape.n; i++) {
+        const int64_t d = shape.dims[i];
+        if (d == 0) {
+            *bytes = 0;
+            return true;
+        }
+        if (d < 0 || (uint64_t)d > limit / total)
+            fits = false;
+        else
+            total *= (size_t)d;
+    }
+    *bytes = total;
+    return fits && total <= limit;
+}
+
+ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape)
+{
+    size_t bytes;
+    if (!ak__array_bytes(shape, type, SIZE_MAX / 4, &bytes)) {
+        ak_fail(ctx, AK_ERR_FORMAT, "%s: the array is too large for this machine", name);
+        return NULL;
+    }
+    ak_array *a = ak__ctx_alloc(ctx, sizeof *a);
+    char     *copy = a ? ak__ctx_strdup(ctx, name) : NULL;
+    void     *data = copy ? ak__ctx_alloc(ctx, bytes ? bytes : 1) : NULL;
+    if (!data)
+        return NULL;
+    *a = (ak_array){ .name = copy, .type = type, .shape = shape, .data = data,
+                     .size = (int64_t)(bytes / ak_type_size(type)) };
+    return a;
+}
+
+double ak_array_at(const ak_array *a, int64_t i)
+{
+    if (!a || i < 0 || i >= a->size)
+        return nan("");
+    switch (a->type) {
+    case AK_TYPE_F32:  return (double)((const float *)a->data)[i];
+    case AK_TYPE_F64:  return ((const double *)a->data)[i];
+    case AK_TYPE_I8:   return ((const int8_t *)a->data)[i];
+    case AK_TYPE_I16:  return ((const int16_t *)a->data)[i];
+    case AK_TYPE_I32:  return ((const int32_t *)a->data)[i];
+    case AK_TYPE_I64:  return (double)((const int64_t *)a->data)[i];
+    case AK_TYPE_U8:   return ((const uint8_t *)a->data)[i];
+    case AK_TYPE_U16:  return ((const uint16_t *)a->data)[i];
+    case AK_TYPE_U32:  return ((const uint32_t *)a->data)[i];
+    case AK_TYPE_U64:  return (double)((const uint64_t *)a->data)[i];
+    case AK_TYPE_BOOL: return ((const uint8_t *)a->data)[i] != 0;
+    case AK_TYPE_COUNT: break;
+    }
+    return nan("");
+}
+
+ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
+{
+    if (!a) {
+        if (!ak_error(ctx))
+            ak_fail(ctx, AK_ERR_VALUE, "array_tensor: there is no such array (NULL); ask "
+                    "ak_npz_find for a name that ak_npz_name lists");
+        return ak_zeros(ctx, AK_SCALAR);    /* poison: an error is pending */
+    }
+    if (a->type == AK_TYPE_F32)
+        return ak_from_float(ctx, a->shape, a->data);
+    if (a->type == AK_TYPE_F64)
+        return ak_from_double(ctx, a->shape, a->data);
+    ak_tensor *t = ak_zeros(ctx, a->shape);
+    if (!ak_is_poison(t))
+        for (int64_t i = 0; i < a->size; i++)
+            t->data[i] = (ak_real)ak_array_at(a, i);
+    return t;
+}
+
+ak_index *ak_array_index(ak_ctx *ctx, const ak_array *a)
+{
+    const int32_t none = 0;
+    if (!a) {
+        if (!ak_error(ctx))
+            ak_fail(ctx, AK_ERR_VALUE, "array_index: there is no such array (NULL)");
+        return ak_index_from(ctx, AK_SHAPE(1), &none);
+    }
+    for (int64_t i = 0; i < a->size; i++) {
+        const double x = ak_array_at(a, i);
+        if (!(x >= INT32_MIN && x <= INT32_MAX) || x < floor(x) || x > floor(x)) {
+            ak_fail(ctx, AK_ERR_VALUE, "array_index: element %lld of \"%s\" is %g; whole numbers "
+                    "of 32 bits are needed", (long long)i, a->name, x);
+            return ak_index_from(ctx, AK_SHAPE(1), &none);
+        }
+    }
+    const size_t bytes = (size_t)(a->size ? a->size : 1) * sizeof(int32_t);
+    int32_t     *values = ak__step_alloc(ctx, bytes);
+    if (!values)
+        return ak_index_from(ctx, AK_SHAPE(1), &none);
+    for (int64_t i = 0; i < a->size; i++)
+        values[i] = (int32_t)ak_array_at(a, i);
+    return ak_index_from(ctx, a->shape, values);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Arrays as readers make them, and the parsers on memory that tests and fuzz targets call. */
+#ifndef AK_IO_ARRAY_H
+#define AK_IO_ARRAY_H
+
+#include <akin/io.h>
+
+/* An array in context lifetime of zeros; NULL on failure, recorded. */
+ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape);
+/* dims multiplied with overflow check, times the element size; false if it exceeds `limit`. */
+bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes);
+/* Reverse the bytes of each of count elements of `size` bytes, from -> to (may be the same). */
+void ak__swap_bytes(void *to, const void *from, int64_t count, size_t size);
+/* Is this machine little-endian? */
+bool ak__little_endian(void);
+
+/* One IDX file in memory: where its elements are and what they are (big-endian). */
+typedef struct ak__idx {
+    ak_type        type;
+    ak_shape       shape;
+    const uint8_t *data;
+    size_t         bytes;
+} ak__idx;
+ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,
+                        ak__idx *out);
+
+/* A .npy file in memory. */
+const ak_array *ak__npy_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n);
+/* Header of a .npy file for an array in C order into buf (at least 256 bytes); returns its size,
+ * a multiple of 64. */
+size_t ak__npy_header(char *buf, ak_type type, ak_shape shape);
+
+/* An archive in memory; bytes must stay until the archive's context or ak_npz_close. */
+ak_npz *ak__npz_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n);
+
+/* A table in memory. */
+const ak_table *ak__table_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,
+                                ak_table_options options);
+
+#endif

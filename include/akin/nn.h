@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/nn.h - modules: layers, containers, whole encoders and heads, initialisers.
+ *
+ * A module is a name, parameters, buffers, children and a forward function. Names are paths: the
+ * weights of layer "conv1" in "encoder" are "encoder/conv1/weight", and patterns select them
+ * ("encoder/...", written with a star, is the whole encoder: akin/tensor.h ak_match). What a module
+ * creates lives as long as its context; nothing is freed by hand.
+ *
+ *     ak_module *enc  = ak_convnet(ctx, "encoder", (ak_convnet_options){
+ *         .channels = { 1, 32, 64, 128 }, .pool = 4 });
+ *     ak_module *head = ak_mlp(ctx, "projector", (int[]){ 2048, 128, 64, 0 });
+ *     ak_module_print(enc, stdout);
+ *     ak_tensor *z = ak_forward(head, ak_forward(enc, pictures));         // [N, 64]
+ *
+ * A module of one's own:
+ *
+ *     typedef struct gate { ak_module *value, *gate; } gate;
+ *     static ak_tensor *gate_forward(ak_module *m, ak_tensor *x)
+ *     {
+ *         gate *g = ak_module_user(m);
+ *         return ak_mul(ak_forward(g->value, x), ak_sigmoid(ak_forward(g->gate, x)));
+ *     }
+ *     static gate g;                                  // must outlive the module
+ *     ak_module *m = ak_module_new(ctx, "gated", gate_forward, &g);
+ *     g.value = ak_module_add(m, ak_nn_linear(ctx, "gated/value", 64, 64, (ak_linear_options){ 0 }));
+ *     g.gate  = ak_module_add(m, ak_nn_linear(ctx, "gated/gate", 64, 64, (ak_linear_options){ 0 }));
+ *
+ * Constructors return NULL after an error (recorded in the context: wrong sizes AK_ERR_VALUE, a
+ * name in use AK_ERR_VALUE, AK_ERR_MEMORY) and while one is pending. Every function here accepts
+ * NULL for a module, so a program may check once, at the end.
+ *
+ * The numbers a layer starts with depend on the context's seed and on the parameter's name alone:
+ * adding another layer before it changes nothing.
+ *
+ * N batch, H W picture, T time, C channels, D features; the feature axis is last.
+ */
+#ifndef AKIN_NN_H
+#define AKIN_NN_H
+
+#include <akin/ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ak_module ak_module;
+
+/* ---- running modules -------------------------------------------------------------------------- */
+
+/* Apply a module.
+ *
+ *   returns   what its forward function returns, step lifetime; poison while an error is pending
+ *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_STATE for NULL
+ */
+AK_API ak_tensor *ak_forward(ak_module *m, ak_tensor *x);
+
+/* Keep a module and everything below it in evaluation mode (false), whatever ak_train_mode says:
+ * a frozen encoder whose running statistics must stay. true: follow the context again. */
+AK_API void ak_module_train(ak_module *m, bool train);
+
+/* ---- what a module is made of ----------------------------------------------------------------- */
+
+AK_API const char *ak_module_name(const ak_module *m);      /* its path; "" for NULL */
+/* Parameters and buffers, its own first, then those of its children in the order they were added
+ * (the state list); NULL past the end. */
+AK_API ak_tensor *ak_module_param(const ak_module *m, int64_t i);
+/* By path below the module ("conv1/weight"); NULL if there is none. */
+AK_API ak_tensor *ak_module_find(const ak_module *m, const char *path);
+AK_API ak_module *ak_module_child(const ak_module *m, int64_t i);
+/* Trainable numbers (buffers are not counted). */
+AK_API int64_t ak_module_size(const ak_module *m);
+/* A tree: name, what it is, shapes, numbers of parameters. */
+AK_API void ak_module_print(const ak_module *m, FILE *file);
+
+/* ---- modules of one's own --------------------------------------------------------------------- */
+
+typedef ak_tensor *(*ak_forward_fn)(ak_module *m, ak_tensor *x);
+
+/* A module without parameters.
+ *
+ *   name      its path, unique among the names of its parent; copied
+ *   forward   may call ops and ak_forward; never NULL
+ *   user      handed out by ak_module_user; must live as long as the context
+ */
+AK_API ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user);
+/* Make child part of m (listing, state list, evaluation mode). Returns child. */
+AK_API ak_module *ak_module_add(ak_module *m, ak_module *child);
+/* A parameter or buffer "path/name" of m: zeros, to be filled by ak_init_fill or ak_fill.
+ * flags: ak_param_flags. Poison after an error. */
+AK_API ak_tensor *ak_module_add_param(ak_module *m, const char *name, ak_shape shape, int flags);
+AK_API ak_tensor *ak_module_add_buffer(ak_module *m, const char *name, ak_shape shape);
+AK_API void *ak_module_user(const ak_module *m);
+AK_API ak_ctx *ak_module_ctx(const ak_module *m);
+/* What ak_module_print shows beside the name; copied. */
+AK_API void ak_module_describe(ak_module *m, const char *format, ...) AK_PRINTF(2, 3);
+
+/* ---- initialisers ----------------------------------------------------------------------------- */
+
+/* For a weight [O, .., I] fan_in is the product of all axes but the first, fan_out that of all but
+ * the last. uniform means [-bound, bound) with the same variance. */
+typedef enum ak_init_kind {
+    AK_INIT_DEFAULT = 0,        /* uniform, bound = 1 / sqrt(fan_in): PyTorch's for these layers */
+    AK_INIT_CONSTANT,           /* every number = scale, 0 = zeros */
+    AK_INIT_UNIFORM,            /* bound = scale */
+    AK_INIT_NORMAL,             /* standard deviation = scale */
+    AK_INIT_TRUNCATED_NORMAL,   /* N(0, scale^2) cut at two standard deviations */
+    AK_INIT_HE_NORMAL,          /* deviation = scale sqrt(2 / fan_in); He et al. 2015 */
+    AK_INIT_HE_UNIFORM,
+    AK_INIT_XAVIER_NORMAL,      /* deviation = scale sqrt(2 / (fan_in + fan_out)); Glorot, Bengio */
+    AK_INIT_XAVIER_UNIFORM,     /*                                                       2010 */
+    AK_INIT_ORTHOGONAL          /* [O, rest]: rows (or columns, the fewer) orthogonal, of length
+                                 * scale; Saxe et al. 2014 */
+} ak_init_kind;
+
+typedef struct ak_init {
+    ak_init_kind kind;
+    double scale;       /* as above, >= 0; 0 = 1 (UNIFORM, NORMAL, TRUNCATED_NORMAL: 0.02) */
+    bool   fan_out;     /* HE_*: fan_out in place of fan_in */
+} ak_init;
+
+/* Fill a parameter. Numbers are drawn by (context's seed, hash of its name, place in it).
+ *
+ *   errors    AK_ERR_SHAPE if the kind needs fans and w has less than two axes; AK_ERR_VALUE for
+ *             a tensor without name or a negative scale
+ */
+AK_API ak_status ak_init_fill(ak_tensor *w, ak_init how);
+
+/* ---- layers ----------------------------------------------------------------------------------- */
+/* Parameters are listed with their shapes; biases and norm weights carry AK_PARAM_NO_DECAY. */
+
+typedef enum ak_activation {
+    AK_RELU = 0, AK_LEAKY_RELU /* slope 0.01 */, AK_ELU /* alpha 1 */, AK_GELU, AK_GELU_TANH,
+    AK_SILU, AK_SIGMOID, AK_TANH, AK_SOFTPLUS, AK_HARDSWISH, AK_QUICK_GELU, AK_IDENTITY
+} ak_activation;
+/* The op by its value; x itself for AK_IDENTITY. */
+AK_API ak_tensor *ak_activate(ak_tensor *x, ak_activation kind);
+
+typedef struct ak_linear_options {
+    bool    no_bias;
+    bool    relu;       /* max(., 0) fused */
+    ak_init weight;     /* default AK_INIT_DEFAULT */
+} ak_linear_options;
+/* y = x weight^T + bias:  x [.., in] -> [.., out];  weight [out, in], bias [out] */
+AK_API ak_module *ak_nn_linear(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
+                               ak_linear_options o);
+
+typedef struct ak_conv_layer_options {
+    int     stride;         /* 0 = 1 */
+    int     padding;        /* zeros on each side; 0 = none */
+    int     dilation;       /* 0 = 1 */
+    int     groups;         /* divides in and out; 0 = 1 */
+    int     output_padding; /* transposed only */
+    bool    no_bias;
+    ak_init weight;         /* default AK_INIT_DEFAULT */
+} ak_conv_layer_options;
+/* x [N, H, W, in] -> [N, H', W', out];  weight [out, kernel, kernel, in/groups], bias [out] */
+AK_API ak_module *ak_nn_conv2d(ak_ctx *ctx, const char *name, int64_t in, int64_t out, int kernel,
+                               ak_conv_layer_options o);
+/* x [N, T, in] -> [N, T', out];  weight [out, kernel, in/groups], bias [out] */
+AK_API ak_module *ak_nn_conv1d(ak_ctx *ctx, const char *name, int64_t in, int64_t out, int kernel,
+                               ak_conv_layer_options o);
+/* x [N, H, W, in] -> [N, H', W', out];  weight [in, kernel, kernel, out/groups], bias [out] */
+AK_API ak_module *ak_nn_conv2d_transposed(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
+                                          int kernel, ak_conv_layer_options o);
+
+/* weight [C] ones, bias [C] zeros; buffers running_mean [C] zeros, running_var [C] ones.
+ * x [.., C], like ak_batch_norm (train and evaluation mode). */
+AK_API ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
+                                   ak_batch_norm_options o);
+/* weight, bias [D]; eps 0 = 1e-5 */
+AK_API ak_module *ak_nn_layer_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps);
+/* weight [D]; eps 0 = 1e-6 */
+AK_API ak_module *ak_nn_rms_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps);
+/* weight, bias [C]; groups divides C; eps 0 = 1e-5 */
+AK_API ak_module *ak_nn_group_norm(ak_ctx *ctx, const char *name, int64_t channels, int groups,
+                                   double eps);
+
+/* Without parameters. */
+AK_API ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind);
+AK_API ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p);   /* p in [0, 1) */
+AK_API ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o);
+AK_API ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o);
+AK_API ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, int64_t ow);
+AK_API ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name);     /* [N, .., C] -> [N, C] */
+AK_API ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name);             /* [N, ..] -> [N, D] */
+AK_API ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name);
+
+/* ---- containers ------------------------------------------------------------------------------- */
+
+/* One after the other; the list ends with NULL:
+ *     ak_nn_sequential(ctx, "net", (ak_module *[]){ a, b, c, NULL }) */
+AK_API ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *const *parts);
+/* y = activation(body(x) + shortcut(x)); shortcut NULL = x itself. errors: AK_ERR_SHAPE (with the
+ * module's path) when the two differ. */
+AK_API ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body,
+                                 ak_module *shortcut, ak_activation activation);
+
+/* ---- heads ------------------------------------------------------------------------------------ */
+
+typedef struct ak_mlp_options {
+    bool          batch_norm;       /* after every linear layer but the last */
+    bool          batch_norm_out;   /* after the last one as well */
+    ak_activation activation;       /* after every layer but the last; default AK_RELU */
+    bool          no_bias;          /* of the linear layers; those before a batch norm never have
+                                     * one: the norm takes it away again */
+    double        dropout;          /* before every linear layer but the first, [0, 1) */
+    ak_init       weight;
+} ak_mlp_options;
+/* Linear layers fc1, fc2, .. with ReLU between them; sizes ends with 0: (int[]){ 2048, 128, 64, 0 }
+ * is 2048 -> 128 -> ReLU -> 64.  x [.., sizes[0]] -> [.., last] */
+AK_API ak_module *ak_mlp(ak_ctx *ctx, const char *name, const int *sizes);
+/* Likewise with options; batch norms are bn1, bn2, .. */
+AK_API ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_options o);
+/* in -> hidden -> batch norm -> ReLU -> out -> batch norm, no biases: the projection head of
+ * SimCLR (Chen et al. 2020, appendix B) and Barlow Twins with one hidden layer. */
+AK_API ak_module *ak_projector(ak_ctx *ctx, const char *name, int in, int hidden, int out);
+/* dim -> hidden -> batch norm -> ReLU -> dim: the predictor of BYOL (Grill et al. 2020) and
+ * SimSiam (Chen, He 2021). */
+AK_API ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidden);
+
+/* ---- encoders for pictures -------------------------------------------------------------------- */
+
+#define AK_CONVNET_MAX 8
+typedef struct ak_convnet_options {
+    int channels[AK_CONVNET_MAX + 1];   /* of the picture, then of each layer; ends with 0 */
+    int pool;                           /* side of the pooled map, >= 1; 0 = 1 */
+} ak_convnet_options;
+/* 3x3 convolutions (the first with stride 1, the others with stride 2) without bias, each followed
+ * by batch norm + ReLU; adaptive average pooling to pool x pool; flattened.
+ *
+ *   x [N, H, W, channels[0]] -> [N, pool * pool * last channels]
+ *   parameters   conv1/weight, bn1/weight, bn1/bias, conv2/..; buffers bn1/running_mean, ..
+ */
+AK_API ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o);
+
+typedef struct ak_resnet_options {
+    int channels;       /* of the pictures; 0 = 3 */
+    int width;          /* of the first stage; the others have 2, 4, 8 times as many; 0 = 64 */
+    int stem;           /* 3 = one 3x3 layer with stride 1 and no pooling, for small pictures;
+                         * 7 = 7x7 with stride 2 and 3x3 max pooling; 0 = 3 */
+    int classes;        /* outputs of a last linear layer "fc"; 0 = none: features [N, 8 width] */
+} ak_resnet_options;
+/* ResNet-18 (He et al. 2016): four stages of two blocks; global average pooling.
+ *
+ *   x [N, H, W, channels] -> [N, 8 width], or [N, classes]
+ *   parameters   torchvision's names with "/" for ".": conv1/weight, bn1/weight,
+ *                layer1/0/conv1/weight, layer2/0/downsample/0/weight, fc/weight, ..
+ *   start        convolutions He normal by fan_out, as torchvision
+ */
+AK_API ak_module *ak_resnet18(ak_ctx *ctx, const char *name, ak_resnet_options o);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The dropout module. */
+#include "nn/module.h"
+
+static ak_tensor *dropout_layer_forward(ak_module *m, ak_tensor *x)
+{
+    const double *p = ak_module_user(m);
+    return ak_dropout(x, *p);
+}
+
+ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p)
+{
+    if (!(p >= 0 && p < 1)) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the probability must be in [0, 1), got %g", name, p);
+        return NULL;
+    }
+    ak_module *m = ak__module_make(ctx, name, dropout_layer_forward, sizeof p);
+    if (m)
+        *(double *)ak_module_user(m) = p;
+    ak_module_describe(m, "dropout %g", p);
+    return m;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Heads: multi-layer perceptrons in the forms that contrastive methods use. */
+#include "nn/module.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static ak_tensor *mlp_forward(ak_module *m, ak_tensor *x)
+{
+    ak_module *part;
+    for (int64_t i = 0; (part = ak_module_child(m, i)) != NULL; i++)
+        x = ak_forward(part, x);
+    return x;
+}
+
+/* Layer i (from 1): dropout, linear, batch norm, activation, each where asked for. */
+static void add_mlp_layer(ak_module *m, int i, int in, int out, bool last, const ak_mlp_options *o)
+{
+    ak_ctx *ctx = ak_module_ctx(m);
+    const char *path = ak_module_name(m);
+    char name[AK__NAME_MAX];
+    const bool norm = last ? o->batch_norm_out : o->batch_norm;
+    const bool relu = !last && o->activation == AK_RELU;
+    if (i > 1 && o->dropout > 0)
+        ak_module_add(m, ak_nn_dropout(ctx, ak__part_name(name, path, "drop", i), o->dropout));
+    ak_module_add(m, ak_nn_linear(ctx, ak__part_name(name, path, "fc", i), in, out,
+                                  (ak_linear_options){ .no_bias = o->no_bias || norm,
+                                                       .relu = relu && !norm,
+                                                       .weight = o->weight }));
+    if (norm)
+        ak_module_add(m, ak_nn_batch_norm(ctx, ak__part_name(name, path, "bn", i), out,
+                                          (ak_batch_norm_options){ .relu = relu }));
+    if (!last && !relu)
+        ak_module_add(m, ak_nn_activation(ctx, ak__part_name(name, path, "act", i),
+                                          o->activation));
+}
+
+ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_options o)
+{
+    ak_module *m = ak__module_make(ctx, name, mlp_forward, 0);
+    if (!m)
+        return NULL;
+    int n = 0;
+    while (sizes[n] > 0)
+        n++;
+    if (sizes[n] < 0 || n < 2) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: sizes must be at least two numbers >= 1 and then 0", name);
+        return NULL;
+    }
+    char text[96] = "mlp";
+    for (int i = 0; i < n; i++) {
+        const size_t used = strlen(text);
+        snprintf(text + used, sizeof text - used, " %s%d", i ? "-> " : "", sizes[i]);
+    }
+    ak_module_describe(m, "%s", text);
+    for (int i = 1; i < n; i++)
+        add_mlp_layer(m, i, sizes[i - 1], sizes[i], i == n - 1, &o);
+    return ak_error(ctx) == AK_OK ? m : NULL;
+}
+
+ak_module *ak_mlp(ak_ctx *ctx, const char *name, const int *sizes)
+{
+    return ak_mlp_with(ctx, name, sizes, (ak_mlp_options){ 0 });
+}
+
+ak_module *ak_projector(ak_ctx *ctx, const char *name, int in, int hidden, int out)
+{
+    return ak_mlp_with(ctx, name, (int[]){ in, hidden, out, 0 },
+                       (ak_mlp_options){ .batch_norm = true, .batch_norm_out = true });
+}
+
+ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidden)
+{
+    return ak_mlp_with(ctx, name, (int[]){ dim, hidden, dim, 0 },
+                       (ak_mlp_options){ .batch_norm = true });
+}

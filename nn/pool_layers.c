@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Modules without parameters: pooling, activations, flattening, length normalisation. */
+#include "nn/module.h"
+
+#include <inttypes.h>
+
+typedef struct pool_layer {
+    ak_pool_options options;
+    int64_t         oh, ow;
+    ak_activation   activation;
+} pool_layer;
+
+static bool is_picture(const ak_tensor *x)
+{
+    return x->shape.n == 4;
+}
+
+static ak_tensor *max_pool_layer_forward(ak_module *m, ak_tensor *x)
+{
+    const pool_layer *l = ak_module_user(m);
+    return is_picture(x) ? ak_max_pool2d(x, l->options)
+                         : ak__module_shape_error(m, x, "[N, H, W, C]");
+}
+
+static ak_tensor *avg_pool_layer_forward(ak_module *m, ak_tensor *x)
+{
+    const pool_layer *l = ak_module_user(m);
+    return is_picture(x) ? ak_avg_pool2d(x, l->options)
+                         : ak__module_shape_error(m, x, "[N, H, W, C]");
+}
+
+static ak_tensor *adaptive_pool_layer_forward(ak_module *m, ak_tensor *x)
+{
+    const pool_layer *l = ak_module_user(m);
+    return is_picture(x) ? ak_adaptive_avg_pool2d(x, l->oh, l->ow)
+                         : ak__module_shape_error(m, x, "[N, H, W, C]");
+}
+
+static ak_tensor *global_pool_layer_forward(ak_module *m, ak_tensor *x)
+{
+    return x->shape.n >= 3 ? ak_global_avg_pool(x) : ak__module_shape_error(m, x, "[N, .., C]");
+}
+
+static ak_tensor *flatten_layer_forward(ak_module *m, ak_tensor *x)
+{
+    return x->shape.n >= 1 ? ak_flatten(x) : ak__module_shape_error(m, x, "[N, ..]");
+}
+
+static ak_tensor *l2_layer_forward(ak_module *m, ak_tensor *x)
+{
+    return x->shape.n >= 1 ? ak_l2_normalize(x) : ak__module_shape_error(m, x, "[.., D]");
+}
+
+static ak_tensor *activation_layer_forward(ak_module *m, ak_tensor *x)
+{
+    const pool_layer *l = ak_module_user(m);
+    return ak_activate(x, l->activation);
+}
+
+static bool pool_fits(ak_ctx *ctx, const char *name, ak_pool_options o)
+{
+    if (!ak__module_positive(ctx, name, "kernel", o.kernel))
+        return false;
+    if (o.stride >= 0 && o.padding >= 0 && 2 * o.padding <= o.kernel)
+        return true;
+    ak_fail(ctx, AK_ERR_VALUE, "%s: stride %d must be >= 0, padding %d in [0, kernel/2 = %d]", name,
+            o.stride, o.padding, o.kernel / 2);
+    return false;
+}
+
+static ak_module *pool_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn forward,
+                                  pool_layer with)
+{
+    ak_module *m = ak__module_make(ctx, name, forward, sizeof(pool_layer));
+    if (m)
+        *(pool_layer *)ak_module_user(m) = with;
+    return m;
+}
+
+ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
+{
+    if (!pool_fits(ctx, name, o))
+        return NULL;
+    ak_module *m = pool_layer_make(ctx, name, max_pool_layer_forward, (pool_layer){ .options = o });
+    ak_module_describe(m, "max pool %d, stride %d", o.kernel, o.stride ? o.stride : o.kernel);
+    return m;
+}
+
+ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
+{
+    if (!pool_fits(ctx, name, o))
+        return NULL;
+    ak_module *m = pool_layer_make(ctx, name, avg_pool_layer_forward, (pool_layer){ .options = o });
+    ak_module_describe(m, "average pool %d, stride %d", o.kernel, o.stride ? o.stride : o.kernel);
+    return m;
+}
+
+ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, int64_t ow)
+{
+    if (!ak__module_positive(ctx, name, "the height of the result", oh) ||
+        !ak__module_positive(ctx, name, "the width of the result", ow))
+        return NULL;
+    ak_module *m = pool_layer_make(ctx, name, adaptive_pool_layer_forward,
+                                   (pool_layer){ .oh = oh, .ow = ow });
+    ak_module_describe(m, "average pool to %" PRId64 " x %" PRId64, oh, ow);
+    return m;
+}
+
+ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name)
+{
+    ak_module *m = pool_layer_make(ctx, name, global_pool_layer_forward, (pool_layer){ 0 });
+    ak_module_describe(m, "global average pool");
+    return m;
+}
+
+ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name)
+{
+    ak_module *m = pool_layer_make(ctx, name, flatten_layer_forward, (pool_layer){ 0 });
+    ak_module_describe(m, "flatten");
+    return m;
+}
+
+ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name)
+{
+    ak_module *m = pool_layer_make(ctx, name, l2_layer_forward, (pool_layer){ 0 });
+    ak_module_describe(m, "unit length");
+    return m;
+}
+
+/* ---- activations ------------------------------------------------------------------------------ */
+
+static const char *const activation_names[] = {
+    [AK_RELU] = "ReLU",         [AK_LEAKY_RELU] = "leaky ReLU", [AK_ELU] = "ELU",
+    [AK_GELU] = "GELU",         [AK_GELU_TANH] = "GELU (tanh)", [AK_SILU] = "SiLU",
+    [AK_SIGMOID] = "sigmoid",   [AK_TANH] = "tanh",             [AK_SOFTPLUS] = "softplus",
+    [AK_HARDSWISH] = "hardswish", [AK_QUICK_GELU] = "quick GELU", [AK_IDENTITY] = "identity",
+};
+
+ak_tensor *ak_activate(ak_tensor *x, ak_activation kind)
+{
+    switch (kind) {
+    case AK_RELU:       return ak_relu(x);
+    case AK_LEAKY_RELU: return ak_leaky_relu(x, 0.01);
+    case AK_ELU:        return ak_elu(x, 1);
+    case AK_GELU:       return ak_gelu(x);
+    case AK_GELU_TANH:  return ak_gelu_tanh(x);
+    case AK_SILU:       return ak_silu(x);
+    case AK_SIGMOID:    return ak_sigmoid(x);
+    case AK_TANH:       return ak_tanh(x);
+    case AK_SOFTPLUS:   return ak_softplus(x);
+    case AK_HARDSWISH:  return ak_hardswish(x);
+    case AK_QUICK_GELU: return ak_quick_gelu(x);
+    case AK_IDENTITY:   break;
+    }
+    return x;
+}
+
+ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind)
+{
+    if ((int)kind < 0 || kind > AK_IDENTITY) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d", name, (int)kind);
+        return NULL;
+    }
+    ak_module *m = pool_layer_make(ctx, name, activation_layer_forward,
+                                   (pool_layer){ .activation = kind });
+    ak_module_describe(m, "%s", activation_names[kind]);
+    return m;
+}

@@ -5,13 +5,7 @@
  * Sums over one array are kept in double, so that the reference is the better of the two. */
 #include "kernels.h"
 
-#include <math.h>
-
-#if AK_REAL_BITS == 64
-#define REAL_FN(name) name
-#else
-#define REAL_FN(name) name##f
-#endif
+#include "base/real.h"
 
 /* ---- matrix product ---- */
 
@@ -165,32 +159,32 @@ static void mul_add_ref(ak_real *y, const ak_real *a, const ak_real *b, int64_t 
 /* With e^-|x| nothing overflows, and small results keep their digits. */
 static ak_real sigmoid_of(ak_real x)
 {
-    const ak_real e = REAL_FN(exp)(-REAL_FN(fabs)(x));
+    const ak_real e = ak__exp(-ak__fabs(x));
     return (x < 0 ? e : 1) / (1 + e);
 }
 
 static void exp_ref(ak_real *y, const ak_real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = REAL_FN(exp)(x[i]);
+        y[i] = ak__exp(x[i]);
 }
 
 static void log_ref(ak_real *y, const ak_real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = REAL_FN(log)(x[i]);
+        y[i] = ak__log(x[i]);
 }
 
 static void tanh_ref(ak_real *y, const ak_real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = REAL_FN(tanh)(x[i]);
+        y[i] = ak__tanh(x[i]);
 }
 
 static void erf_ref(ak_real *y, const ak_real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = REAL_FN(erf)(x[i]);
+        y[i] = ak__erf(x[i]);
 }
 
 static void sigmoid_ref(ak_real *y, const ak_real *x, int64_t n)
@@ -203,7 +197,7 @@ static ak_real exp_sum_ref(ak_real *y, const ak_real *x, ak_real shift, int64_t 
 {
     double s = 0;
     for (int64_t i = 0; i < n; i++) {
-        const ak_real e = REAL_FN(exp)(x[i] - shift);
+        const ak_real e = ak__exp(x[i] - shift);
         if (y)
             y[i] = e;
         s += (double)e;
@@ -251,7 +245,7 @@ static void gelu_ref(ak_real *y, const ak_real *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const ak_real v = floor_at(x[i], (ak_real)-1e30);
-        y[i] = v * ((ak_real)0.5 * (1 + REAL_FN(erf)(v * SQRT_HALF)));
+        y[i] = v * ((ak_real)0.5 * (1 + ak__erf(v * SQRT_HALF)));
     }
 }
 
@@ -260,8 +254,8 @@ static void gelu_backward_ref(ak_real *dx, const ak_real *x, const ak_real *dy, 
 {
     for (int64_t i = 0; i < n; i++) {
         const ak_real v = hold_between(x[i], 100);
-        const ak_real cdf = (ak_real)0.5 * (1 + REAL_FN(erf)(v * SQRT_HALF));
-        const ak_real pdf = NORMAL_PEAK * REAL_FN(exp)((ak_real)-0.5 * v * v);
+        const ak_real cdf = (ak_real)0.5 * (1 + ak__erf(v * SQRT_HALF));
+        const ak_real pdf = NORMAL_PEAK * ak__exp((ak_real)-0.5 * v * v);
         put_grad(&dx[i], (cdf + v * pdf) * dy[i], accumulate);
     }
 }
@@ -380,7 +374,7 @@ static void adam_ref(ak_real *p, ak_real *g, ak_real *m, ak_real *v, int64_t n,
         const ak_real d = args->grad_scale * g[i] + args->l2 * p[i];
         m[i] = args->beta1 * m[i] + rest1 * d;
         v[i] = args->beta2 * v[i] + rest2 * d * d;
-        const ak_real root = REAL_FN(sqrt)(v[i] * args->correction2) + args->eps;
+        const ak_real root = ak__sqrt(v[i] * args->correction2) + args->eps;
         p[i] = p[i] * keep - args->lr * (m[i] * args->correction1) / root;
         g[i] = 0;
     }

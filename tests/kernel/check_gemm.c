@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The matrix product: tile, packing and epilogue by themselves, then ak__gemm in every form over
+ * edge sizes, against sums in double. */
+#include "check.h"
+
+#include "base/parallel.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static int64_t at_least(int64_t n, int64_t low) { return n > low ? n : low; }
+
+/* ---- the entries ---------------------------------------------------------------------------- */
+
+/* Tiles of every size, packed and in place. */
+static void check_tile(const isa_table *isa, int m, int n, int64_t kc, bool accumulate)
+{
+    const ak_kernels *k = &isa->table;
+    const int64_t ldc = n + 3, lda = kc + 1, ldb = k->nr + 5;
+    float *pa = aligned_alloc(64, 64 * 1024), *pb = aligned_alloc(64, 64 * 1024);
+    guarded a = guarded_new((m - 1) * lda + kc, 0);
+    const int64_t read = n <= k->nr / 2 ? k->nr / 2 : k->nr;
+    guarded b = guarded_new(kc > 0 ? (kc - 1) * ldb + read : 0, 0);
+    guarded c = guarded_new((m - 1) * ldc + n, 0), d = guarded_new((m - 1) * ldc + n, 1);
+    fill(a.x, a.n, FILL_PLAIN);
+    fill(b.x, b.n, FILL_PLAIN);
+    fill(c.x, c.n, FILL_PLAIN);
+    float *start = malloc((size_t)c.n * sizeof(float));
+    memcpy(start, c.x, (size_t)c.n * sizeof(float));
+    memcpy(d.x, c.x, (size_t)c.n * sizeof(float));
+    k->gemm_pack(pa, a.x, lda, m, kc, k->mr, false);
+    k->gemm_pack(pb, b.x, ldb, n, kc, k->nr, true);
+    k->gemm_direct(kc, a.x, lda, 1, b.x, ldb, c.x, ldc, m, n, accumulate);
+    k->gemm_tile(kc, pa, pb, d.x, ldc, m, n, accumulate);
+    bool near = true;
+    for (int64_t i = 0; i < m; i++) {
+        for (int64_t j = 0; j < ldc && i * ldc + j < c.n; j++) {
+            double s = accumulate || j >= n ? (double)start[i * ldc + j] : 0, bound = fabs(s);
+            for (int64_t q = 0; q < kc && j < n; q++) {
+                const double t = (double)a.x[i * lda + q] * (double)b.x[q * ldb + j];
+                s += t;
+                bound += fabs(t);
+            }
+            near = near && near_enough(c.x[i * ldc + j], (float)s, bound * 1e-6);
+        }
+    }
+    const bool equal = memcmp(c.x, d.x, (size_t)c.n * sizeof(float)) == 0;
+    check_result(near, isa->name, "gemm_direct m %d n %d kc %lld", m, n, (long long)kc);
+    check_result(equal, isa->name, "gemm_tile m %d n %d kc %lld: other bits than gemm_direct", m, n,
+                 (long long)kc);
+    const bool kept = guarded_free(a) & guarded_free(b) & guarded_free(c) & guarded_free(d);
+    check_result(kept, isa->name, "gemm tile m %d n %d wrote outside", m, n);
+    free(start);
+    free(pa);
+    free(pb);
+}
+
+static void check_tiles(const isa_table *isa)
+{
+    static const int64_t depths[] = {0, 1, 2, 7, 33};
+    for (int m = 1; m <= isa->table.mr; m++)
+        for (int n = 1; n <= isa->table.nr; n++)
+            for (int d = 0; d < 5; d++)
+                check_tile(isa, m, n, depths[d], (m + n + d) % 2 == 0);
+}
+
+static void check_pack(const isa_table *isa, int width, int64_t ni, int64_t nk, bool k_major)
+{
+    const int64_t ld = (k_major ? ni : nk) + 3;
+    const int64_t lines = k_major ? nk : ni, line = k_major ? ni : nk;
+    guarded x = guarded_new(lines > 0 ? (lines - 1) * ld + line : 0, 0);
+    guarded y = guarded_new(nk * width, 0);
+    fill(x.x, x.n, FILL_ODD);
+    isa->table.gemm_pack(y.x, x.x, ld, ni, nk, width, k_major);
+    bool ok = true;
+    for (int64_t k = 0; k < nk; k++) {
+        for (int64_t i = 0; i < width; i++) {
+            const float zero = 0;
+            const float *want = i < ni ? &x.x[k_major ? k * ld + i : i * ld + k] : &zero;
+            ok = ok && memcmp(&y.x[k * width + i], want, sizeof zero) == 0;
+        }
+    }
+    const bool kept = guarded_free(x) & guarded_free(y);
+    check_result(ok && kept, isa->name, "gemm_pack width %d ni %lld nk %lld k_major %d", width,
+                 (long long)ni, (long long)nk, k_major);
+}
+
+static void check_packs(const isa_table *isa)
+{
+    static const int widths[] = {4, 6, 8, 14, 16, 32};
+    for (int w = 0; w < 6; w++)
+        for (int64_t ni = 1; ni <= widths[w]; ni++)
+            for (int64_t nk = 0; nk < 36; nk++)
+                for (int major = 0; major < 2; major++)
+                    check_pack(isa, widths[w], ni, nk, major);
+}
+
+static void check_finish(const isa_table *isa)
+{
+    for (int64_t n = 1; n < 131; n++) {
+        for (int v = 0; v < 8; v++) {
+            const int m = 1 + v % 4;
+            const int64_t ld = n + 2;
+            guarded c = guarded_new((m - 1) * ld + n, v), bias = guarded_new(n, v % 2);
+            float *want = malloc((size_t)c.n * sizeof(float));
+            fill(c.x, c.n, FILL_ODD);
+            fill(bias.x, n, FILL_ODD);
+            memcpy(want, c.x, (size_t)c.n * sizeof(float));
+            for (int64_t i = 0; i < c.n; i++) {
+                float s = want[i] + (v & 1 && i % ld < n ? bias.x[i % ld] : 0.0F);
+                s = v & 2 && s < 0 ? 0.0F : s;
+                want[i] = i % ld < n ? s : want[i];
+            }
+            isa->table.gemm_finish(c.x, ld, m, n, v & 1 ? bias.x : NULL, v & 2);
+            bool ok = true;
+            for (int64_t i = 0; i < c.n; i++)
+                ok = ok && near_enough(c.x[i], want[i], 0);
+            const bool kept = guarded_free(c) & guarded_free(bias);
+            check_result(ok && kept, isa->name, "gemm_finish n %lld variant %d", (long long)n, v);
+            free(want);
+        }
+    }
+}
+
+/* ---- the whole product ---------------------------------------------------------------------- */
+
+typedef struct product {
+    ak__gemm_form form;
+    int64_t       M, N, K, lda, ldb, ldc;
+    float         alpha, beta;
+    bool          bias, relu;
+} product;
+
+static bool a_k_major(const product *p) { return p->form == AK__TN || p->form == AK__TT; }
+static bool b_k_major(const product *p) { return p->form == AK__NN || p->form == AK__TN; }
+
+static guarded matrix_new(int64_t rows, int64_t cols, int64_t ld)
+{
+    return guarded_new(rows > 0 && cols > 0 ? (rows - 1) * ld + cols : 0, 0);
+}
+
+/* One element in double, and how far the float result may be. */
+static double exact_element(const product *p, const float *a, const float *b, float c, float bias,
+                            int64_t i, int64_t j, double *tolerance)
+{
+    const double beta = p->beta != 0 ? (double)p->beta * (double)c : 0;
+    double s = 0, bound = 0;
+    for (int64_t k = 0; k < p->K; k++) {
+        const float x = a_k_major(p) ? a[k * p->lda + i] : a[i * p->lda + k];
+        const float y = b_k_major(p) ? b[k * p->ldb + j] : b[j * p->ldb + k];
+        s += (double)x * (double)y;
+        bound += fabs((double)x * (double)y);
+    }
+    s = (double)p->alpha * s + beta + (double)bias;
+    bound = fabs((double)p->alpha) * bound + fabs(beta) + fabs((double)bias);
+    *tolerance = bound * (double)FLT_EPSILON * (4 + sqrt((double)p->K));
+    return p->relu && s < 0 ? 0 : s;
+}
+
+/* Compare some elements: all of a small result, 2000 of a large one, corners always. */
+static bool product_right(const product *p, const float *a, const float *b, const float *c0,
+                          const float *c, const float *bias)
+{
+    const int64_t all = p->M * p->N;
+    const int64_t tries = all < 4000 && p->K < 600 ? all : 600;
+    for (int64_t t = 0; t < tries; t++) {
+        int64_t at = tries == all ? t : (int64_t)(random_bits() % (uint64_t)all);
+        if (tries != all && t < 4)
+            at = (t & 1 ? p->N - 1 : 0) + (t & 2 ? (p->M - 1) * p->N : 0);
+        const int64_t i = at / p->N, j = at % p->N;
+        double tolerance;
+        const double want = exact_element(p, a, b, c0[i * p->ldc + j], p->bias ? bias[j] : 0, i, j,
+                                          &tolerance);
+        if (!near_enough(c[i * p->ldc + j], (float)want, tolerance + fabs(want) * 1e-7))
+            return false;
+    }
+    return true;
+}
+
+static void check_product(const isa_table *isa, product p)
+{
+    const bool at = a_k_major(&p), bt = b_k_major(&p);
+    p.lda = (at ? p.M : p.K) + (int64_t)(random_bits() % 3);
+    p.ldb = (bt ? p.N : p.K) + (int64_t)(random_bits() % 3);
+    p.ldc = p.N + (int64_t)(random_bits() % 3);
+    guarded a = matrix_new(at ? p.K : p.M, at ? p.M : p.K, p.lda);
+    guarded b = matrix_new(bt ? p.K : p.N, bt ? p.N : p.K, p.ldb);
+    guarded c = matrix_new(p.M, p.N, p.ldc), bias = guarded_new(p.N, 0);
+    fill(a.x, a.n, FILL_PLAIN);
+    fill(b.x, b.n, FILL_PLAIN);
+    fill(c.x, c.n, p.beta == 0 ? FILL_ODD : FILL_PLAIN);
+    fill(bias.x, bias.n, FILL_PLAIN);
+    float *c0 = malloc((size_t)c.n * sizeof(float) + 1);
+    memcpy(c0, c.x, (size_t)c.n * sizeof(float));
+    const ak__epilogue ep = {.bias = p.bias ? bias.x : NULL, .relu = p.relu};
+    ak__gemm(p.form, p.M, p.N, p.K, p.alpha, a.x, p.lda, b.x, p.ldb, p.beta, c.x, p.ldc, &ep);
+    bool ok = product_right(&p, a.x, b.x, c0, c.x, bias.x);
+    for (int64_t i = 0; i + 1 < p.M; i++)
+        for (int64_t j = p.N; j < p.ldc && p.N > 0; j++)
+            ok = ok && memcmp(&c.x[i * p.ldc + j], &c0[i * p.ldc + j], sizeof(float)) == 0;
+    const bool kept = guarded_free(a) & guarded_free(b) & guarded_free(c) & guarded_free(bias);
+    check_result(ok && kept, isa->name,
+                 "gemm form %d M %lld N %lld K %lld alpha %g beta %g bias %d relu %d", (int)p.form,
+                 (long long)p.M, (long long)p.N, (long long)p.K, (double)p.alpha, (double)p.beta,
+                 p.bias, p.relu);
+    free(c0);
+}
+
+/* Sizes at and beside the tile and the blocks. */
+static int64_t random_size(const int64_t tile, const int64_t block, bool large)
+{
+    const int64_t sizes[] = {0, 1, 2, 3, 5, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 1, 17, 31,
+                             33, 64, 97, 130, large ? block - 1 : 4, large ? block + 1 : 7};
+    return at_least(sizes[random_bits() % (sizeof sizes / sizeof sizes[0])], 0);
+}
+
+static void check_products(const isa_table *isa)
+{
+    static const float alphas[] = {1, 1, 1, -0.5F, 0, 2}, betas[] = {0, 0, 1, 1, 0.5F, -2};
+    const ak_kernels *k = &isa->table;
+    const int count = isa->emulated ? 1500 : 6000;
+    for (int t = 0; t < count; t++) {
+        const bool large = t % 20 == 0;
+        product p = {.form = (ak__gemm_form)(random_bits() % 4),
+                     .alpha = alphas[random_bits() % 6], .beta = betas[random_bits() % 6],
+                     .bias = random_bits() % 3 == 0, .relu = random_bits() % 3 == 0};
+        p.M = random_size(k->mr, k->mc, large);
+        p.N = random_size(k->nr, k->nc, large && !isa->emulated);
+        p.K = random_size(8, k->kc, large);
+        check_product(isa, p);
+    }
+    /* a long K with a small result */
+    for (int form = 0; form < 4 && !isa->emulated; form++)
+        check_product(isa, (product){.form = (ak__gemm_form)form, .M = 37, .N = 51, .K = 9001,
+                                     .alpha = 1, .beta = 0.5F, .bias = true, .relu = form & 1});
+}
+
+static void set_threads(int n)
+{
+#ifdef _OPENMP
+    omp_set_num_threads(n);
+#else
+    (void)n;
+#endif
+}
+
+/* The same bits on 1 to 4 threads, and inside a parallel region. */
+static void check_threads(const isa_table *isa)
+{
+    static const int64_t sizes[][3] = {{64, 64, 64},   {129, 65, 300}, {7, 1030, 257},
+                                       {1000, 9, 520}, {61, 53, 9000}, {300, 300, 300}};
+    const int before = ak__max_threads();
+    for (int s = 0; s < 24; s++) {
+        const int64_t M = sizes[s / 4][0], N = sizes[s / 4][1], K = sizes[s / 4][2];
+        const ak__gemm_form form = (ak__gemm_form)(s % 4);
+        if (isa->emulated && M * N * K > 10000000)
+            continue;
+        float *a = malloc((size_t)(M * K) * sizeof(float)), *b = malloc((size_t)(N * K) * 4);
+        float *c[2] = {malloc((size_t)(M * N) * sizeof(float)), malloc((size_t)(M * N) * 4)};
+        fill(a, M * K, FILL_PLAIN);
+        fill(b, N * K, FILL_PLAIN);
+        const int64_t lda = form == AK__TN || form == AK__TT ? M : K;
+        const int64_t ldb = form == AK__NN || form == AK__TN ? N : K;
+        for (int threads = 1; threads <= 4; threads++) {
+            set_threads(threads);
+            float *out = c[threads > 1];
+            ak__gemm(form, M, N, K, 1, a, lda, b, ldb, 0, out, N, NULL);
+            check_result(memcmp(c[0], out, (size_t)(M * N) * sizeof(float)) == 0, isa->name,
+                         "gemm %lldx%lldx%lld: other bits on %d threads", (long long)M,
+                         (long long)N, (long long)K, threads);
+        }
+        free(a);
+        free(b);
+        free(c[0]);
+        free(c[1]);
+    }
+    set_threads(before);
+}
+
+static void check_batched(const isa_table *isa)
+{
+    enum { BATCH = 5, M = 13, N = 34, K = 21 };
+    for (int v = 0; v < 16; v++) {
+        float a[BATCH * M * K], b[BATCH * N * K], c[BATCH * M * N], d[BATCH * M * N];
+        fill(a, BATCH * M * K, FILL_PLAIN);
+        fill(b, BATCH * N * K, FILL_PLAIN);
+        fill(c, BATCH * M * N, FILL_PLAIN);
+        memcpy(d, c, sizeof d);
+        const ak__gemm_form form = (ak__gemm_form)(v % 4);
+        const int64_t lda = form == AK__TN || form == AK__TT ? M : K;
+        const int64_t ldb = form == AK__NN || form == AK__TN ? N : K;
+        const int64_t sa = v & 4 ? 0 : M * K, sb = v & 8 ? 0 : N * K;
+        ak__gemm_batched(form, BATCH, M, N, K, 1, a, lda, sa, b, ldb, sb, 1, c, N, M * N);
+        for (int i = 0; i < BATCH; i++)
+            ak__gemm(form, M, N, K, 1, a + i * sa, lda, b + i * sb, ldb, 1, d + i * M * N, N, NULL);
+        check_result(memcmp(c, d, sizeof c) == 0, isa->name, "gemm_batched variant %d", v);
+    }
+}
+
+/* An operand that is no matrix: X(i, k) = data[(7 i + 3 k) mod 61]. */
+static float patch_value(const ak__operand *x, int64_t i, int64_t k)
+{
+    return x->data[(7 * i + 3 * k) % 61];
+}
+
+static void patch_pack(const ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
+                       int64_t nk, int width)
+{
+    for (int64_t k = 0; k < nk; k++)
+        for (int64_t i = 0; i < width; i++)
+            dst[k * width + i] = i < ni ? patch_value(x, i0 + i, k0 + k) : 0.0F;
+}
+
+static void check_operands(const isa_table *isa)
+{
+    enum { MOST = 70 };
+    float data[61], matrix[MOST * MOST], c[MOST * MOST];
+    for (int v = 0; v < 60; v++) {
+        fill(data, 61, FILL_PLAIN);
+        fill(matrix, MOST * MOST, FILL_PLAIN);
+        const int64_t M = 1 + (int64_t)(random_bits() % MOST), N = 1 + (int64_t)(random_bits() % MOST);
+        const int64_t K = (int64_t)(random_bits() % MOST);
+        const float alpha = v % 3 ? 1 : 0.5F;
+        const ak__operand patches = {.pack = patch_pack, .data = data};
+        const ak__operand plain = ak__operand_matrix(matrix, MOST, v & 1);
+        const bool left = v & 2;
+        ak__gemm_operands(M, N, K, alpha, left ? &patches : &plain, left ? &plain : &patches, 0, c,
+                          N, NULL);
+        bool ok = true;
+        for (int64_t i = 0; i < M; i++) {
+            for (int64_t j = 0; j < N; j++) {
+                double s = 0, bound = 0;
+                for (int64_t k = 0; k < K; k++) {
+                    const int64_t q = left ? j : i;
+                    const float m = v & 1 ? matrix[k * MOST + q] : matrix[q * MOST + k];
+                    const double t = (double)patch_value(&patches, left ? i : j, k) * (double)m;
+                    s += t;
+                    bound += fabs(t);
+                }
+                ok = ok && near_enough(c[i * N + j], (float)((double)alpha * s), bound * 2e-6);
+            }
+        }
+        check_result(ok, isa->name, "gemm_operands %lldx%lldx%lld variant %d", (long long)M,
+                     (long long)N, (long long)K, v);
+    }
+}
+
+void check_gemm(const isa_table *isa)
+{
+    const ak_kernels before = ak__k;
+    ak__k = isa->table;
+    if (wanted("gemm_tile") || wanted("gemm_direct"))
+        check_tiles(isa);
+    if (wanted("gemm_pack"))
+        check_packs(isa);
+    if (wanted("gemm_finish"))
+        check_finish(isa);
+    if (wanted("gemm"))
+        check_products(isa);
+    if (wanted("gemm_threads"))
+        check_threads(isa);
+    if (wanted("gemm_batched"))
+        check_batched(isa);
+    if (wanted("gemm_operands"))
+        check_operands(isa);
+    ak__k = before;
+}

@@ -8,7 +8,7 @@
  * dY by the weights a block at a time and adds the products where the patches came from. */
 #include "tensor/conv_paths.h"
 
-/* ---- gathering -------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
 /* Pixels of a block, and the leading dimension of the buffer. */
 typedef struct patch_plan {
@@ -121,7 +121,7 @@ static void gather(const ak__conv *g, const patch_plan *p, const ak_real *x, int
     }
 }
 
-/* ---- forward ---------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static int64_t patch_numbers(const patch_plan *p)
 {
@@ -132,6 +132,7 @@ static size_t carve_forward(const ak__conv *g, const patch_plan *p, void *scratc
                             ak_real **packed, ak_real **patches, int thread)
 {
     ak__carve area = { .base = scratch };
+    *patches = NULL;
     *packed = ak__carve_reals(&area, g->groups * ak__conv_up(p->Og, ak__k.nr) * p->K * ak__k.nr);
     for (int t = 0; t <= thread; t++)
         *patches = ak__carve_reals(&area, patch_numbers(p));
@@ -192,13 +193,14 @@ void ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
     }
 }
 
-/* ---- data gradient ---------------------------------------------------------------------------- */
+/* ---- data gradient --------------------------------------------------------------------------- */
 
 /* dY rows times weights: products [block][ld] for one group at a time. */
 static size_t carve_data(const ak__conv *g, const patch_plan *p, void *scratch, ak_real **packed,
                          ak_real **products, int thread)
 {
     ak__carve area = { .base = scratch };
+    *products = NULL;
     *packed = ak__carve_reals(&area, g->groups * ak__conv_up(p->K, ak__k.nr) * p->Og * ak__k.nr);
     for (int t = 0; t <= thread; t++)
         *products = ak__carve_reals(&area, p->block * ak__conv_up(p->K, ak__k.nr) * ak__k.nr);
@@ -296,13 +298,14 @@ void ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
     }
 }
 
-/* ---- weight gradient -------------------------------------------------------------------------- */
+/* ---- weight gradient ------------------------------------------------------------------------- */
 
 static size_t carve_weight_parts(const ak__conv *g, const patch_plan *p, void *scratch,
                                  ak_real **part, ak_real **patches, ak_real **edge, int thread)
 {
     ak__carve area = { .base = scratch };
     const int64_t numbers = g->O * p->K, chunk = ak__weight_chunk(g, numbers);
+    *patches = *edge = NULL;
     *part = ak__carve_reals(&area, ak__conv_up(g->N, chunk) * numbers);
     for (int t = 0; t <= thread; t++) {
         *patches = ak__carve_reals(&area, patch_numbers(p));

@@ -72,7 +72,7 @@ static size_t carve_weight(const ak__conv *g, const weight_plan *p, void *scratc
                            weight_buffers *b)
 {
     ak__carve area = { .base = scratch };
-    b->part = ak__carve_reals(&area, p->chunks * g->O * ak__conv_k(g));
+    *b = (weight_buffers){ .part = ak__carve_reals(&area, p->chunks * g->O * ak__conv_k(g)) };
     for (int t = 0; t <= thread; t++) {
         b->padded = ak__carve_reals(&area, p->pad ? p->block * p->PH * p->PW * g->I : 0);
         b->left = ak__carve_reals(&area, g->groups * p->tiles * ak__k.mr * PIXEL_BLOCK);

@@ -12,11 +12,6 @@
 static inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
-static bool is_big(const ak__pool2d *g)
-{
-    return g->N * g->C * at_least(g->H * g->W, g->OH * g->OW) > 32768;
-}
-
 /* Positions [lo, hi) of an axis. */
 typedef struct window { int64_t lo, hi; } window;
 
@@ -31,7 +26,7 @@ static window adaptive_window(int64_t i, int64_t size, int64_t out)
     return (window){ i * size / out, ((i + 1) * size + out - 1) / out };
 }
 
-/* ---- largest ---------------------------------------------------------------------------------- */
+/* ---- largest --------------------------------------------------------------------------------- */
 
 static void max_pixel(const ak__pool2d *g, const ak_real *image, window h, window w, ak_real *y,
                       int32_t *place)
@@ -61,7 +56,7 @@ static void max_pixel(const ak__pool2d *g, const ak_real *image, window h, windo
 
 void ak__max_pool(const ak__pool2d *g, const ak_real *x, ak_real *y, int32_t *place)
 {
-    AK__PARALLEL_FOR(r, g->N * g->OH, is_big(g)) {
+    AK__PARALLEL_FOR(r, g->N * g->OH, ak__pool_is_big(g)) {
         const window h = fixed_window(r % g->OH, g->H, g);
         const ak_real *image = x + r / g->OH * g->H * g->W * g->C;
         for (int64_t ow = 0; ow < g->OW; ow++) {
@@ -81,7 +76,7 @@ void ak__max_pool_backward(const ak__pool2d *g, const ak_real *dy, const int32_t
                            ak_real *dx, bool fresh)
 {
     const int64_t out = g->OH * g->OW * g->C;
-    AK__PARALLEL_FOR(n, g->N, is_big(g)) {
+    AK__PARALLEL_FOR(n, g->N, ak__pool_is_big(g)) {
         ak_real *image = dx + n * g->H * g->W * g->C;
         start_image(g, image, fresh);
         for (int64_t p = 0; p < out; p += g->C)
@@ -90,7 +85,7 @@ void ak__max_pool_backward(const ak__pool2d *g, const ak_real *dy, const int32_t
     }
 }
 
-/* ---- means ------------------------------------------------------------------------------------ */
+/* ---- means ----------------------------------------------------------------------------------- */
 
 /* y = scale * the sum over the window */
 static void mean_pixel(const ak__pool2d *g, const ak_real *image, window h, window w,
@@ -113,7 +108,7 @@ static void spread_pixel(const ak__pool2d *g, const ak_real *dy, window h, windo
 void ak__avg_pool(const ak__pool2d *g, const ak_real *x, ak_real *y)
 {
     const ak_real scale = 1 / (ak_real)(g->kernel * g->kernel);
-    AK__PARALLEL_FOR(r, g->N * g->OH, is_big(g)) {
+    AK__PARALLEL_FOR(r, g->N * g->OH, ak__pool_is_big(g)) {
         const window h = fixed_window(r % g->OH, g->H, g);
         const ak_real *image = x + r / g->OH * g->H * g->W * g->C;
         for (int64_t ow = 0; ow < g->OW; ow++)
@@ -125,7 +120,7 @@ void ak__avg_pool(const ak__pool2d *g, const ak_real *x, ak_real *y)
 void ak__avg_pool_backward(const ak__pool2d *g, const ak_real *dy, ak_real *dx, bool fresh)
 {
     const ak_real scale = 1 / (ak_real)(g->kernel * g->kernel);
-    AK__PARALLEL_FOR(n, g->N, is_big(g)) {
+    AK__PARALLEL_FOR(n, g->N, ak__pool_is_big(g)) {
         ak_real *image = dx + n * g->H * g->W * g->C;
         start_image(g, image, fresh);
         for (int64_t p = 0; p < g->OH * g->OW; p++)
@@ -142,7 +137,7 @@ static ak_real window_scale(window h, window w)
 
 void ak__adaptive_pool(const ak__pool2d *g, const ak_real *x, ak_real *y)
 {
-    AK__PARALLEL_FOR(r, g->N * g->OH, is_big(g)) {
+    AK__PARALLEL_FOR(r, g->N * g->OH, ak__pool_is_big(g)) {
         const window h = adaptive_window(r % g->OH, g->H, g->OH);
         const ak_real *image = x + r / g->OH * g->H * g->W * g->C;
         for (int64_t ow = 0; ow < g->OW; ow++) {
@@ -154,7 +149,7 @@ void ak__adaptive_pool(const ak__pool2d *g, const ak_real *x, ak_real *y)
 
 void ak__adaptive_pool_backward(const ak__pool2d *g, const ak_real *dy, ak_real *dx, bool fresh)
 {
-    AK__PARALLEL_FOR(n, g->N, is_big(g)) {
+    AK__PARALLEL_FOR(n, g->N, ak__pool_is_big(g)) {
         ak_real *image = dx + n * g->H * g->W * g->C;
         start_image(g, image, fresh);
         for (int64_t p = 0; p < g->OH * g->OW; p++) {
@@ -165,7 +160,7 @@ void ak__adaptive_pool_backward(const ak__pool2d *g, const ak_real *dy, ak_real 
     }
 }
 
-/* ---- bilinear --------------------------------------------------------------------------------- */
+/* ---- bilinear -------------------------------------------------------------------------------- */
 
 /* Output i lies between inputs lo and hi, t of the way. */
 typedef struct between { int64_t lo, hi; ak_real t; } between;
@@ -180,7 +175,7 @@ static between source_of(int64_t i, int64_t size, int64_t out)
 void ak__resize(const ak__pool2d *g, const ak_real *x, ak_real *y)
 {
     const int64_t C = g->C;
-    AK__PARALLEL_FOR(r, g->N * g->OH, is_big(g)) {
+    AK__PARALLEL_FOR(r, g->N * g->OH, ak__pool_is_big(g)) {
         const between h = source_of(r % g->OH, g->H, g->OH);
         const ak_real *top = x + (r / g->OH * g->H + h.lo) * g->W * C;
         const ak_real *low = x + (r / g->OH * g->H + h.hi) * g->W * C;
@@ -200,7 +195,7 @@ void ak__resize(const ak__pool2d *g, const ak_real *x, ak_real *y)
 void ak__resize_backward(const ak__pool2d *g, const ak_real *dy, ak_real *dx, bool fresh)
 {
     const int64_t C = g->C;
-    AK__PARALLEL_FOR(n, g->N, is_big(g)) {
+    AK__PARALLEL_FOR(n, g->N, ak__pool_is_big(g)) {
         ak_real *image = dx + n * g->H * g->W * C;
         start_image(g, image, fresh);
         for (int64_t p = 0; p < g->OH * g->OW; p++) {

@@ -12,6 +12,12 @@ typedef struct ak__pool2d {
     int64_t kernel, stride, padding;
 } ak__pool2d;
 
+/* Worth waking threads? */
+static inline bool ak__pool_is_big(const ak__pool2d *g)
+{
+    return g->N * g->C * (g->H * g->W + g->OH * g->OW) > 65536;
+}
+
 /* Largest of each window; padding never wins. place (NULL = not wanted) gets h*W + w of the first
  * largest, [N, OH, OW, C]. A NaN in the window is the result. */
 void ak__max_pool(const ak__pool2d *g, const ak_real *x, ak_real *y, int32_t *place);

@@ -9,7 +9,7 @@
 #include "tensor/conv.h"
 #include "tensor/pool.h"
 
-/* ---- options ---------------------------------------------------------------------------------- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 /* Largest stride, padding, dilation and kernel: keeps extents far from overflow. */
 #define CONV_LIMIT (1 << 20)
@@ -56,7 +56,7 @@ static ak_status check_operands(ak_call *k, int rank, const char *x_axes, const 
     return AK_OK;
 }
 
-/* ---- conv2d and conv1d ------------------------------------------------------------------------ */
+/* ---- conv2d and conv1d ----------------------------------------------------------------------- */
 
 /* A sequence [N, T, I] is a picture [N, 1, T, I]. */
 static ak__conv conv_geometry(const ak_call *k)
@@ -230,7 +230,7 @@ ak_tensor *ak_conv1d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o
     return ak_apply(&conv1d, (ak_tensor *[]){ x, w, b }, 3, &o);
 }
 
-/* ---- conv2d_transposed: the data gradient of a convolution, run forward ----------------------- */
+/* ---- conv2d_transposed: the data gradient of a convolution, run forward ---------------------- */
 
 /* The convolution whose transpose this is: its input is our output. */
 static ak__conv transposed_geometry(const ak_call *k)
@@ -338,7 +338,7 @@ ak_tensor *ak_conv2d_transposed(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_con
     return ak_apply(&conv2d_transposed, (ak_tensor *[]){ x, w, b }, 3, &o);
 }
 
-/* ---- pooling ---------------------------------------------------------------------------------- */
+/* ---- pooling --------------------------------------------------------------------------------- */
 
 static ak__pool2d pool_geometry(const ak_call *k)
 {
@@ -461,7 +461,7 @@ ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o)
     return ak_apply(&avg_pool2d, &x, 1, &o);
 }
 
-/* ---- to a given size: adaptive pooling, resizing ---------------------------------------------- */
+/* ---- to a given size: adaptive pooling, resizing --------------------------------------------- */
 
 typedef struct target_size { int64_t oh, ow; } target_size;
 
@@ -562,7 +562,7 @@ ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow)
     return ak_apply(&resize_bilinear, &x, 1, &(target_size){ oh, ow });
 }
 
-/* ---- global_avg_pool -------------------------------------------------------------------------- */
+/* ---- global_avg_pool ------------------------------------------------------------------------- */
 
 /* All positions of a sample as one row of pixels. */
 static ak__pool2d global_geometry(const ak_call *k)
@@ -623,7 +623,7 @@ ak_tensor *ak_global_avg_pool(ak_tensor *x)
     return ak_apply(&global_avg_pool, &x, 1, NULL);
 }
 
-/* ---- the family ------------------------------------------------------------------------------- */
+/* ---- the family ------------------------------------------------------------------------------ */
 
 const ak_op *const ak__ops_conv[] = {
     &conv2d, &conv1d, &conv2d_transposed, &max_pool2d, &avg_pool2d, &adaptive_avg_pool2d,

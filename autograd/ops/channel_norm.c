@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Norms with statistics per channel over positions: batch_norm and group_norm. */
+#include <inttypes.h>
+#include <math.h>
+
+#include <akin/autograd.h>
+#include <akin/ops.h>
+
+#include "autograd/ops/common.h"
+#include "autograd/ops/norm_internal.h"
+#include "base/real.h"
+#include "tensor/kernels/kernels.h"
+
+/* ---- y = (x - mean) scale + b ---------------------------------------------------------------- */
+
+/* Above this |mean| / std the one-product form x*scale + (b - mean*scale) would lose digits. */
+#define FAR_MEAN 16
+
+static bool is_far(const ak_real *mean, const ak_real *rstd, int64_t C)
+{
+    for (int64_t c = 0; c < C; c++)
+        if (!(ak__fabs(mean[c]) * rstd[c] <= FAR_MEAN))
+            return true;
+    return false;
+}
+
+/* Per-channel numbers, each [C]. */
+typedef struct channel_map {
+    const ak_real *mean, *rstd;
+    ak_real *scale, *shift;     /* y = x scale + shift */
+    ak_real *ones, *minus_mean; /* the exact form where the mean is far: first x - mean */
+    ak_real *bias;
+    bool far_mean, relu;
+} channel_map;
+
+#define MAP_NUMBERS 5           /* arrays of channel_map that `room` must hold */
+
+static channel_map make_map(const ak_real *mean, const ak_real *rstd, const ak_real *w,
+                            const ak_real *b, int64_t C, bool relu, ak_real *room)
+{
+    channel_map m = { .mean = mean, .rstd = rstd, .scale = room, .shift = room + C,
+                      .ones = room + 2 * C, .minus_mean = room + 3 * C, .bias = room + 4 * C,
+                      .far_mean = is_far(mean, rstd, C), .relu = relu };
+    for (int64_t c = 0; c < C; c++) {
+        m.scale[c] = w ? w[c] * rstd[c] : rstd[c];
+        m.bias[c] = b ? b[c] : 0;
+        m.shift[c] = m.bias[c] - mean[c] * m.scale[c];
+        m.ones[c] = 1;
+        m.minus_mean[c] = -mean[c];
+    }
+    return m;
+}
+
+static void apply_map(const channel_map *m, ak_real *y, const ak_real *x, int64_t R, int64_t C)
+{
+    if (!m->far_mean) {
+        ak__k.column_affine(y, x, m->scale, m->shift, R, C, m->relu);
+        return;
+    }
+    ak__k.column_affine(y, x, m->ones, m->minus_mean, R, C, false);
+    ak__k.column_affine(y, y, m->scale, m->bias, R, C, m->relu);
+}
+
+/* dx = or += g p + (x - mean) q + s with g = dy (where y > 0 if y is given); r = s - mean q. */
+static void apply_grad(bool far_mean, ak_real *dx, const ak_real *dy, const ak_real *x,
+                       const ak_real *y, const ak_real *mean, const ak_real *p, const ak_real *q,
+                       const ak_real *s, const ak_real *r, int64_t R, int64_t C, bool accumulate)
+{
+    if (!far_mean) {
+        ak__k.batch_norm_grad(dx, dy, x, y, p, q, r, R, C, accumulate);
+        return;
+    }
+    for (int64_t i = 0; i < R * C; i++) {
+        const int64_t c = i % C;
+        const ak_real g = !y || y[i] > 0 ? dy[i] : 0;
+        const ak_real d = g * p[c] + (x[i] - mean[c]) * q[c] + s[c];
+        dx[i] = accumulate ? dx[i] + d : d;
+    }
+}
+
+/* ---- statistics of columns ------------------------------------------------------------------- */
+
+/* Rows of a chunk: about 64 KB of x, depends on C alone. */
+static int64_t stat_rows(int64_t C)
+{
+    const int64_t rows = AK__SPAN / C;
+    return rows < 16 ? 16 : rows > 512 ? 512 : rows;
+}
+
+/* Sums of x - shift and of its square over all rows: sum, square [C] in double. */
+static void shifted_sums(const ak_real *x, int64_t R, int64_t C, const ak_real *shift,
+                         ak_real *part, double *sum, double *square)
+{
+    const int64_t rows = stat_rows(C), chunks = ak__chunk_count(R, rows);
+    AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
+        memset(part + c * 2 * C, 0, (size_t)(2 * C) * sizeof *part);
+        ak__k.column_moments(part + c * 2 * C, part + c * 2 * C + C, x + begin * C, shift,
+                             end - begin, C);
+    }
+    memset(sum, 0, (size_t)C * sizeof *sum);
+    memset(square, 0, (size_t)C * sizeof *square);
+    for (int64_t c = 0; c < chunks; c++) {
+        for (int64_t i = 0; i < C; i++) {
+            sum[i] += (double)part[c * 2 * C + i];
+            square[i] += (double)part[c * 2 * C + C + i];
+        }
+    }
+}
+
+/* A first guess of the mean from up to 32 rows spread over x. */
+static void guess_mean(const ak_real *x, int64_t R, int64_t C, ak_real *shift)
+{
+    const int64_t some = R < 32 ? R : 32;
+    memset(shift, 0, (size_t)C * sizeof *shift);
+    for (int64_t i = 0; i < some; i++)
+        ak__k.axpy(shift, 1 / (ak_real)some, x + i * R / some * C, C);
+}
+
+/* Mean and population variance of each column, to full accuracy whatever the mean. Sums are of
+ * differences from a guess; if that turns out far from the mean, once more from the mean. */
+static void column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *shift,
+                              ak_real *part, double *mean, double *var)
+{
+    guess_mean(x, R, C, shift);
+    for (int pass = 0; pass < 2; pass++) {
+        bool good = true;
+        shifted_sums(x, R, C, shift, part, mean, var);
+        for (int64_t c = 0; c < C; c++) {
+            const double off = mean[c] / (double)R;
+            const double v = var[c] / (double)R - off * off;
+            good = good && off * off <= 4 * v;
+            mean[c] = (double)shift[c] + off;
+            var[c] = v > 0 ? v : 0;
+        }
+        if (good)
+            return;
+        for (int64_t c = 0; c < C; c++)
+            shift[c] = (ak_real)mean[c];
+    }
+}
+
+/* ---- batch_norm ------------------------------------------------------------------------------ */
+
+typedef struct batch_norm_attr {
+    ak_batch_norm_options o;
+    bool train;                 /* statistics of the batch */
+    bool update;                /* of the running ones */
+} batch_norm_attr;
+
+static double eps_of(double eps)
+{
+    return eps > 0 ? eps : 1e-5;
+}
+
+static ak_status batch_norm_shape(ak_call *k)
+{
+    const batch_norm_attr *a = k->attr;
+    const ak_tensor *x = k->in[0];
+    if (x->shape.n < 2)
+        return ak_call_fail(k, AK_ERR_SHAPE, "x needs at least 2 axes [N, .., C]");
+    const int64_t C = ak_last_dim(x), R = ak_row_count(x);
+    if (C < 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "no channels");
+    ak_status s = ak__norm_check_weights(k, C);
+    if (s == AK_OK)
+        s = ak__norm_check_eps(k, a->o.eps);
+    if (s != AK_OK)
+        return s;
+    for (int i = 3; i < 5 && i < k->n_in; i++)
+        if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
+            return ak_call_fail(k, AK_ERR_SHAPE, "running statistics need %" PRId64 " numbers", C);
+    if (k->n_in > 3 && !k->in[3] != !(k->n_in > 4 && k->in[4]))
+        return ak_call_fail(k, AK_ERR_VALUE, "running mean without running variance, or the "
+                            "reverse");
+    if (!(a->o.momentum >= 0 && a->o.momentum <= 1) && a->o.momentum != AK_NONE)
+        return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1]", a->o.momentum);
+    if (a->train && R < 2) {
+        s = ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: training "
+                         "needs at least 2", R);
+        ak_call_hint(k, "use a larger batch, or ak_train_mode(ctx, false)");
+        return s;
+    }
+    k->out->shape = x->shape;
+    return AK_OK;
+}
+
+/* running = (1 - momentum) running + momentum batch; the variance unbiased */
+static void update_running(ak_call *k, const double *mean, const double *var, int64_t R, int64_t C)
+{
+    const batch_norm_attr *a = k->attr;
+    const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
+    ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
+    for (int64_t c = 0; c < C; c++) {
+        const double unbiased = var[c] * (double)R / (double)(R - 1);
+        running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
+        running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * unbiased);
+    }
+}
+
+/* Fills mean and rstd [C]; false: out of memory. */
+static bool batch_statistics(ak_call *k, int64_t R, int64_t C, ak_real *mean, ak_real *rstd)
+{
+    const batch_norm_attr *a = k->attr;
+    const double eps = eps_of(a->o.eps);
+    if (!a->train) {
+        for (int64_t c = 0; c < C; c++) {
+            mean[c] = k->in[3]->data[c];
+            rstd[c] = (ak_real)(1 / sqrt((double)k->in[4]->data[c] + eps));
+        }
+        return true;
+    }
+    const int64_t chunks = ak__chunk_count(R, stat_rows(C));
+    double *m = ak_call_scratch(k, (size_t)(2 * C) * sizeof(double));
+    ak_real *part = ak_call_scratch(k, (size_t)((2 * chunks + 1) * C) * sizeof(ak_real));
+    if (!m || !part)
+        return false;
+    double *v = m + C;
+    column_statistics(k->in[0]->data, R, C, part + 2 * chunks * C, part, m, v);
+    for (int64_t c = 0; c < C; c++) {
+        mean[c] = (ak_real)m[c];
+        rstd[c] = (ak_real)(1 / sqrt(v[c] + eps));
+    }
+    if (a->update)
+        update_running(k, m, v, R, C);
+    return true;
+}
+
+static void batch_norm_forward(ak_call *k)
+{
+    const batch_norm_attr *a = k->attr;
+    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
+    ak_real *mean = ak_call_save(k, (size_t)(2 * C) * sizeof(ak_real));     /* and rstd */
+    ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
+    if (!mean || !room || !batch_statistics(k, R, C, mean, mean + C))
+        return;
+    const channel_map map = make_map(mean, mean + C, ak__norm_values(k, 1), ak__norm_values(k, 2),
+                                     C, a->o.relu, room);
+    AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
+        apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C, end - begin, C);
+}
+
+/* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx [C]. */
+static void gradient_sums(ak_call *k, const ak_real *mean, const ak_real *y, ak_real *part,
+                          ak_real *sum_g, ak_real *sum_gx)
+{
+    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out), rows = stat_rows(C);
+    AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
+        ak_real *p = part + c * 2 * C;
+        memset(p, 0, (size_t)(2 * C) * sizeof *p);
+        ak__k.batch_norm_sums(p, p + C, k->out->grad + begin * C, k->in[0]->data + begin * C,
+                              y ? y + begin * C : NULL, mean, mean + C, end - begin, C);
+    }
+    for (int64_t i = 0; i < C; i++) {
+        double g = 0, gx = 0;
+        for (int64_t c = 0; c < ak__chunk_count(R, rows); c++) {
+            g += (double)part[c * 2 * C + i];
+            gx += (double)part[c * 2 * C + C + i];
+        }
+        sum_g[i] = (ak_real)g;
+        sum_gx[i] = (ak_real)gx;
+    }
+}
+
+/* With xh = (x - mean) rstd: in train mode dx = w rstd (g - mean(g) - xh mean(g xh)), with fixed
+ * statistics dx = w rstd g; dw = sum g xh, db = sum g. */
+static void batch_norm_backward(ak_call *k)
+{
+    const batch_norm_attr *a = k->attr;
+    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
+    const ak_real *mean = k->saved, *rstd = mean + C, *w = ak__norm_values(k, 1);
+    const ak_real *y = a->o.relu ? k->out->data : NULL;
+    const int64_t chunks = ak__chunk_count(R, stat_rows(C));
+    ak_real *room = ak_call_scratch(k, (size_t)((2 * chunks + 6) * C) * sizeof(ak_real));
+    bool fresh;
+    if (!room)
+        return;
+    ak_real *sum_g = room + 2 * chunks * C, *sum_gx = sum_g + C;
+    ak_real *p = sum_gx + C, *q = p + C, *s = q + C, *r = s + C;
+    ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
+    gradient_sums(k, mean, y, room, sum_g, sum_gx);
+    if (dw)
+        ak__k.add(dw, dw, sum_gx, C);
+    if (db)
+        ak__k.add(db, db, sum_g, C);
+    ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
+    if (!dx)
+        return;
+    for (int64_t c = 0; c < C; c++) {
+        p[c] = w ? w[c] * rstd[c] : rstd[c];
+        q[c] = a->train ? -p[c] * rstd[c] * (sum_gx[c] / (ak_real)R) : 0;
+        s[c] = a->train ? -p[c] * (sum_g[c] / (ak_real)R) : 0;
+        r[c] = s[c] - mean[c] * q[c];
+    }
+    const bool far_mean = is_far(mean, rstd, C);
+    AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
+        apply_grad(far_mean, dx + begin * C, k->out->grad + begin * C, k->in[0]->data + begin * C,
+                   y ? y + begin * C : NULL, mean, p, q, s, r, end - begin, C, !fresh);
+}
+
+/* The attribute of a call in the context's mode. */
+static batch_norm_attr attr_of(const ak_tensor *x, const ak_tensor *running,
+                               ak_batch_norm_options o)
+{
+    const bool training = !x || !x->ctx || ak_is_training(x->ctx);
+    return (batch_norm_attr){ .o = o, .train = training || !running,
+                              .update = training && running };
+}
+
+/* Samples: evaluation mode on given running statistics, which take no part in the gradient. */
+static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sample *s)
+{
+    const batch_norm_attr *a = s->attr;
+    ak_ctx *ctx = in[0]->ctx;
+    const int64_t C = ak_last_dim(in[0]);
+    ak_tensor *mean = ak_full(ctx, AK_SHAPE(C), 0.25), *var = ak_full(ctx, AK_SHAPE(C), 0.5);
+    (void)n_in;
+    return ak_apply(&ak__op_batch_norm, (ak_tensor *[]){ in[0], in[1], in[2], mean, var }, 5,
+                    &(batch_norm_attr){ .o = a->o });
+}
+
+#define BATCH(...) (&(const batch_norm_attr){ .train = true, .o = { __VA_ARGS__ } })
+
+const ak_op ak__op_batch_norm = {
+    .name = "batch_norm",
+    .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
+    .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
+    .flops = ak__norm_flops,
+    .samples = (const ak_sample[]){
+        { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 0.1), .call = NULL },
+        { .in = { { 2, { 5, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-5) },
+        { .in = { { 4, { 2, 3, 2, 5 } }, { 1, { 5 } }, { .n = AK_ABSENT } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-3) },
+        { .in = { { 3, { 3, 5, 7 } }, { .n = AK_ABSENT }, { 1, { 7 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-5) },
+        { .in = { { 2, { 9, 4 } }, { 1, { 4 } }, { 1, { 4 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 3, { 2, 3, 5 } }, { 1, { 5 } }, { 1, { 5 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-5), .call = sample_evaluation },
+        { .in = { { 2, { 1, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
+          .attr = BATCH(.relu = true), .call = sample_evaluation },
+        AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = { { 1, { 3 } } }, .n_in = 1, .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 1, 3 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } }, .n_in = 3,
+          .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 4, 3 } }, { 1, { 2 } }, { .n = AK_ABSENT } }, .n_in = 3,
+          .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { 1, { 4 } }, { 1, { 4 } } },
+          .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { 1, { 3 } }, { .n = AK_ABSENT } },
+          .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
+          .attr = BATCH(.momentum = 2) },
+        AK_END },
+};
+
+ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
+                         ak_tensor *running_var, ak_batch_norm_options o)
+{
+    const batch_norm_attr a = attr_of(x, running_mean, o);
+    return ak_apply(&ak__op_batch_norm, (ak_tensor *[]){ x, w, b, running_mean, running_var }, 5,
+                    &a);
+}
+
+/* ---- group_norm ------------------------------------------------------------------------------ */
+
+typedef struct group_norm_options { int groups; double eps; } group_norm_options;
+
+static ak_status group_norm_shape(ak_call *k)
+{
+    const group_norm_options *o = k->attr;
+    const ak_tensor *x = k->in[0];
+    if (x->shape.n < 2)
+        return ak_call_fail(k, AK_ERR_SHAPE, "x needs at least 2 axes [N, .., C]");
+    const int64_t C = ak_last_dim(x);
+    if (o->groups < 1 || C < 1 || C % o->groups != 0)
+        return ak_call_fail(k, AK_ERR_VALUE, "%" PRId64 " channels do not divide into %d groups", C,
+                            o->groups);
+    ak_status s = ak__norm_check_weights(k, C);
+    k->out->shape = x->shape;
+    return s == AK_OK ? ak__norm_check_eps(k, o->eps) : s;
+}
+
+/* Positions of a sample. */
+static int64_t positions_of(const ak_tensor *x)
+{
+    const int64_t rows = ak_row_count(x);
+    return x->shape.dims[0] > 0 ? rows / x->shape.dims[0] : 0;
+}
+
+/* Mean and rstd of one sample, written to every channel of a group. room: 3 C. */
+static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
+                             ak_real *room, ak_real *mean, ak_real *rstd)
+{
+    const int64_t per = C / groups;
+    ak_real *sum = room, *square = room + C, *shift = room + 2 * C;
+    memset(sum, 0, (size_t)C * sizeof *sum);
+    ak__k.column_sum(sum, x, P, C);
+    for (int g = 0; g < groups; g++) {
+        double m = 0;
+        for (int64_t c = 0; c < per; c++)
+            m += (double)sum[g * per + c];
+        for (int64_t c = 0; c < per; c++)
+            shift[g * per + c] = (ak_real)(m / (double)(per * P));
+    }
+    memset(room, 0, (size_t)(2 * C) * sizeof *room);
+    ak__k.column_moments(sum, square, x, shift, P, C);
+    for (int g = 0; g < groups; g++) {
+        double m = 0, v = 0;
+        for (int64_t c = g * per; c < (g + 1) * per; c++) {
+            m += (double)sum[c];
+            v += (double)square[c];
+        }
+        m /= (double)(per * P);
+        v = v / (double)(per * P) - m * m;
+        for (int64_t c = g * per; c < (g + 1) * per; c++) {
+            mean[c] = (ak_real)((double)shift[c] + m);
+            rstd[c] = (ak_real)(1 / sqrt((v > 0 ? v : 0) + eps));
+        }
+    }
+}
+
+/* Samples in parallel: each has its own room. */
+static void group_norm_forward(ak_call *k)
+{
+    const group_norm_options *o = k->attr;
+    const ak_tensor *x = k->in[0];
+    const int64_t N = x->shape.dims[0], C = ak_last_dim(x), P = positions_of(x);
+    ak_real *saved = ak_call_save(k, (size_t)(N * 2 * C) * sizeof(ak_real));    /* [N][2][C] */
+    const int64_t need = (MAP_NUMBERS + 3) * C;
+    ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
+    if (!saved || !rooms || x->size == 0)
+        return;
+    AK__PARALLEL_FOR(n, N, x->size > AK__SPAN) {
+        ak_real *room = rooms + ak__thread_id() * need;
+        ak_real *mean = saved + n * 2 * C, *rstd = mean + C;
+        group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, mean, rstd);
+        const channel_map map = make_map(mean, rstd, ak__norm_values(k, 1), ak__norm_values(k, 2),
+                                         C, false, room + 3 * C);
+        apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, P, C);
+    }
+}
+
+/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: 4 C. */
+static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real *dx, bool fresh,
+                            ak_real *room)
+{
+    const group_norm_options *o = k->attr;
+    const int64_t C = ak_last_dim(k->out), P = positions_of(k->in[0]), per = C / o->groups;
+    const ak_real *mean = (const ak_real *)k->saved + n * 2 * C, *rstd = mean + C;
+    const ak_real *w = ak__norm_values(k, 1), *x = k->in[0]->data + n * P * C;
+    const ak_real *dy = k->out->grad + n * P * C;
+    ak_real *sum_g = sums, *sum_gx = sums + C;
+    ak_real *p = room, *q = p + C, *s = q + C, *r = s + C;
+    memset(sums, 0, (size_t)(2 * C) * sizeof *sums);
+    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, NULL, mean, rstd, P, C);
+    if (!dx)
+        return;
+    for (int64_t first = 0; first < C; first += per) {
+        double a = 0, b = 0;
+        for (int64_t c = first; c < first + per; c++) {
+            a += (double)(w ? w[c] * sum_g[c] : sum_g[c]);
+            b += (double)(w ? w[c] * sum_gx[c] : sum_gx[c]);
+        }
+        a /= (double)(per * P);
+        b /= (double)(per * P);
+        for (int64_t c = first; c < first + per; c++) {
+            p[c] = w ? w[c] * rstd[c] : rstd[c];
+            q[c] = -rstd[c] * rstd[c] * (ak_real)b;
+            s[c] = -rstd[c] * (ak_real)a;
+            r[c] = s[c] - mean[c] * q[c];
+        }
+    }
+    apply_grad(is_far(mean, rstd, C), dx + n * P * C, dy, x, NULL, mean, p, q, s, r, P, C, !fresh);
+}
+
+static void group_norm_backward(ak_call *k)
+{
+    const int64_t N = k->out->shape.dims[0], C = ak_last_dim(k->out);
+    bool fresh;
+    ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
+    ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
+    ak_real *sums = ak_call_scratch(k, (size_t)(N * 2 * C) * sizeof(ak_real));  /* [N][2][C] */
+    ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * 4 * C) * sizeof(ak_real));
+    if (!sums || !rooms || k->out->size == 0)
+        return;
+    AK__PARALLEL_FOR(n, N, k->out->size > AK__SPAN)
+        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * 4 * C);
+    for (int64_t n = 0; n < N; n++) {
+        if (db)
+            ak__k.add(db, db, sums + n * 2 * C, C);
+        if (dw)
+            ak__k.add(dw, dw, sums + n * 2 * C + C, C);
+    }
+}
+
+#define GROUP(...) (&(const group_norm_options){ __VA_ARGS__ })
+
+const ak_op ak__op_group_norm = {
+    .name = "group_norm",
+    .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per sample and group of channels",
+    .n_in = 3, .attr_size = sizeof(group_norm_options), .flags = AK_OP_OPTIONAL_IN,
+    .shape = group_norm_shape, .forward = group_norm_forward, .backward = group_norm_backward,
+    .flops = ak__norm_flops,
+    .samples = (const ak_sample[]){
+        { .in = { { 2, { 1, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .attr = GROUP(1, 0.1) },
+        { .in = { { 4, { 2, 3, 3, 4 } }, { 1, { 4 } }, { 1, { 4 } } }, .attr = GROUP(2, 0) },
+        { .in = { { 3, { 3, 5, 6 } }, { 1, { 6 } }, { .n = AK_ABSENT } }, .attr = GROUP(3, 1e-3) },
+        { .in = { { 2, { 3, 9 } }, { .n = AK_ABSENT }, { 1, { 9 } } }, .attr = GROUP(3, 0) },
+        { .in = { { 3, { 1, 7, 5 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } },
+          .attr = GROUP(5, 0) },
+        AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = { { 1, { 4 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } }, .attr = GROUP(2, 0) },
+        { .in = { { 2, { 3, 5 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } }, .attr = GROUP(2, 0) },
+        { .in = { { 2, { 3, 4 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } }, .attr = GROUP(0, 0) },
+        { .in = { { 2, { 3, 4 } }, { 1, { 3 } }, { .n = AK_ABSENT } }, .attr = GROUP(2, 0) },
+        { .in = { { 2, { 3, 4 } }, { 1, { 4 } }, { 1, { 4 } } }, .attr = GROUP(2, -1) },
+        AK_END },
+};
+
+ak_tensor *ak_group_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, int groups, double eps)
+{
+    return ak_apply(&ak__op_group_norm, (ak_tensor *[]){ x, w, b }, 3,
+                    &(group_norm_options){ groups, eps });
+}

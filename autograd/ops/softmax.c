@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Softmax of rows and the losses on it: cross-entropy with indices and with soft targets, KL. */
+#include <inttypes.h>
+
+#include <akin/ops.h>
+
+#include "autograd/families.h"
+#include "autograd/ops/common.h"
+#include "autograd/ops/row_losses.h"
+#include "base/base.h"
+#include "base/real.h"
+#include "tensor/kernels/kernels.h"
+
+/* ---- rows ------------------------------------------------------------------------------------ */
+
+static ak_status softmax_shape(ak_call *k)
+{
+    if (k->in[0]->shape.n < 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "needs at least one axis");
+    k->out->shape = k->in[0]->shape;
+    return AK_OK;
+}
+
+static double softmax_flops(const ak_call *k)
+{
+    return 12.0 * (double)k->in[0]->size;
+}
+
+/* log sum exp of a row; -inf if all are -inf. */
+static ak_real row_log_sum(const ak_real *x, int64_t D)
+{
+    const ak_real top = ak__k.max(x, D);
+    if (!(ak__fabs(top) <= AK_REAL_MAX))
+        return top;
+    return top + ak__log(ak__k.exp_sum(NULL, x, top, D));
+}
+
+/* dx = or += a * exp(x - shift), in blocks that fit into the stack. */
+static void add_exp(ak_real *dx, ak_real a, const ak_real *x, ak_real shift, int64_t D, bool fresh)
+{
+    ak_real p[512];
+    for (int64_t i = 0; i < D; i += 512) {
+        const int64_t n = D - i < 512 ? D - i : 512;
+        ak__k.exp_sum(p, x + i, shift, n);
+        if (fresh)
+            ak__k.scale(dx + i, a, p, n);
+        else
+            ak__k.axpy(dx + i, a, p, n);
+    }
+}
+
+/* What the loops of a call see. */
+typedef struct softmax_work {
+    ak_call *k;
+    ak_real *dx;
+    bool fresh;
+} softmax_work;
+
+static void rows_backward(ak_call *k, ak__span_fn *rows)
+{
+    softmax_work w = { .k = k };
+    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    if (w.dx)
+        ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), rows, &w);
+}
+
+/* ---- softmax --------------------------------------------------------------------------------- */
+
+static void softmax_rows(void *user, int64_t begin, int64_t end)
+{
+    const ak_call *k = ((const softmax_work *)user)->k;
+    const int64_t D = ak_last_dim(k->out);
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *x = k->in[0]->data + r * D;
+        ak_real *y = k->out->data + r * D;
+        const ak_real top = ak__k.max(x, D);
+        if (top < -AK_REAL_MAX)     /* everything is masked */
+            memset(y, 0, (size_t)D * sizeof *y);
+        else
+            ak__k.scale(y, 1 / ak__k.exp_sum(y, x, top, D), y, D);
+    }
+}
+
+static void softmax_forward(ak_call *k)
+{
+    softmax_work w = { .k = k };
+    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), softmax_rows, &w);
+}
+
+/* dx += y (dy - <dy, y>) */
+static void softmax_grad_rows(void *user, int64_t begin, int64_t end)
+{
+    const softmax_work *w = user;
+    const int64_t D = ak_last_dim(w->k->out);
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *y = w->k->out->data + r * D, *dy = w->k->out->grad + r * D;
+        ak_real *dx = w->dx + r * D;
+        const ak_real s = ak__k.dot(dy, y, D);
+        if (w->fresh)
+            ak__k.mul(dx, dy, y, D);
+        else
+            ak__k.mul_add(dx, dy, y, D);
+        ak__k.axpy(dx, -s, y, D);
+    }
+}
+
+static void softmax_backward(ak_call *k)
+{
+    rows_backward(k, softmax_grad_rows);
+}
+
+#define ROW_SAMPLES                                                                                \
+    (const ak_sample[]){ { .in = { { 1, { 1 } } } },                                               \
+                         { .in = { { 2, { 3, 5 } } }, .lo = -3, .hi = 3 },                         \
+                         { .in = { { 3, { 2, 3, 17 } } } },                                        \
+                         { .in = { { 2, { 1, 33 } } }, .lo = -8, .hi = 8 },                        \
+                         { .in = { { 2, { 7, 2 } } } },                                            \
+                         AK_END }
+#define ROW_MISUSE (const ak_sample[]){ { .in = { { .n = 0 } } }, AK_END }
+
+static const ak_op softmax = {
+    .name = "softmax", .formula = "y = e^x / sum e^x, last axis; 0 where a whole row is -inf",
+    .n_in = 1, .shape = softmax_shape, .forward = softmax_forward, .backward = softmax_backward,
+    .flops = softmax_flops, .samples = ROW_SAMPLES, .misuse = ROW_MISUSE,
+};
+
+ak_tensor *ak_softmax(ak_tensor *x)
+{
+    return ak_apply(&softmax, &x, 1, NULL);
+}
+
+/* ---- log_softmax ----------------------------------------------------------------------------- */
+
+static void log_softmax_rows(void *user, int64_t begin, int64_t end)
+{
+    const ak_call *k = ((const softmax_work *)user)->k;
+    const int64_t D = ak_last_dim(k->out);
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *x = k->in[0]->data + r * D;
+        const ak_real total = row_log_sum(x, D);
+        ak_real *y = k->out->data + r * D;
+        for (int64_t i = 0; i < D; i++)     /* x - total would be NaN where both are -inf */
+            y[i] = x[i] < -AK_REAL_MAX ? x[i] : x[i] - total;
+    }
+}
+
+static void log_softmax_forward(ak_call *k)
+{
+    softmax_work w = { .k = k };
+    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), log_softmax_rows, &w);
+}
+
+/* dx += dy - e^y sum dy */
+static void log_softmax_grad_rows(void *user, int64_t begin, int64_t end)
+{
+    const softmax_work *w = user;
+    const int64_t D = ak_last_dim(w->k->out);
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *y = w->k->out->data + r * D, *dy = w->k->out->grad + r * D;
+        ak_real *dx = w->dx + r * D;
+        const ak_real s = ak__k.sum(dy, D);
+        if (w->fresh)
+            memcpy(dx, dy, (size_t)D * sizeof *dx);
+        else
+            ak__k.axpy(dx, 1, dy, D);
+        add_exp(dx, -s, y, 0, D, false);
+    }
+}
+
+static void log_softmax_backward(ak_call *k)
+{
+    rows_backward(k, log_softmax_grad_rows);
+}
+
+static const ak_op log_softmax = {
+    .name = "log_softmax", .formula = "y = x - log sum e^x, last axis", .n_in = 1,
+    .flags = AK_OP_MAKES_INF, .shape = softmax_shape, .forward = log_softmax_forward,
+    .backward = log_softmax_backward, .flops = softmax_flops, .samples = ROW_SAMPLES,
+    .misuse = ROW_MISUSE,
+};
+
+ak_tensor *ak_log_softmax(ak_tensor *x)
+{
+    return ak_apply(&log_softmax, &x, 1, NULL);
+}
+
+/* ---- cross_entropy --------------------------------------------------------------------------- */
+
+typedef struct cross_entropy_attr {
+    const ak_index *target;
+    ak_cross_entropy_options o;
+} cross_entropy_attr;
+
+static int32_t ignored_label(const cross_entropy_attr *a)
+{
+    return a->o.ignore_index ? a->o.ignore_index : -100;
+}
+
+static ak_status cross_entropy_shape(ak_call *k)
+{
+    const cross_entropy_attr *a = k->attr;
+    const ak_tensor *x = k->in[0];
+    const ak_index *t = a->target;
+    char text[96];
+    if (x->shape.n != 2 || x->shape.dims[1] < 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 2 axes [N, C]");
+    if (!t || !t->data)
+        return ak_call_fail(k, AK_ERR_VALUE, "no targets");
+    if (t->ctx != k->ctx)
+        return ak_call_fail(k, AK_ERR_CONTEXT, "the targets belong to another context");
+    if (t->generation != 0 && t->generation != k->ctx->generation)
+        return ak_call_fail(k, AK_ERR_STALE, "the targets belong to an earlier step");
+    if (t->shape.n != 1 || t->size != x->shape.dims[0])
+        return ak_call_fail(k, AK_ERR_SHAPE, "targets %s do not fit",
+                            ak_shape_text(t->shape, text));
+    if (!(a->o.label_smoothing >= 0 && a->o.label_smoothing < 1))
+        return ak_call_fail(k, AK_ERR_VALUE, "label_smoothing %g is not in [0, 1)",
+                            a->o.label_smoothing);
+    for (int64_t i = 0; i < t->size; i++)
+        if (t->data[i] != ignored_label(a) && (t->data[i] < 0 || t->data[i] >= x->shape.dims[1]))
+            return ak_call_fail(k, AK_ERR_VALUE, "target %d in row %" PRId64 " is not in [0, %"
+                                PRId64 ")", t->data[i], i, x->shape.dims[1]);
+    k->out->shape = AK_SCALAR;
+    return AK_OK;
+}
+
+/* saved: the targets' addresses stay in attr; here log sum exp of each row, then 1 / counted. */
+typedef struct cross_entropy_work {
+    ak_call *k;
+    ak_real *log_sum;           /* [N] */
+    ak_real *dx;
+    bool fresh;
+    ak_real g;                  /* upstream / counted */
+} cross_entropy_work;
+
+static double cross_entropy_row(const ak_call *k, int64_t r, ak_real *log_sum)
+{
+    const cross_entropy_attr *a = k->attr;
+    const int64_t C = k->in[0]->shape.dims[1];
+    const ak_real *x = k->in[0]->data + r * C;
+    const int32_t t = a->target->data[r];
+    if (t == ignored_label(a))
+        return 0;
+    log_sum[r] = row_log_sum(x, C);
+    const double s = a->o.label_smoothing, total = (double)log_sum[r];
+    const double loss = total - (double)x[t];
+    if (s == 0)
+        return loss;
+    return (1 - s) * loss + s * (total - (double)ak__k.sum(x, C) / (double)C);
+}
+
+static int64_t counted_rows(const cross_entropy_attr *a)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < a->target->size; i++)
+        n += a->target->data[i] != ignored_label(a);
+    return n;
+}
+
+static void cross_entropy_forward(ak_call *k)
+{
+    const cross_entropy_attr *a = k->attr;
+    const int64_t N = k->in[0]->shape.dims[0], C = k->in[0]->shape.dims[1];
+    ak_real *log_sum = ak_call_save(k, (size_t)N * sizeof *log_sum);
+    double *part = ak_call_scratch(k, (size_t)ak__chunk_count(N, ak__loss_rows(C)) * sizeof *part);
+    if (!log_sum || !part)
+        return;
+    AK__PARALLEL_CHUNKS(c, N, ak__loss_rows(C), begin, end) {
+        part[c] = 0;
+        for (int64_t r = begin; r < end; r++)
+            part[c] += cross_entropy_row(k, r, log_sum);
+    }
+    const int64_t counted = counted_rows(a);
+    const double total = ak__loss_total(part, N, C);
+    k->out->data[0] = counted ? (ak_real)(total / (double)counted) : 0;
+}
+
+/* dx = (softmax(x) - (1-s) one_hot - s/C) g */
+static void cross_entropy_grad_rows(void *user, int64_t begin, int64_t end)
+{
+    const cross_entropy_work *w = user;
+    const cross_entropy_attr *a = w->k->attr;
+    const int64_t C = w->k->in[0]->shape.dims[1];
+    const ak_real s = (ak_real)a->o.label_smoothing;
+    for (int64_t r = begin; r < end; r++) {
+        ak_real *dx = w->dx + r * C;
+        const int32_t t = a->target->data[r];
+        if (t == ignored_label(a)) {
+            if (w->fresh)
+                memset(dx, 0, (size_t)C * sizeof *dx);
+            continue;
+        }
+        add_exp(dx, w->g, w->k->in[0]->data + r * C, w->log_sum[r], C, w->fresh);
+        dx[t] -= (1 - s) * w->g;
+        if (s > 0)
+            for (int64_t i = 0; i < C; i++)
+                dx[i] -= s / (ak_real)C * w->g;
+    }
+}
+
+static void cross_entropy_backward(ak_call *k)
+{
+    const int64_t counted = counted_rows(k->attr);
+    cross_entropy_work w = { .k = k, .log_sum = k->saved,
+                             .g = counted ? k->out->grad[0] / (ak_real)counted : 0 };
+    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    if (w.dx)
+        ak__for_rows(k->in[0]->shape.dims[0], k->in[0]->shape.dims[1], cross_entropy_grad_rows, &w);
+}
+
+/* Samples: labels 0, 1, .. in turn, every third one ignored if ignore_index is set. */
+static ak_tensor *sample_cross_entropy(ak_tensor *const *in, int n_in, const ak_sample *s)
+{
+    const cross_entropy_attr *a = s->attr;
+    const int64_t N = ak_row_count(in[0]), C = ak_last_dim(in[0]);
+    int32_t labels[64] = { 0 };
+    (void)n_in;
+    for (int i = 0; i < 64 && i < N; i++)
+        labels[i] = a->o.ignore_index && i % 3 == 2 ? a->o.ignore_index : (int32_t)(i % C);
+    return ak_cross_entropy(in[0], ak_index_from(in[0]->ctx, AK_SHAPE(N < 64 ? N : 64), labels),
+                            a->o);
+}
+
+/* A label that is not there. */
+static ak_tensor *sample_wrong_label(ak_tensor *const *in, int n_in, const ak_sample *s)
+{
+    const int32_t labels[2] = { 0, 5 };
+    (void)n_in;
+    (void)s;
+    return ak_cross_entropy(in[0], ak_index_from(in[0]->ctx, AK_SHAPE(2), labels),
+                            (ak_cross_entropy_options){ 0 });
+}
+
+#define ENTROPY(...) (&(const cross_entropy_attr){ .o = { __VA_ARGS__ } })
+
+static const ak_op cross_entropy = {
+    .name = "cross_entropy",
+    .formula = "mean over counted rows of -log softmax(x)[target], labels smoothed by s",
+    .n_in = 1, .attr_size = sizeof(cross_entropy_attr), .shape = cross_entropy_shape,
+    .forward = cross_entropy_forward, .backward = cross_entropy_backward, .flops = softmax_flops,
+    .samples = (const ak_sample[]){
+        { .in = { { 2, { 1, 1 } } }, .attr = ENTROPY(0, 0), .call = sample_cross_entropy },
+        { .in = { { 2, { 5, 4 } } }, .attr = ENTROPY(0, 0), .call = sample_cross_entropy },
+        { .in = { { 2, { 6, 7 } } }, .attr = ENTROPY(0.1, -100), .call = sample_cross_entropy },
+        { .in = { { 2, { 3, 33 } } }, .lo = -8, .hi = 8, .attr = ENTROPY(0, -1),
+          .call = sample_cross_entropy },
+        { .in = { { 2, { 9, 2 } } }, .attr = ENTROPY(0.5, 0), .call = sample_cross_entropy },
+        AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = { { 1, { 4 } } }, .attr = ENTROPY(0, 0), .call = sample_cross_entropy },
+        { .in = { { 2, { 2, 5 } } }, .attr = ENTROPY(0, 0), .call = sample_wrong_label },
+        { .in = { { 2, { 3, 6 } } }, .attr = ENTROPY(0, 0), .call = sample_wrong_label },
+        { .in = { { 2, { 2, 5 } } }, .attr = ENTROPY(1, 0), .call = sample_cross_entropy },
+        { .in = { { 2, { 2, 5 } } }, .attr = ENTROPY(0, 0) },
+        AK_END },
+};
+
+ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o)
+{
+    return ak_apply(&cross_entropy, &x, 1, &(cross_entropy_attr){ .target = target, .o = o });
+}
+
+/* ---- soft targets: cross_entropy_soft, kl_div_logits ----------------------------------------- */
+
+typedef struct soft_work { ak_call *k; ak_real *dx; bool fresh; ak_real g; } soft_work;
+
+static ak_status soft_shape(ak_call *k)
+{
+    if (k->in[0]->shape.n != 2 || !ak_shape_equal(k->in[0]->shape, k->in[1]->shape) ||
+        k->in[0]->shape.dims[1] < 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "x and target need one shape [N, C]");
+    k->out->shape = AK_SCALAR;
+    return AK_OK;
+}
+
+/* -sum t log softmax(x) of a row, with `entropy` also + sum t log t. Entries with t = 0 give 0. */
+static double soft_row(const ak_call *k, int64_t r, bool entropy)
+{
+    const int64_t C = k->in[0]->shape.dims[1];
+    const ak_real *x = k->in[0]->data + r * C, *t = k->in[1]->data + r * C;
+    const ak_real total = row_log_sum(x, C);
+    double loss = 0;
+    for (int64_t i = 0; i < C; i++) {
+        if (t[i] == 0)
+            continue;
+        loss += (double)t[i] * ((double)total - (double)x[i]);
+        if (entropy)
+            loss += (double)(t[i] * ak__log(t[i]));
+    }
+    return loss;
+}
+
+static void soft_forward(ak_call *k, bool entropy)
+{
+    const int64_t N = k->in[0]->shape.dims[0], C = k->in[0]->shape.dims[1];
+    double *part = ak_call_scratch(k, (size_t)ak__chunk_count(N, ak__loss_rows(C)) * sizeof *part);
+    if (!part)
+        return;
+    AK__PARALLEL_CHUNKS(c, N, ak__loss_rows(C), begin, end) {
+        part[c] = 0;
+        for (int64_t r = begin; r < end; r++)
+            part[c] += soft_row(k, r, entropy);
+    }
+    k->out->data[0] = N ? (ak_real)(ak__loss_total(part, N, C) / (double)N) : 0;
+}
+
+/* dx = (softmax(x) sum t - t) g */
+static void soft_grad_rows(void *user, int64_t begin, int64_t end)
+{
+    const soft_work *w = user;
+    const int64_t C = w->k->in[0]->shape.dims[1];
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *x = w->k->in[0]->data + r * C, *t = w->k->in[1]->data + r * C;
+        ak_real *dx = w->dx + r * C;
+        add_exp(dx, w->g * ak__k.sum(t, C), x, row_log_sum(x, C), C, w->fresh);
+        ak__k.axpy(dx, -w->g, t, C);
+    }
+}
+
+static void soft_backward(ak_call *k)
+{
+    const int64_t N = k->in[0]->shape.dims[0];
+    soft_work w = { .k = k, .g = N ? k->out->grad[0] / (ak_real)N : 0 };
+    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    if (w.dx)
+        ak__for_rows(N, k->in[0]->shape.dims[1], soft_grad_rows, &w);
+}
+
+static void cross_entropy_soft_forward(ak_call *k)
+{
+    soft_forward(k, false);
+}
+
+static void kl_div_logits_forward(ak_call *k)
+{
+    soft_forward(k, true);
+}
+
+#define SOFT(low, high, ...)                                                                       \
+    { .in = { { 2, { __VA_ARGS__ } }, { 2, { __VA_ARGS__ } } }, .lo = (low), .hi = (high),         \
+      .flags = AK_SAMPLE_CONSTANT_1 }
+#define SOFT_SAMPLES                                                                               \
+    (const ak_sample[]){ SOFT(0.1, 1, 1, 1), SOFT(0.1, 1, 3, 5), SOFT(0.1, 3, 2, 17),              \
+                         SOFT(0.01, 0.5, 7, 2), SOFT(0.1, 1, 1, 33), AK_END }
+#define SOFT_MISUSE                                                                                \
+    (const ak_sample[]){ { .in = { { 1, { 5 } }, { 1, { 5 } } } },                                 \
+                         { .in = { { 2, { 3, 5 } }, { 2, { 3, 4 } } } },                           \
+                         SOFT(0, 0, 3, 0), AK_END }
+
+static const ak_op cross_entropy_soft = {
+    .name = "cross_entropy_soft", .formula = "mean over rows of -sum_c t log softmax(x)",
+    .n_in = 2, .shape = soft_shape, .forward = cross_entropy_soft_forward,
+    .backward = soft_backward, .flops = softmax_flops, .samples = SOFT_SAMPLES,
+    .misuse = SOFT_MISUSE,
+};
+
+ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target)
+{
+    return ak_apply(&cross_entropy_soft, (ak_tensor *[]){ x, target }, 2, NULL);
+}
+
+static const ak_op kl_div_logits = {
+    .name = "kl_div_logits", .formula = "sum t (log t - log softmax(x)) / N", .n_in = 2,
+    .shape = soft_shape, .forward = kl_div_logits_forward, .backward = soft_backward,
+    .flops = softmax_flops, .samples = SOFT_SAMPLES, .misuse = SOFT_MISUSE,
+};
+
+ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target)
+{
+    return ak_apply(&kl_div_logits, (ak_tensor *[]){ x, target }, 2, NULL);
+}
+
+/* ---- the family ------------------------------------------------------------------------------ */
+
+const ak_op *const ak__ops_softmax[] = {
+    &softmax, &log_softmax, &cross_entropy, &cross_entropy_soft, &kl_div_logits,
+    &ak__op_bce_logits, &ak__op_mse, &ak__op_l1, &ak__op_huber, &ak__op_smooth_l1,
+    &ak__op_cosine_similarity, &ak__op_pairwise_sqdist, NULL,
+};

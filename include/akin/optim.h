@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/optim.h - optimisers, learning-rate schedules, clipping, moving averages.
+ *
+ * An optimiser owns the parameters whose names fit its pattern (akin/tensor.h: ak_match) at the
+ * time it is made. A step reads their gradients, changes the values and zeroes the gradients, in
+ * one pass over the slabs that they stand in. Biases, norm scales and temperatures
+ * (AK_PARAM_NO_DECAY) get no weight decay unless a group says so.
+ *
+ *     ak_optim *opt = ak_adamw(ctx, "*", (ak_adamw_options){
+ *         .lr = 2e-3, .weight_decay = 1e-4, .schedule = ak_cosine(100, steps) });
+ *     ak_optim_group(opt, "encoder*", (ak_group_options){ .lr_scale = 0.1 });
+ *     ...
+ *     ak_backward(loss);
+ *     ak_clip_grad_norm(opt, 1.0);
+ *     ak_optim_step(opt);
+ *
+ * A parameter that fits no optimiser is reported once, as a warning, at the first step.
+ */
+#ifndef AKIN_OPTIM_H
+#define AKIN_OPTIM_H
+
+#include <akin/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- schedules: a factor for the learning rate as a function of the step, from 0 --------------- */
+
+typedef enum ak_schedule_kind { AK_SCHEDULE_CONSTANT, AK_SCHEDULE_COSINE, AK_SCHEDULE_STEP }
+    ak_schedule_kind;
+typedef struct ak_schedule {
+    ak_schedule_kind kind;
+    int64_t warmup;         /* steps over which the factor rises linearly from 1/warmup to 1 */
+    int64_t total;          /* cosine: step at which the factor reaches `final` */
+    int64_t every;          /* step: length of a stair */
+    double  factor;         /* step: what a stair multiplies by */
+    double  final;          /* cosine: last factor */
+} ak_schedule;
+
+/* Constant after `warmup` steps. */
+AK_API ak_schedule ak_constant(int64_t warmup);
+/* Half a cosine from 1 at step `warmup` to 0 at step `total` (Loshchilov, Hutter, "SGDR", 2017). */
+AK_API ak_schedule ak_cosine(int64_t warmup, int64_t total);
+/* factor^(floor(step / every)). */
+AK_API ak_schedule ak_staircase(int64_t every, double factor);
+/* The factor at a step, >= 0. */
+AK_API double ak_schedule_at(ak_schedule schedule, int64_t step);
+
+/* ---- optimisers ------------------------------------------------------------------------------- */
+
+typedef struct ak_optim ak_optim;
+
+typedef struct ak_sgd_options {
+    double lr;              /* (0, inf); 0 = 0.1 */
+    double momentum;        /* [0, 1); default 0 */
+    double weight_decay;    /* [0, inf); added to the gradient; default 0 */
+    bool   nesterov;        /* needs momentum */
+    ak_schedule schedule;   /* default: constant */
+} ak_sgd_options;
+
+typedef struct ak_adamw_options {
+    double lr;              /* (0, inf); 0 = 1e-3 */
+    double beta1, beta2;    /* [0, 1); 0 = 0.9 and 0.999 (AK_NONE: 0) */
+    double eps;             /* (0, inf); 0 = 1e-8 */
+    double weight_decay;    /* [0, inf); default 0 */
+    ak_schedule schedule;   /* default: constant */
+} ak_adamw_options;
+
+typedef struct ak_lars_options {
+    double lr;              /* (0, inf); 0 = 0.3 */
+    double momentum;        /* [0, 1); 0 = 0.9 (AK_NONE: 0) */
+    double weight_decay;    /* [0, inf); default 0 */
+    double trust;           /* (0, inf); 0 = 0.001 */
+    bool   adapt_all;       /* scale biases and norms as well; default: they take plain steps */
+    ak_schedule schedule;   /* default: constant */
+} ak_lars_options;
+
+/* Each constructor:
+ *   pattern   names of the parameters; "*" = all
+ *   returns   the optimiser, context lifetime; NULL after an error
+ *   errors    AK_ERR_VALUE for an option out of range or a parameter that another optimiser owns,
+ *             AK_ERR_NOT_FOUND if no parameter fits, AK_ERR_MEMORY
+ */
+
+/* g += wd p;  v = mu v + g (v = g at first);  p -= lr v, with Nesterov p -= lr (g + mu v) */
+AK_API ak_optim *ak_sgd(ak_ctx *ctx, const char *pattern, ak_sgd_options o);
+/* g += wd p;  m = b1 m + (1-b1) g;  v = b2 v + (1-b2) g^2;
+ * p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)      (Kingma, Ba, 2015) */
+AK_API ak_optim *ak_adam(ak_ctx *ctx, const char *pattern, ak_adamw_options o);
+/* The same with decay apart from the gradient: p -= lr wd p first (Loshchilov, Hutter, 2019) */
+AK_API ak_optim *ak_adamw(ak_ctx *ctx, const char *pattern, ak_adamw_options o);
+/* local = trust |p| / (|g| + wd |p| + 1e-8), 1 where |p| or |g| is 0;
+ * v = mu v + local (g + wd p);  p -= lr v                  (You, Gitman, Ginsburg, 2017) */
+AK_API ak_optim *ak_lars(ak_ctx *ctx, const char *pattern, ak_lars_options o);
+
+typedef struct ak_group_options {
+    double lr_scale;        /* [0, inf); 0 = 1 (AK_NONE: 0) */
+    double weight_decay;    /* [0, inf); replaces the optimiser's, also where there is none by
+                             * default; 0 = unchanged (AK_NONE: 0) */
+} ak_group_options;
+/* Other settings for some of the optimiser's parameters; later calls win. Returns how many fit.
+ * errors: AK_ERR_NOT_FOUND if none does, AK_ERR_VALUE. */
+AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o);
+
+/* Change the parameters by their gradients, then zero those. Frozen parameters stay as they are.
+ *
+ *   errors    the pending error, with nothing changed; AK_ERR_NUMBER if numbers are checked and a
+ *             gradient is not finite (names the parameter), with nothing changed
+ */
+AK_API ak_status ak_optim_step(ak_optim *opt);
+/* Steps made so far, learning rate of the next one (schedule included). */
+AK_API int64_t ak_optim_steps(const ak_optim *opt);
+AK_API double ak_optim_lr(const ak_optim *opt);
+/* Replace the base learning rate, (0, inf). */
+AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
+
+/* ---- clipping: call between ak_backward and ak_optim_step -------------------------------------- */
+
+/* Scale all gradients of the optimiser by max_norm / norm if norm > max_norm. The scaling happens
+ * inside the next step, so it costs one reading pass. Returns the norm before (over parameters
+ * that are not frozen; added up in double in a fixed order). errors: AK_ERR_VALUE. */
+AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
+/* Clamp each gradient element to [-limit, limit], limit > 0. */
+AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);
+
+/* ---- moving averages -------------------------------------------------------------------------- */
+
+/* teacher = momentum teacher + (1 - momentum) student, for every parameter "student/rest" and its
+ * namesake "teacher/rest"; buffers (running statistics) are copied.
+ *
+ *   teacher, student   name prefixes without the final slash
+ *   momentum           [0, 1]; 0 copies
+ *   errors             AK_ERR_NOT_FOUND naming the missing one, AK_ERR_SHAPE, AK_ERR_VALUE; nothing
+ *                      is changed then
+ */
+AK_API ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student,
+                               double momentum);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

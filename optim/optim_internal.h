@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the optimisers share: the list of parameters, their settings, runs over the slabs. */
+#ifndef AK_OPTIM_INTERNAL_H
+#define AK_OPTIM_INTERNAL_H
+
+#include <akin/optim.h>
+
+#include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
+
+/* Elements that one thread takes at a time; fixed, so sums have the same bits always. */
+#define AK__OPTIM_CHUNK ((int64_t)65536)
+
+typedef struct ak__optim_entry {
+    ak_tensor *param;
+    double     lr_scale, decay;
+    int64_t    room;            /* size with padding */
+    int64_t    at;              /* place in the moment arrays */
+} ak__optim_entry;
+
+/* Adjacent parameters with the same settings: one stretch of memory. */
+typedef struct ak__optim_run {
+    ak_real *p, *g, *m1, *m2;   /* moments; NULL where the method has none */
+    int64_t  n;
+    double   lr, decay;         /* lr with schedule and group */
+    const ak__optim_entry *entry;   /* the first */
+} ak__optim_run;
+
+struct ak_optim {
+    ak_ctx     *ctx;
+    const char *pattern;
+    ak__optim_entry *entries;
+    int64_t     n;
+    ak_real    *moment[2];
+    int64_t     moment_size;
+    double      lr, grad_scale;
+    ak_schedule schedule;
+    int64_t     steps;
+    bool        per_param;      /* runs are single parameters (LARS) */
+    void      (*update)(ak_optim *opt, const ak__optim_run *run);
+    union {
+        ak_sgd_options   sgd;
+        ak_adamw_options adam;
+        ak_lars_options  lars;
+    } o;
+    bool        coupled_decay;  /* Adam: decay through the gradient */
+    struct ak_optim *next;      /* of the context */
+};
+
+/* A new optimiser with its entries; `moments` arrays of state. NULL after an error. */
+ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
+                        double decay, ak_schedule schedule, int moments);
+/* Records AK_ERR_VALUE and returns false if !(lo <= x < hi). */
+bool ak__optim_range(ak_ctx *ctx, const char *kind, const char *option, double x, double lo,
+                     double hi);
+/* Sum of squares, in double, chunk by chunk in order. */
+double ak__optim_sum_squares(const ak_real *x, int64_t n);
+
+#endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Settings that a program takes from the environment. */
+/* What a program was started with: settings of the environment, kernels in use. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include <akin/report.h>
+
+#include "tensor/kernels/kernels.h"
 
 const char *ak_env_text(const char *name, const char *otherwise)
 {
@@ -24,4 +26,13 @@ int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise)
         return otherwise;
     }
     return value;
+}
+
+const char *ak_kernel_at(int i, const char **isa)
+{
+    static const char *const names[] = { "ref", "avx2", "avx512" };
+    const ak__kernel_name *k = ak__kernel_at(i);
+    if (k && isa)
+        *isa = names[k->level];
+    return k ? k->name : NULL;
 }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/akin.h - everything. Read the headers in this order:
+ *
+ *   core.h        the context: errors, memory, random numbers
+ *   tensor.h      arrays and shapes
+ *   ops.h         what can be computed; every op has a gradient
+ *   autograd.h    backward, the tape, checking gradients
+ *   nn.h          layers, encoders, heads
+ *   losses.h      what makes an embedding contrastive
+ *   optim.h       optimisers and schedules
+ *   data.h        data sets, augmentations, the loader
+ *   eval.h        how good an embedding is
+ *   report.h      progress, run folders, settings
+ *   checkpoint.h  save and resume
+ *   io.h          files of numbers
+ *   op.h          ops of one's own
+ */
+#ifndef AKIN_AKIN_H
+#define AKIN_AKIN_H
+
+#include <akin/autograd.h>
+#include <akin/checkpoint.h>
+#include <akin/core.h>
+#include <akin/data.h>
+#include <akin/eval.h>
+#include <akin/io.h>
+#include <akin/losses.h>
+#include <akin/nn.h>
+#include <akin/op.h>
+#include <akin/ops.h>
+#include <akin/optim.h>
+#include <akin/report.h>
+#include <akin/tensor.h>
+
+#endif

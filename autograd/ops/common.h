@@ -73,6 +73,14 @@ static inline ak_shape ak__shape_without(ak_shape s, int axis)
     return s;
 }
 
+/* An operand that the op only reads: the operand list is not const. */
+static inline ak_tensor *ak__as_operand(const ak_tensor *t)
+{
+    ak_tensor *in;
+    memcpy(&in, &t, sizeof in);
+    return in;
+}
+
 /* sum[c] += sum_r x[r][c] in parallel, in an order that depends on R and C alone. Uses scratch of
  * the call, at most a quarter of x; false: out of memory (recorded). reduce.c */
 bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t C);

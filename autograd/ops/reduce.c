@@ -524,8 +524,7 @@ static const ak_op argmax_op = {
 
 ak_index *ak_argmax(const ak_tensor *x, int axis)
 {
-    ak_tensor *in;
-    memcpy(&in, &x, sizeof in);         /* an op's operands are not const; this one only reads */
+    ak_tensor *in = ak__as_operand(x);
     argmax_attr o = { .axis = { .axis = axis } };
     if (!ak_is_poison(x) && axis >= -x->shape.n && axis < x->shape.n) {
         const ak__axes a = ak__axes_of(x->shape, axis);

@@ -1,60 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
-# Sourced by quickstart, runtests, tools/check.sh: packages and build folders. Not a program.
+# Functions of quickstart, runtests, tools/check.sh and .ci/run: packages, builds, counting tests.
+# Sourced by bash scripts; changes to the root of the tree.
 
-packages_of() {     # CATEGORY...: their packages
-    local list
-    list=$(printf '%s|' "$@")
-    sed -n -E "s/^(${list%|})[[:space:]]+//p" "$root/tools/packages.txt"
+AK_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$AK_ROOT" || exit 1
+export LC_ALL=C.UTF-8
+
+say() { printf '== %s\n' "$*"; }
+
+# packages_of CATEGORY...: their packages, from the list.
+packages_of() {
+    awk -v want=" $* " '!/^#/ && NF >= 2 && index(want, " " $1 " ") { print $2 }' \
+        tools/packages.txt
 }
 
-missing_packages() {    # CATEGORY...: those not installed
+# packages_missing PACKAGE...: those that are not installed.
+packages_missing() {
     local package
-    for package in $(packages_of "$@"); do
-        dpkg-query -W -f '${Status}\n' "$package" 2>/dev/null | grep -q '^install ok installed' ||
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
             echo "$package"
     done
 }
 
-# CATEGORY...: installs what is missing; without the rights prints the one line to run.
-need_packages() {
-    local missing
+# apt_install PACKAGE...: without questions; the list of packages is fetched once.
+apt_install() {
+    export DEBIAN_FRONTEND=noninteractive
+    if [ -z "${AK_APT_UPDATED:-}" ]; then
+        apt-get update -q -o DPkg::Lock::Timeout=300 || say "apt-get update failed, going on"
+        AK_APT_UPDATED=1
+    fi
+    apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+# setup_packages CATEGORY...: install what is missing. Without the rights to do so, print the line
+# that does it and exit 1; missing data is only a warning.
+setup_packages() {
+    local category
+    local -a need=() data=() line
     if ! command -v dpkg-query >/dev/null; then
-        echo "Not a Debian system; these packages' contents are needed:" $(packages_of "$@") >&2
+        say "not a Debian system: the programs and libraries of tools/packages.txt must be there"
         return 0
     fi
-    missing=$(missing_packages "$@" | tr '\n' ' ')
-    [ -z "$missing" ] && return 0
+    for category in "$@"; do
+        if [ "$category" = data ]; then
+            mapfile -t data < <(packages_missing $(packages_of data))
+        else
+            mapfile -t -O "${#need[@]}" need < <(packages_missing $(packages_of "$category"))
+        fi
+    done
+    [ ${#need[@]} -eq 0 ] && [ ${#data[@]} -eq 0 ] && return 0
     if [ "$(id -u)" -ne 0 ]; then
-        echo "Some packages are missing. Run this line, then start again:" >&2
-        echo "    sudo apt-get update && sudo apt-get install -y --no-install-recommends $missing" >&2
-        return 1
+        line=(sudo apt-get update "&&" sudo apt-get install -y --no-install-recommends)
+        if [ ${#need[@]} -gt 0 ]; then
+            say "packages are missing; run this line, then start again:"
+            printf '%s\n' "${line[*]} ${need[*]} ${data[*]}"
+            exit 1
+        fi
+        say "the data set is missing (going on with drawn pictures); this line installs it:"
+        printf '%s\n' "${line[*]} ${data[*]}"
+        return 0
     fi
-    echo "installing: $missing"
-    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends $missing; } >/dev/null || {
-        echo "apt-get could not install: $missing" >&2
-        return 1
-    }
+    if [ ${#need[@]} -gt 0 ]; then
+        say "installing ${need[*]}"
+        if ! apt_install "${need[@]}"; then
+            say "apt-get could not install: ${need[*]}"
+            exit 1
+        fi
+    fi
+    if [ ${#data[@]} -gt 0 ]; then
+        say "installing ${data[*]}"
+        apt_install "${data[@]}" || say "warning: no ${data[*]}: going on with drawn pictures"
+    fi
 }
 
-# FOLDER ARGUMENT...: configure a build folder, or change its options.
-configure() {
-    local folder=$1
+# build_in FOLDER COMPILER MESON-OPTION...: configure (once) and build.
+build_in() {
+    local folder=$1 compiler=$2
+    shift 2
+    if [ ! -f "$folder/build.ninja" ]; then
+        CC=$compiler meson setup "$folder" "$@" || return 1
+    fi
+    ninja -C "$folder" -j "$(nproc)"
+}
+
+# build_gcc, build_sanitized: the two builds that tests run in. Leaks are not looked for: the test
+# runner forks and ends children early.
+build_gcc() { build_in build-test gcc -Dbuildtype=debugoptimized -Dwerror=true; }
+build_sanitized() {
+    build_in build-sanitized clang -Dbuildtype=debugoptimized -Dwerror=true -Db_lundef=false \
+        -Db_sanitize=address,undefined
+}
+
+PASSED=0
+FAILED=0
+# The suites that take seconds.
+QUICK=(--suite unit --suite grad --suite kernel --suite headers --suite hygiene)
+
+# run_tests FOLDER MESON-TEST-OPTION...: run and count into PASSED and FAILED.
+run_tests() {
+    local folder=$1 passed failed skipped
     shift
-    if [ -f "$folder/build.ninja" ]; then
-        meson configure "$folder" "$@" >/dev/null
-    else
-        meson setup "$folder" "$root" "$@" >"$folder.log" 2>&1 || {
-            cat "$folder.log" >&2
-            return 1
-        }
-        mv "$folder.log" "$folder/meson-logs/setup.log"
-    fi
+    rm -f "$folder/meson-logs/testlog.json"
+    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+        meson test -C "$folder" --no-rebuild --print-errorlogs "$@" </dev/null
+    read -r passed failed skipped < <(python3 tools/count_tests.py \
+        "$folder/meson-logs/testlog.json")
+    PASSED=$((PASSED + ${passed:-0}))
+    FAILED=$((FAILED + ${failed:-1}))
+    say "$folder: ${passed:-0} passed, ${failed:-1} failed, ${skipped:-0} skipped"
 }
 
-build() {           # FOLDER: compile, quietly unless it fails
-    ninja -C "$1" >"$1/meson-logs/compile.log" 2>&1 || {
-        cat "$1/meson-logs/compile.log" >&2
-        return 1
-    }
+# count_failure WHAT: a step that is no test went wrong.
+count_failure() {
+    say "failed: $*"
+    FAILED=$((FAILED + 1))
+}
+
+# finish: the closing line; true if nothing failed and something passed.
+finish() {
+    printf '%d passed, %d failed\n' "$PASSED" "$FAILED"
+    [ "$FAILED" -eq 0 ] && [ "$PASSED" -gt 0 ]
 }

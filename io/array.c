@@ -3,6 +3,7 @@
 #include "io/array.h"
 
 #include "base/base.h"
+#include "tensor/tensor_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -110,13 +111,13 @@ ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
         if (!ak_error(ctx))
             ak_fail(ctx, AK_ERR_VALUE, "array_tensor: there is no such array (NULL); ask "
                     "ak_npz_find for a name that ak_npz_name lists");
-        return ak_zeros(ctx, AK_SCALAR);    /* poison: an error is pending */
+        return &ak__poison;
     }
     if (a->type == AK_TYPE_F32)
         return ak_from_float(ctx, a->shape, a->data);
     if (a->type == AK_TYPE_F64)
         return ak_from_double(ctx, a->shape, a->data);
-    ak_tensor *t = ak_zeros(ctx, a->shape);
+    ak_tensor *t = ak__tensor_new(ctx, a->shape);
     if (!ak_is_poison(t))
         for (int64_t i = 0; i < a->size; i++)
             t->data[i] = (ak_real)ak_array_at(a, i);
@@ -125,24 +126,23 @@ ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
 
 ak_index *ak_array_index(ak_ctx *ctx, const ak_array *a)
 {
-    const int32_t none = 0;
     if (!a) {
         if (!ak_error(ctx))
             ak_fail(ctx, AK_ERR_VALUE, "array_index: there is no such array (NULL)");
-        return ak_index_from(ctx, AK_SHAPE(1), &none);
+        return &ak__poison_index;
     }
     for (int64_t i = 0; i < a->size; i++) {
         const double x = ak_array_at(a, i);
         if (!(x >= INT32_MIN && x <= INT32_MAX) || x < floor(x) || x > floor(x)) {
             ak_fail(ctx, AK_ERR_VALUE, "array_index: element %lld of \"%s\" is %g; whole numbers "
                     "of 32 bits are needed", (long long)i, a->name, x);
-            return ak_index_from(ctx, AK_SHAPE(1), &none);
+            return &ak__poison_index;
         }
     }
     const size_t bytes = (size_t)(a->size ? a->size : 1) * sizeof(int32_t);
     int32_t     *values = ak__step_alloc(ctx, bytes);
     if (!values)
-        return ak_index_from(ctx, AK_SHAPE(1), &none);
+        return &ak__poison_index;
     for (int64_t i = 0; i < a->size; i++)
         values[i] = (int32_t)ak_array_at(a, i);
     return ak_index_from(ctx, a->shape, values);

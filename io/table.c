@@ -5,6 +5,7 @@
 #include "io/file.h"
 
 #include "base/base.h"
+#include "tensor/tensor_internal.h"
 
 #include <locale.h>
 #include <math.h>
@@ -405,7 +406,7 @@ ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table)
     if (!table) {
         if (!ak_error(ctx))
             ak_fail(ctx, AK_ERR_VALUE, "table_tensor: there is no table (NULL)");
-        return ak_zeros(ctx, AK_SCALAR);    /* poison: an error is pending */
+        return &ak__poison;
     }
     return ak_from_double(ctx, AK_SHAPE(table->rows, table->columns), table->values);
 }

@@ -145,10 +145,11 @@ AK_API ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
 
 /* ---- augmentations -------------------------------------------------------------------------- */
 
-/* A picture being changed: one plane a channel, values in [0, 1] for pictures of bytes. */
+/* A picture being changed: one plane a channel, values in [0, 1] for pictures of bytes. Up to 7
+ * numbers beyond the end of a plane and of scratch may be read and written. */
 typedef struct ak_picture {
     ak_real *plane[AK_MAX_CHANNELS];    /* [H, W] each */
-    ak_real *scratch;                   /* as large as one plane plus two rows and columns */
+    ak_real *scratch;                   /* [H, W], free for use */
     int64_t  height, width;
     int      channels;
 } ak_picture;
@@ -212,12 +213,12 @@ AK_API ak_augment ak_random_solarize(double threshold, double p);
 AK_API const ak_augment_kind *ak_augment_at(int i);
 AK_API const ak_augment_kind *ak_augment_find(const char *name);
 
-/* Apply a list to a picture of bytes: for looking at what an augmentation does.
+/* One view, just as a loader with this list and seed makes it: for looking at augmentations.
  *
  *   list     ends with { 0 }
- *   shapes   x [H, W, C] -> [H, W, C]
- *   returns  view `view` of item `item` in epoch `epoch`, just as the loader makes it; step
- *            lifetime; the poison tensor on failure
+ *   shapes   returns [H, W, C]
+ *   returns  view `view` of item `item` in epoch `epoch`, step lifetime; the poison tensor on
+ *            failure
  *   grad     none
  *   errors   AK_ERR_VALUE, AK_ERR_SHAPE, AK_ERR_MEMORY
  */

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Data sets: items of one shape in memory, with labels; where they come from, what they hand out. */
+#include "data/dataset.h"
+
+#include "base/base.h"
+#include "base/parallel.h"
+#include "io/array.h"
+#include "io/file.h"
+#include "tensor/tensor_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FOLDERS 4               /* places that ak_dataset_find looks at */
+
+/* ---- making ----------------------------------------------------------------------------------- */
+
+ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shape item,
+                            const uint8_t *bytes, const ak_real *reals, const int32_t *labels)
+{
+    ak_dataset *ds = ak__ctx_alloc(ctx, sizeof *ds);
+    if (!ds || !(ds->name = ak__ctx_strdup(ctx, name)))
+        return NULL;
+    ds->ctx = ctx;
+    ds->size = size;
+    ds->item = item;
+    ds->item_size = ak_shape_size(item);
+    ds->channels = (int)(item.n ? item.dims[item.n - 1] : 1);
+    ds->bytes = bytes;
+    ds->reals = reals;
+    ds->labels = labels;
+    for (int64_t i = 0; labels && i < size; i++) {
+        if (labels[i] < -1) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: label %d of item %lld is below -1 (which means "
+                    "unknown)", name, labels[i], (long long)i);
+            return NULL;
+        }
+        if (labels[i] >= ds->classes)
+            ds->classes = (int64_t)labels[i] + 1;
+    }
+    for (int64_t i = 0; reals && ctx->check_numbers && i < size * ds->item_size; i++)
+        if (!isfinite(reals[i])) {
+            ak_fail(ctx, AK_ERR_NUMBER, "%s: item %lld holds %g (number %lld of it); repair the "
+                    "data or leave the item out", name, (long long)(i / ds->item_size),
+                    (double)reals[i], (long long)(i % ds->item_size));
+            return NULL;
+        }
+    return ds;
+}
+
+/* Shape of one item of [N, ..]: [N, H, W] gets a channel, [N] is [N, 1]. False: no such set. */
+static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
+{
+    char text[96];
+    *item = (ak_shape){ .n = all.n - 1 };
+    bool fine = all.n >= 1 && all.n <= AK_MAX_DIMS;
+    for (int i = 0; fine && i < all.n; i++) {
+        fine = all.dims[i] >= 1;
+        if (i > 0)
+            item->dims[i - 1] = all.dims[i];
+    }
+    if (fine && (all.n == 1 || all.n == 3))
+        item->dims[item->n++] = 1;
+    /* Batches, item numbers and channel counts are 32-bit. */
+    fine = fine && all.dims[0] <= INT32_MAX && ak_shape_size(*item) <= INT32_MAX / 2;
+    if (!fine && !ak_error(ctx))
+        ak_fail(ctx, AK_ERR_SHAPE, "%s: [N, H, W, C], [N, H, W], [N, D] or [N] with at least one "
+                "item is needed; the shape is %s", name, ak_shape_text(all, text));
+    return fine;
+}
+
+/* Context memory for n elements, padded so that blocks of AK__LANES may be read to the end. */
+static void *items_alloc(ak_ctx *ctx, int64_t n, size_t size)
+{
+    return ak__ctx_alloc(ctx, ((size_t)n + AK__LANES) * size);
+}
+
+static const uint8_t *copy_bytes(ak_ctx *ctx, const void *from, int64_t n)
+{
+    uint8_t *to = items_alloc(ctx, n, 1);
+    if (to)
+        memcpy(to, from, (size_t)n);
+    return to;
+}
+
+static const int32_t *copy_labels(ak_ctx *ctx, const int32_t *from, int64_t n)
+{
+    int32_t *to = ak__ctx_alloc(ctx, (size_t)n * sizeof *to);
+    if (to)
+        memcpy(to, from, (size_t)n * sizeof *to);
+    return to;
+}
+
+ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape shape,
+                              const int32_t *labels)
+{
+    ak_shape item;
+    if (ak_error(ctx) || !item_shape(ctx, "dataset_memory", shape, &item))
+        return NULL;
+    if (!pictures) {
+        ak_fail(ctx, AK_ERR_VALUE, "dataset_memory: pictures is NULL");
+        return NULL;
+    }
+    const uint8_t *bytes = copy_bytes(ctx, pictures, ak_shape_size(shape));
+    const int32_t *own = bytes && labels ? copy_labels(ctx, labels, shape.dims[0]) : NULL;
+    return bytes && (own || !labels)
+        ? ak__dataset_new(ctx, "pictures in memory", shape.dims[0], item, bytes, NULL, own) : NULL;
+}
+
+ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels)
+{
+    ak_shape item;
+    if (ak_error(ctx) || !items || ak_is_poison(items) ||
+        !item_shape(ctx, "dataset_tensor", items->shape, &item))
+        return NULL;
+    ak_real *reals = items_alloc(ctx, items->size, sizeof *reals);
+    if (!reals)
+        return NULL;
+    memcpy(reals, items->data, (size_t)items->size * sizeof *reals);
+    const int32_t *own = labels ? copy_labels(ctx, labels, items->shape.dims[0]) : NULL;
+    return own || !labels ? ak__dataset_new(ctx, items->name ? items->name : "items in memory",
+                                            items->shape.dims[0], item, NULL, reals, own) : NULL;
+}
+
+ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
+{
+    if (!ds || ak_error(ds->ctx))
+        return NULL;
+    if (start < 0 || count < 1 || start > ds->size - count) {
+        ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_subset: items %lld .. %lld are not all in \"%s\", "
+                "which has %lld", (long long)start, (long long)(start + count - 1), ds->name,
+                (long long)ds->size);
+        return NULL;
+    }
+    ak_dataset *part = ak__ctx_alloc(ds->ctx, sizeof *part);
+    char        name[512];
+    if (!part)
+        return NULL;
+    *part = *ds;
+    snprintf(name, sizeof name, "%s, items %lld .. %lld", ds->name, (long long)start,
+             (long long)(start + count - 1));
+    if (!(part->name = ak__ctx_strdup(ds->ctx, name)))
+        return NULL;
+    part->size = count;
+    part->bytes = ds->bytes ? ds->bytes + start * ds->item_size : NULL;
+    part->reals = ds->reals ? ds->reals + start * ds->item_size : NULL;
+    part->labels = ds->labels ? ds->labels + start : NULL;
+    return part;
+}
+
+/* ---- IDX -------------------------------------------------------------------------------------- */
+
+/* The file of a set that exists: kind is "images" or "labels"; false if there is none. */
+static bool idx_path(const char *dir, const char *prefix, const char *kind, char *path,
+                     size_t room)
+{
+    static const char axes[] = { '3', '4', '1' };
+    const char *const prefixes[] = { prefix, strcmp(prefix, "test") == 0 ? "t10k" : NULL };
+    for (int p = 0; p < 2 && prefixes[p]; p++)
+        for (size_t a = 0; a < sizeof axes; a++)
+            for (int form = 0; form < 4; form++) {
+                if ((axes[a] == '1') != (kind[0] == 'l'))
+                    continue;
+                const int n = snprintf(path, room, "%s/%s-%s%sidx%c-ubyte%s", dir, prefixes[p],
+                                       kind, form & 2 ? "." : "-", axes[a], form & 1 ? ".gz" : "");
+                if (n > 0 && (size_t)n < room && ak__file_exists(path))
+                    return true;
+            }
+    return false;
+}
+
+static bool idx_load(ak_ctx *ctx, const char *dir, const char *prefix, const char *kind,
+                     char *path, size_t room, ak__bytes *file, ak__idx *idx)
+{
+    if (!idx_path(dir, prefix, kind, path, room)) {
+        const bool pictures = kind[0] == 'i';
+        ak_fail(ctx, AK_ERR_NOT_FOUND, "%s/%s-%s-idx%d-ubyte: no such file, nor with .gz, nor "
+                "spelled %s.idx%d; check the folder, or install Debian's dataset-fashion-mnist "
+                "and use /usr/share/datasets/fashion-mnist", dir, prefix, kind, pictures ? 3 : 1,
+                kind, pictures ? 3 : 1);
+        return false;
+    }
+    if (ak__file_read(ctx, path, file))
+        return false;
+    if (ak__idx_parse(ctx, path, file->data, file->n, idx)) {
+        ak__bytes_free(file);
+        return false;
+    }
+    char text[96];
+    const bool fine = idx->type == AK_TYPE_U8 &&
+                      (kind[0] == 'i' ? idx->shape.n == 3 || idx->shape.n == 4 : idx->shape.n == 1);
+    if (!fine) {
+        ak_fail(ctx, AK_ERR_FORMAT, "%s: holds %s of type %s; %s of type u1 were expected", path,
+                ak_shape_text(idx->shape, text), ak_type_name(idx->type),
+                kind[0] == 'i' ? "pictures [N, H, W] or [N, H, W, C]" : "labels [N]");
+        ak__bytes_free(file);
+    }
+    return fine;
+}
+
+static ak_dataset *idx_dataset(ak_ctx *ctx, const char *pictures, const ak__idx *x,
+                               const char *labels, const ak__idx *y)
+{
+    ak_shape item;
+    if (x->shape.dims[0] != y->shape.dims[0]) {
+        ak_fail(ctx, AK_ERR_FORMAT, "%s: has %lld labels, but %s has %lld pictures; the two files "
+                "must be of the same set, fetch both again", labels, (long long)y->shape.dims[0],
+                pictures, (long long)x->shape.dims[0]);
+        return NULL;
+    }
+    if (!item_shape(ctx, pictures, x->shape, &item))
+        return NULL;
+    const int64_t  n = x->shape.dims[0];
+    const uint8_t *bytes = copy_bytes(ctx, x->data, (int64_t)x->bytes);
+    int32_t       *own = bytes ? ak__ctx_alloc(ctx, (size_t)n * sizeof *own) : NULL;
+    if (!own)
+        return NULL;
+    for (int64_t i = 0; i < n; i++)
+        own[i] = y->data[i];
+    return ak__dataset_new(ctx, pictures, n, item, bytes, NULL, own);
+}
+
+ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix)
+{
+    if (ak_error(ctx))
+        return NULL;
+    if (!dir || !*dir || !prefix || !*prefix) {
+        ak_fail(ctx, AK_ERR_VALUE, "dataset_idx: a folder and what the file names begin with "
+                "(\"train\", \"t10k\") are needed");
+        return NULL;
+    }
+    char        x_path[4096], y_path[4096];
+    ak__bytes   x_file, y_file;
+    ak__idx     x, y;
+    ak_dataset *ds = NULL;
+    if (!idx_load(ctx, dir, prefix, "images", x_path, sizeof x_path, &x_file, &x))
+        return NULL;
+    if (idx_load(ctx, dir, prefix, "labels", y_path, sizeof y_path, &y_file, &y)) {
+        ds = idx_dataset(ctx, x_path, &x, y_path, &y);
+        ak__bytes_free(&y_file);
+    }
+    ak__bytes_free(&x_file);
+    return ds;
+}
+
+/* The k-th folder where a set of this name may lie; false if it cannot be. */
+static bool folder(int k, const char *name, char *path, size_t room)
+{
+    const char *own = getenv("AK_DATA");
+    int         n = -1;
+    if (k == 0 && own && *own)
+        n = snprintf(path, room, "%s/%s", own, name);
+    else if (k == 1 && own && *own)
+        n = snprintf(path, room, "%s", own);
+    else if (k == 2)
+        n = snprintf(path, room, "data/%s", name);
+    else if (k == 3)
+        n = snprintf(path, room, "/usr/share/datasets/%s", name);
+    return n > 0 && (size_t)n < room;
+}
+
+char *ak_dataset_find(const char *name, char *buf, size_t size)
+{
+    char path[4096];
+    for (int k = 0; k < FOLDERS; k++)
+        if (folder(k, name, buf, size) && idx_path(buf, "train", "images", path, sizeof path))
+            return buf;
+    return NULL;
+}
+
+ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
+{
+    static const char *const names[] = { "T-shirt/top", "trouser", "pullover", "dress", "coat",
+                                         "sandal", "shirt", "sneaker", "bag", "ankle boot" };
+    if (ak_error(ctx))
+        return NULL;
+    if (!split || (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k"))) {
+        ak_fail(ctx, AK_ERR_VALUE, "dataset_fashion_mnist: there is no part \"%s\"; \"train\" and "
+                "\"test\" are known", split ? split : "(NULL)");
+        return NULL;
+    }
+    char dir[4096];
+    if (!ak_dataset_find("fashion-mnist", dir, sizeof dir)) {
+        const char *own = getenv("AK_DATA");
+        ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found in $AK_DATA (%s), "
+                "data/fashion-mnist and /usr/share/datasets/fashion-mnist; on Debian: apt install "
+                "dataset-fashion-mnist; or use ak_dataset_drawn", own && *own ? own : "not set");
+        return NULL;
+    }
+    ak_dataset *ds = ak_dataset_idx(ctx, dir, split);
+    if (ds && ds->classes <= 10) {
+        ds->classes = 10;
+        ds->class_names = names;
+    }
+    return ds;
+}
+
+/* ---- arrays and tables ------------------------------------------------------------------------ */
+
+static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, const char *name)
+{
+    const ak_array *a = ak_npz_find(f, name);
+    if (a || ak_error(ctx))
+        return a;
+    char   list[256] = "";
+    size_t n = 0;
+    for (int64_t i = 0; i < ak_npz_count(f) && n < sizeof list; i++)
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", ak_npz_name(f, i));
+    ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: has no array \"%s\"; it has: %s", path, name,
+            *list ? list : "none");
+    return NULL;
+}
+
+static const int32_t *array_labels(ak_ctx *ctx, const char *path, const ak_array *y, int64_t n)
+{
+    char text[96];
+    if (y->size != n || y->shape.n < 1 || y->shape.dims[0] != n) {
+        ak_fail(ctx, AK_ERR_SHAPE, "%s: labels \"%s\" are %s, but there are %lld items; [N] is "
+                "needed", path, y->name, ak_shape_text(y->shape, text), (long long)n);
+        return NULL;
+    }
+    int32_t *labels = ak__ctx_alloc(ctx, (size_t)n * sizeof *labels);
+    for (int64_t i = 0; labels && i < n; i++) {
+        const double v = ak_array_at(y, i);
+        if (!(v >= -1 && v <= INT32_MAX) || v > floor(v)) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: label %lld of \"%s\" is %g; whole numbers from -1 on "
+                    "are needed", path, (long long)i, y->name, v);
+            return NULL;
+        }
+        labels[i] = (int32_t)v;
+    }
+    return labels;
+}
+
+static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const char *items,
+                               const char *labels)
+{
+    const ak_array *x = need_array(ctx, f, path, items);
+    const ak_array *y = x && labels ? need_array(ctx, f, path, labels) : NULL;
+    ak_shape        item;
+    if (!x || (labels && !y) || !item_shape(ctx, path, x->shape, &item))
+        return NULL;
+    const int64_t  n = x->shape.dims[0];
+    const int32_t *own = y ? array_labels(ctx, path, y, n) : NULL;
+    const uint8_t *bytes = NULL;
+    ak_real       *reals = NULL;
+    if (y && !own)
+        return NULL;
+    if (x->type == AK_TYPE_U8)
+        bytes = copy_bytes(ctx, x->data, x->size);
+    else if ((reals = items_alloc(ctx, x->size, sizeof *reals)))
+        for (int64_t i = 0; i < x->size; i++)
+            reals[i] = (ak_real)ak_array_at(x, i);
+    return bytes || reals ? ak__dataset_new(ctx, path, n, item, bytes, reals, own) : NULL;
+}
+
+ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, const char *labels)
+{
+    if (ak_error(ctx))
+        return NULL;
+    if (!items) {
+        ak_fail(ctx, AK_ERR_VALUE, "dataset_npz: the name of the array with the items is needed");
+        return NULL;
+    }
+    ak_npz     *f = ak_npz_open(ctx, path);
+    ak_dataset *ds = f ? npz_dataset(ctx, f, path, items, labels) : NULL;
+    ak_npz_close(f);
+    return ds;
+}
+
+ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options)
+{
+    const ak_table *t = ak_error(ctx) ? NULL : ak_table_read(ctx, path, options);
+    if (!t)
+        return NULL;
+    ak_shape item;
+    if (!item_shape(ctx, path, AK_SHAPE(t->rows, t->columns), &item))
+        return NULL;
+    const int64_t n = t->rows * t->columns;
+    ak_real      *reals = items_alloc(ctx, n, sizeof *reals);
+    if (!reals)
+        return NULL;
+    for (int64_t i = 0; i < n; i++)
+        reals[i] = (ak_real)t->values[i];
+    ak_dataset *ds = ak__dataset_new(ctx, path, t->rows, item, NULL, reals, t->labels);
+    if (ds && t->labels) {
+        ds->classes = t->classes;
+        ds->class_names = t->class_names;
+    }
+    return ds;
+}
+
+/* ---- what a data set says --------------------------------------------------------------------- */
+
+ak_ctx *ak_dataset_ctx(const ak_dataset *ds) { return ds ? ds->ctx : NULL; }
+int64_t ak_dataset_size(const ak_dataset *ds) { return ds ? ds->size : 0; }
+ak_shape ak_dataset_item(const ak_dataset *ds) { return ds ? ds->item : AK_SCALAR; }
+int64_t ak_dataset_classes(const ak_dataset *ds) { return ds ? ds->classes : 0; }
+const char *ak_dataset_name(const ak_dataset *ds) { return ds ? ds->name : "no data set"; }
+
+int32_t ak_dataset_label(const ak_dataset *ds, int64_t i)
+{
+    return ds && ds->labels && i >= 0 && i < ds->size ? ds->labels[i] : -1;
+}
+
+const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
+{
+    static _Thread_local char number[16];
+    if (ds && ds->class_names && label >= 0 && label < ds->classes)
+        return ds->class_names[label];
+    snprintf(number, sizeof number, "%d", (int)label);
+    return number;
+}
+
+ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
+{
+    if (!ds)
+        return AK_ERR_STATE;
+    if (ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    if (ds->channels > AK_MAX_CHANNELS)
+        return ak_fail(ds->ctx, AK_ERR_SHAPE, "dataset_normalize: items of \"%s\" have %d "
+                       "channels; at most %d can be normalised", ds->name, ds->channels,
+                       AK_MAX_CHANNELS);
+    for (int c = 0; c < ds->channels; c++)
+        if ((mean && !isfinite(mean[c])) || (std && !(std[c] > 0 && isfinite(std[c]))))
+            return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_normalize: mean %g and standard "
+                           "deviation %g of channel %d: finite numbers and a deviation > 0 are "
+                           "needed", mean ? mean[c] : 0, std ? std[c] : 1, c);
+    for (int c = 0; c < ds->channels; c++) {
+        ds->mean[c] = (ak_real)(mean ? mean[c] : 0);
+        ds->inverse_std[c] = (ak_real)(std ? 1 / std[c] : 1);
+    }
+    ds->normalize = mean || std;
+    return AK_OK;
+}
+
+/* ---- batches for evaluation ------------------------------------------------------------------- */
+
+static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count)
+{
+    if (ak_error(ds->ctx))
+        return false;
+    if (start >= 0 && count >= 0 && start <= ds->size - count)
+        return true;
+    ak_fail(ds->ctx, AK_ERR_VALUE, "%s: items %lld .. %lld are not all in \"%s\", which has %lld",
+            who, (long long)start, (long long)(start + count - 1), ds->name, (long long)ds->size);
+    return false;
+}
+
+ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
+{
+    if (!ds || !range_fits(ds, "dataset_batch", start, count))
+        return &ak__poison;
+    ak_shape shape = { .n = ds->item.n + 1, .dims = { count } };
+    memcpy(shape.dims + 1, ds->item.dims, (size_t)ds->item.n * sizeof *shape.dims);
+    ak_tensor *t = ak__tensor_new(ds->ctx, shape);
+    if (ak_is_poison(t))
+        return t;
+    AK__PARALLEL_FOR(i, count, count * ds->item_size > 65536)
+        ak__dataset_plain(ds, start + i, t->data + i * ds->item_size);
+    return t;
+}
+
+ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
+{
+    if (!ds || !range_fits(ds, "dataset_labels", start, count))
+        return &ak__poison_index;
+    if (ds->labels)
+        return ak_index_from(ds->ctx, AK_SHAPE(count), ds->labels + start);
+    int32_t *unknown = ak__step_alloc(ds->ctx, ((size_t)count + 1) * sizeof *unknown);
+    for (int64_t i = 0; unknown && i < count; i++)
+        unknown[i] = -1;
+    return unknown ? ak_index_from(ds->ctx, AK_SHAPE(count), unknown) : &ak__poison_index;
+}

@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The loader: worker threads fill a ring of batches ahead of the step; the caller takes them in
+ * order and gets copies in step memory, so a slot is free again at once. What a batch holds depends
+ * on its place (epoch, number) alone: who fills it, and when, changes nothing. */
+#include "data/dataset.h"
+
+#include "base/base.h"
+#include "base/state.h"
+#include "tensor/tensor_internal.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <string.h>
+
+#define MAX_THREADS   64
+#define DEFAULT_BATCH 256
+
+typedef struct place { int64_t epoch, batch; } place;
+
+typedef enum slot_state { SLOT_EMPTY, SLOT_BUSY, SLOT_READY } slot_state;
+
+typedef struct loader_slot {
+    slot_state state;
+    place      at;
+    int64_t    count;           /* items */
+    ak_real   *items;           /* [V, count, item] */
+    int32_t   *index, *label;   /* [count] */
+} loader_slot;
+
+struct ak_loader {
+    ak_ctx      *ctx;
+    ak_dataset   ds;            /* as it was when the loader was opened */
+    int64_t      batch, batches;        /* items a batch, batches an epoch */
+    int          views;
+    bool         keep_last;
+    uint64_t     seed;
+    ak__sampler  sampler;
+    const ak_augment *const *lists;     /* [views] */
+
+    int64_t     *order, *workspace;     /* [size] of epoch order_epoch; guarded by mutex */
+    int64_t      order_epoch;
+    loader_slot *slots;
+    int          n_slots;
+    void        *memory;        /* of order and slots */
+    place        claimed;       /* next batch to fill; its slot is claims % n_slots */
+    place        next;          /* next batch to hand out; its slot is takes % n_slots */
+    uint64_t     claims, takes;
+
+    int          n_threads;     /* running; 0 = the caller fills */
+    pthread_t    threads[MAX_THREADS];
+    ak__viewer   viewers[MAX_THREADS];  /* one a thread, the first also the caller's */
+    pthread_mutex_t mutex;
+    pthread_cond_t  ready, empty;
+    bool         paused, quit, closed;
+};
+
+/* ---- filling a batch -------------------------------------------------------------------------- */
+
+static int64_t batch_count(const ak_loader *l, int64_t number)
+{
+    const int64_t left = l->ds.size - number * l->batch;
+    return left < l->batch ? left : l->batch;
+}
+
+/* Take the next place and note its items in its slot. Under the mutex. */
+static loader_slot *claim(ak_loader *l)
+{
+    loader_slot *s = &l->slots[l->claims % (uint64_t)l->n_slots];
+    if (l->order_epoch != l->claimed.epoch) {
+        ak__sampler_order(&l->sampler, l->claimed.epoch, l->ds.size, l->order, l->workspace);
+        l->order_epoch = l->claimed.epoch;
+    }
+    s->state = SLOT_BUSY;
+    s->at = l->claimed;
+    s->count = batch_count(l, s->at.batch);
+    const int64_t *items = l->order + s->at.batch * l->batch;
+    for (int64_t i = 0; i < s->count; i++) {
+        s->index[i] = (int32_t)items[i];
+        s->label[i] = l->ds.labels ? l->ds.labels[items[i]] : -1;
+    }
+    l->claims++;
+    if (++l->claimed.batch == l->batches)
+        l->claimed = (place){ l->claimed.epoch + 1, 0 };
+    return s;
+}
+
+static void fill(ak_loader *l, loader_slot *s, const ak__viewer *viewer)
+{
+    for (int v = 0; v < l->views; v++)
+        for (int64_t i = 0; i < s->count; i++)
+            ak__viewer_make(viewer, s->at.epoch, s->index[i], v,
+                            s->items + (v * s->count + i) * l->ds.item_size);
+}
+
+static void *worker(void *argument)
+{
+    ak__viewer *viewer = argument;
+    ak_loader  *l = viewer->owner;
+    pthread_mutex_lock(&l->mutex);
+    while (!l->quit) {
+        if (l->paused || l->slots[l->claims % (uint64_t)l->n_slots].state != SLOT_EMPTY) {
+            pthread_cond_wait(&l->empty, &l->mutex);
+            continue;
+        }
+        loader_slot *s = claim(l);
+        pthread_mutex_unlock(&l->mutex);
+        fill(l, s, viewer);
+        pthread_mutex_lock(&l->mutex);
+        s->state = SLOT_READY;
+        pthread_cond_broadcast(&l->ready);
+    }
+    pthread_mutex_unlock(&l->mutex);
+    return NULL;
+}
+
+/* ---- place ------------------------------------------------------------------------------------ */
+
+ak_loader_state ak_loader_tell(const ak_loader *l)
+{
+    return l ? (ak_loader_state){ l->next.epoch, l->next.batch } : (ak_loader_state){ 0 };
+}
+
+static ak_status check_place(const ak_loader *l, ak_loader_state state)
+{
+    if (state.epoch < 0 || state.epoch > INT64_MAX / 2 || state.batch < 0 ||
+        state.batch > l->batches)
+        return ak_fail(l->ctx, AK_ERR_VALUE, "loader_seek: there is no batch %lld of epoch %lld: "
+                       "an epoch of \"%s\" has %lld", (long long)state.batch,
+                       (long long)state.epoch, l->ds.name, (long long)l->batches);
+    return AK_OK;
+}
+
+static void go_to(ak_loader *l, ak_loader_state state)
+{
+    l->next = (place){ state.epoch, state.batch };
+    if (l->closed)
+        return;
+    pthread_mutex_lock(&l->mutex);
+    l->paused = true;                   /* let what is being filled be finished, then drop it */
+    for (int i = 0; i < l->n_slots; i++) {
+        while (l->slots[i].state == SLOT_BUSY)
+            pthread_cond_wait(&l->ready, &l->mutex);
+        l->slots[i].state = SLOT_EMPTY;
+    }
+    l->claims = l->takes = 0;
+    l->claimed = state.batch == l->batches ? (place){ state.epoch + 1, 0 } : l->next;
+    l->paused = false;
+    pthread_cond_broadcast(&l->empty);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
+{
+    if (!l || ak_error(l->ctx))
+        return AK_ERR_STATE;
+    const ak_status status = check_place(l, state);
+    if (!status)
+        go_to(l, state);
+    return status;
+}
+
+/* What a checkpoint holds: the place, and what it is a place in. */
+#define STATE_BYTES 48
+
+static size_t loader_state_size(void *obj)
+{
+    (void)obj;
+    return STATE_BYTES;
+}
+
+static void loader_state_save(void *obj, unsigned char *bytes)
+{
+    const ak_loader *l = obj;
+    ak__put_u64(&bytes, (uint64_t)l->next.epoch);
+    ak__put_u64(&bytes, (uint64_t)l->next.batch);
+    ak__put_u64(&bytes, (uint64_t)l->ds.size);
+    ak__put_u64(&bytes, (uint64_t)l->batch);
+    ak__put_u64(&bytes, (uint64_t)l->batches);
+    ak__put_u64(&bytes, l->seed);
+}
+
+static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_t size)
+{
+    const ak_loader *l = obj;
+    if (size != STATE_BYTES)
+        return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's state has %zu bytes; %d "
+                       "were expected", size, STATE_BYTES);
+    const uint64_t epoch = ak__get_u64(&bytes), batch = ak__get_u64(&bytes);
+    const uint64_t n = ak__get_u64(&bytes), items = ak__get_u64(&bytes);
+    const uint64_t batches = ak__get_u64(&bytes), seed = ak__get_u64(&bytes);
+    if (n != (uint64_t)l->ds.size || items != (uint64_t)l->batch ||
+        batches != (uint64_t)l->batches || seed != l->seed)
+        return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of %llu items, "
+                       "batch %llu, %llu batches an epoch, seed %llu; this one has %lld, %lld, "
+                       "%lld, %llu: use the same options to resume", (unsigned long long)n,
+                       (unsigned long long)items, (unsigned long long)batches,
+                       (unsigned long long)seed, (long long)l->ds.size, (long long)l->batch,
+                       (long long)l->batches, (unsigned long long)l->seed);
+    if (epoch > INT64_MAX / 2 || batch > batches)
+        return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's place (epoch %llu, batch "
+                       "%llu) does not exist", (unsigned long long)epoch,
+                       (unsigned long long)batch);
+    return AK_OK;
+}
+
+static void loader_state_load(void *obj, const unsigned char *bytes, size_t size)
+{
+    (void)size;
+    const int64_t epoch = (int64_t)ak__get_u64(&bytes), batch = (int64_t)ak__get_u64(&bytes);
+    go_to(obj, (ak_loader_state){ epoch, batch });
+}
+
+static const ak__state_ops loader_state_ops = { loader_state_size, loader_state_save,
+                                                loader_state_check, loader_state_load };
+
+/* ---- opening ---------------------------------------------------------------------------------- */
+
+static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
+{
+    ak_ctx       *ctx = ds->ctx;
+    const int64_t batch = o->batch ? o->batch : DEFAULT_BATCH;
+    if (batch == 1)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: a batch of 1 has nothing to be compared "
+                       "with; .batch must be at least 2 (256 is usual)");
+    if (batch < 0)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .batch is %lld; at least 2 is needed",
+                       (long long)batch);
+    if (batch > ds->size)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .batch is %lld%s, but \"%s\" has only %lld "
+                       "items; choose a smaller batch", (long long)batch,
+                       o->batch ? "" : " (the default)", ds->name, (long long)ds->size);
+    if (o->views < 0 || o->views > AK_MAX_VIEWS)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .views is %d; 1 to %d are possible",
+                       o->views, AK_MAX_VIEWS);
+    if (o->threads < AK_NONE || o->threads > MAX_THREADS)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .threads is %d; 1 to %d or AK_NONE are "
+                       "possible", o->threads, MAX_THREADS);
+    if (o->augment && o->augment_each)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: give .augment or .augment_each, not both");
+    if (o->balance && o->in_order)
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .balance shuffles; .in_order excludes it");
+    for (int64_t i = 0; o->balance && i < ds->size; i++)
+        if (ak_dataset_label(ds, i) < 0)
+            return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .balance needs a label for every item; "
+                           "item %lld of \"%s\" has none", (long long)i, ds->name);
+    return AK_OK;
+}
+
+/* Copies of the lists, in context memory. */
+static ak_status copy_lists(ak_loader *l, const ak_loader_options *o)
+{
+    const ak_augment **lists = ak__ctx_alloc(l->ctx, (size_t)l->views * sizeof *lists);
+    if (!lists)
+        return AK_ERR_MEMORY;
+    for (int v = 0; v < l->views; v++) {
+        const ak_augment *list = o->augment_each ? o->augment_each[v] : o->augment;
+        const int         n = ak__augment_count(list);
+        const ak_status   status = ak__augment_check(&l->ds, "loader_open", list);
+        if (status)
+            return status;
+        if (n == 0)
+            continue;
+        ak_augment *copy = ak__ctx_alloc(l->ctx, ((size_t)n + 1) * sizeof *copy);
+        if (!copy)
+            return AK_ERR_MEMORY;
+        memcpy(copy, list, (size_t)n * sizeof *copy);
+        lists[v] = copy;
+    }
+    l->lists = lists;
+    return AK_OK;
+}
+
+/* Cut `bytes` from a block at *at; with block NULL only the size is added up. */
+static void *carve(char *block, size_t *at, size_t bytes)
+{
+    void *p = block ? block + *at : NULL;
+    *at += ak__round_up(bytes);
+    return p;
+}
+
+/* Lay out everything the threads need in one block; returns its size. */
+static size_t lay_out(ak_loader *l, char *block, int n_viewers)
+{
+    const size_t batch = (size_t)l->batch, n = (size_t)l->ds.size;
+    size_t       at = 0;
+    l->order = carve(block, &at, n * sizeof *l->order);
+    l->workspace = carve(block, &at, l->sampler.balance
+                         ? (size_t)ak__sampler_workspace(l->ds.size, l->sampler.classes) *
+                           sizeof *l->workspace : 0);
+    for (int i = 0; i < l->n_slots; i++) {
+        loader_slot *s = &l->slots[i];
+        s->items = carve(block, &at, (size_t)l->views * batch * (size_t)l->ds.item_size *
+                                     sizeof *s->items);
+        s->index = carve(block, &at, batch * sizeof *s->index);
+        s->label = carve(block, &at, batch * sizeof *s->label);
+    }
+    for (int i = 0; i < n_viewers; i++) {
+        ak__viewer *v = &l->viewers[i];
+        *v = (ak__viewer){ .ds = &l->ds, .lists = l->lists, .seed = l->seed, .owner = l };
+        v->memory = carve(block, &at, ak__viewer_numbers(&l->ds) * sizeof *v->memory);
+        v->taps = carve(block, &at, ak__viewer_taps(&l->ds) * sizeof *v->taps);
+    }
+    return at;
+}
+
+static bool reserve(ak_loader *l, int n_viewers)
+{
+    const double items = (double)l->views * (double)l->batch * (double)l->ds.item_size;
+    if (items * l->n_slots * sizeof(ak_real) > (double)(SIZE_MAX / 4)) {
+        ak__fail_memory(l->ctx, SIZE_MAX / 4);
+        return false;
+    }
+    const size_t bytes = lay_out(l, NULL, n_viewers);
+    l->memory = ak__malloc(bytes);
+    if (!l->memory) {
+        ak__fail_memory(l->ctx, bytes);
+        return false;
+    }
+    memset(l->memory, 0, bytes);
+    lay_out(l, l->memory, n_viewers);
+    return true;
+}
+
+static void start_threads(ak_loader *l, int wanted)
+{
+    for (int i = 0; i < wanted; i++) {
+        if (pthread_create(&l->threads[i], NULL, worker, &l->viewers[i])) {
+            ak_log_message(l->ctx, AK_LOG_WARNING, "loader: %d of %d threads could be started; batches "
+                   "are the same, only later", i, wanted);
+            break;
+        }
+        l->n_threads++;
+    }
+}
+
+static void loader_close(void *obj)
+{
+    ak_loader_close(obj);
+}
+
+ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
+{
+    if (!ds || ak_error(ds->ctx) || check_options(ds, &o))
+        return NULL;
+    ak_loader *l = ak__ctx_alloc(ds->ctx, sizeof *l);
+    const int  threads = o.threads == AK_NONE ? 0 : o.threads ? o.threads : 1;
+    if (!l)
+        return NULL;
+    l->ctx = ds->ctx;
+    l->ds = *ds;
+    l->batch = o.batch ? o.batch : DEFAULT_BATCH;
+    l->views = o.views ? o.views : 1;
+    l->keep_last = o.keep_last;
+    l->batches = ds->size / l->batch + (o.keep_last && ds->size % l->batch);
+    l->seed = o.seed ? o.seed : ds->ctx->seed;
+    l->sampler = (ak__sampler){ .seed = l->seed, .in_order = o.in_order, .balance = o.balance,
+                                .labels = ds->labels, .classes = ds->classes };
+    l->order_epoch = -1;
+    l->n_slots = threads ? threads + 2 : 1;
+    l->slots = ak__ctx_alloc(l->ctx, (size_t)l->n_slots * sizeof *l->slots);
+    l->closed = true;
+    if (!l->slots || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
+        return NULL;
+    pthread_mutex_init(&l->mutex, NULL);
+    pthread_cond_init(&l->ready, NULL);
+    pthread_cond_init(&l->empty, NULL);
+    l->closed = false;
+    if (!ak__at_close(l->ctx, loader_close, l) ||
+        !ak__state_register(l->ctx, "loader", &loader_state_ops, l)) {
+        ak_loader_close(l);
+        return NULL;
+    }
+    start_threads(l, threads);
+    return l;
+}
+
+void ak_loader_close(ak_loader *l)
+{
+    if (!l || l->closed)
+        return;
+    pthread_mutex_lock(&l->mutex);
+    l->quit = true;
+    pthread_cond_broadcast(&l->empty);
+    pthread_mutex_unlock(&l->mutex);
+    for (int i = 0; i < l->n_threads; i++)
+        pthread_join(l->threads[i], NULL);
+    pthread_cond_destroy(&l->empty);
+    pthread_cond_destroy(&l->ready);
+    pthread_mutex_destroy(&l->mutex);
+    ak__free(l->memory);
+    l->memory = NULL;
+    l->n_threads = 0;
+    l->closed = true;
+}
+
+/* ---- handing out ------------------------------------------------------------------------------ */
+
+/* The slot of the next batch, when it is filled. */
+static loader_slot *wait_for_next(ak_loader *l)
+{
+    loader_slot *s = &l->slots[l->takes % (uint64_t)l->n_slots];
+    if (l->n_threads == 0) {
+        if (s->state != SLOT_READY) {
+            claim(l);
+            fill(l, s, &l->viewers[0]);
+            s->state = SLOT_READY;
+        }
+        return s;
+    }
+    pthread_mutex_lock(&l->mutex);
+    while (s->state != SLOT_READY)
+        pthread_cond_wait(&l->ready, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+    return s;
+}
+
+static void give_back(ak_loader *l, loader_slot *s)
+{
+    pthread_mutex_lock(&l->mutex);
+    s->state = SLOT_EMPTY;
+    l->takes++;
+    l->next.batch++;
+    pthread_cond_signal(&l->empty);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* When numbers are checked: name the first item that is not finite. */
+static bool check_batch(ak_loader *l, const loader_slot *s)
+{
+    const int64_t n = l->ds.item_size;
+    for (int64_t i = 0; i < l->views * s->count * n; i++)
+        if (!isfinite(s->items[i])) {
+            const int64_t row = i / n;
+            ak_fail(l->ctx, AK_ERR_NUMBER, "loader: view %lld of item %lld of \"%s\" (epoch %lld) "
+                    "is not finite; the data or an augmentation makes it so",
+                    (long long)(row / s->count), (long long)s->index[row % s->count], l->ds.name,
+                    (long long)s->at.epoch);
+            return false;
+        }
+    return true;
+}
+
+/* Copies in step memory. */
+static bool copy_out(ak_loader *l, const loader_slot *s, ak_batch *b)
+{
+    const ak_shape item = l->ds.item;
+    ak_shape       shape = { .n = item.n + 1, .dims = { l->views * s->count } };
+    memcpy(shape.dims + 1, item.dims, (size_t)item.n * sizeof *shape.dims);
+    *b = (ak_batch){ .size = s->count, .views = l->views, .epoch = s->at.epoch,
+                     .number = s->at.batch };
+    b->all = ak_from(l->ctx, shape, s->items);
+    b->label = ak_index_from(l->ctx, AK_SHAPE(s->count), s->label);
+    b->index = ak_index_from(l->ctx, AK_SHAPE(s->count), s->index);
+    for (int v = 0; v < l->views && !ak_error(l->ctx); v++)
+        b->view[v] = ak_rows(b->all, v * s->count, s->count);
+    return !ak_error(l->ctx);
+}
+
+bool ak_loader_next(ak_loader *l, ak_batch *b)
+{
+    *b = (ak_batch){ 0 };
+    if (!l || ak_error(l->ctx))
+        return false;
+    if (l->closed) {
+        ak_fail(l->ctx, AK_ERR_STATE, "loader_next: the loader of \"%s\" has been closed",
+                l->ds.name);
+        return false;
+    }
+    if (l->next.batch == l->batches) {
+        l->next = (place){ l->next.epoch + 1, 0 };
+        return false;
+    }
+    loader_slot *s = wait_for_next(l);
+    const bool   fine = !l->ctx->check_numbers || check_batch(l, s);
+    if (fine && !copy_out(l, s, b)) {
+        *b = (ak_batch){ 0 };
+        return false;                   /* out of memory: the batch stays for the next call */
+    }
+    give_back(l, s);
+    return fine;
+}
+
+int64_t ak_loader_batches(const ak_loader *l)
+{
+    return l ? l->batches : 0;
+}

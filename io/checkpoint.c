@@ -1,0 +1,588 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Weights and checkpoints in one file format: named blocks with a checksum (docs/FORMATS.md). */
+#include <akin/checkpoint.h>
+#include <akin/tensor.h>
+
+#include "base/base.h"
+#include "base/state.h"
+#include "io/file.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <zlib.h>
+
+/* Numbers are copied between memory and file as they are. */
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "checkpoints are little-endian: this machine needs conversions here"
+#endif
+
+#define VERSION 1
+#define HEAD_BYTES 40
+#define FOOT_BYTES 8
+#define CONTEXT_BLOCK "context"
+
+static const unsigned char magic[8] = { 0x89, 'A', 'K', 'I', 'N', '\r', '\n', 0x1a };
+
+enum { WEIGHTS = 1, WHOLE_STATE = 2 };              /* contents */
+enum { TENSOR_F4 = 1, TENSOR_F8 = 2, STATE = 3 };   /* types of blocks */
+#define TENSOR_TYPE (sizeof(ak_real) == 8 ? TENSOR_F8 : TENSOR_F4)
+
+typedef struct block {
+    uint64_t    type, length;       /* length of the name */
+    const char *name;               /* no zero at its end */
+    ak_shape    shape;
+    const unsigned char *data;
+    uint64_t    bytes;
+} block;
+
+/* ---- writing ---------------------------------------------------------------------------------- */
+
+typedef struct output {
+    ak__writer file;
+    uLong      crc;
+} output;
+
+static void put(output *out, const void *bytes, size_t n)
+{
+    const unsigned char *at = bytes;
+    for (size_t left = n; left; ) {
+        const uInt part = left > 1u << 30 ? 1u << 30 : (uInt)left;
+        out->crc = crc32(out->crc, at, part);
+        at += part;
+        left -= part;
+    }
+    ak__writer_put(&out->file, bytes, n);
+}
+
+static void put_u64(output *out, uint64_t x)
+{
+    unsigned char bytes[8], *at = bytes;
+    ak__put_u64(&at, x);
+    put(out, bytes, sizeof bytes);
+}
+
+static size_t block_bytes(size_t name, int axes, size_t data)
+{
+    return 8 * (4 + (size_t)axes) + name + data;
+}
+
+static void put_block_head(output *out, uint64_t type, const char *name, ak_shape shape,
+                           size_t data)
+{
+    put_u64(out, type);
+    put_u64(out, strlen(name));
+    put(out, name, strlen(name));
+    put_u64(out, (uint64_t)shape.n);
+    for (int i = 0; i < shape.n; i++)
+        put_u64(out, (uint64_t)shape.dims[i]);
+    put_u64(out, data);
+}
+
+/* The context's own block: seed and counter of streams. */
+#define CONTEXT_BYTES 16
+
+static bool put_state(output *out, const ak__state *s)
+{
+    const size_t n = s->ops->size(s->obj);
+    unsigned char *bytes = ak__malloc(n ? n : 1);
+    if (!bytes) {
+        ak__fail_memory(out->file.ctx, n);
+        return false;
+    }
+    s->ops->save(s->obj, bytes);
+    put_block_head(out, STATE, s->name, AK_SCALAR, n);
+    put(out, bytes, n);
+    ak__free(bytes);
+    return true;
+}
+
+/* Blocks and bytes that a file will have. */
+static void measure(ak_ctx *ctx, const char *pattern, int contents, uint64_t *blocks,
+                    uint64_t *bytes)
+{
+    const ak_tensor *t;
+    *blocks = 0;
+    *bytes = HEAD_BYTES + FOOT_BYTES;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++)
+        if (ak_match(pattern, t->name)) {
+            ++*blocks;
+            *bytes += block_bytes(strlen(t->name), t->shape.n, (size_t)t->size * sizeof(ak_real));
+        }
+    if (contents != WHOLE_STATE)
+        return;
+    ++*blocks;
+    *bytes += block_bytes(strlen(CONTEXT_BLOCK), 0, CONTEXT_BYTES);
+    for (const ak__state *s = ak__state_first(ctx); s; s = s->next) {
+        ++*blocks;
+        *bytes += block_bytes(strlen(s->name), 0, s->ops->size(s->obj));
+    }
+}
+
+static bool put_states(output *out, ak_ctx *ctx)
+{
+    put_block_head(out, STATE, CONTEXT_BLOCK, AK_SCALAR, CONTEXT_BYTES);
+    put_u64(out, ctx->seed);
+    put_u64(out, ctx->next_stream);
+    for (const ak__state *s = ak__state_first(ctx); s; s = s->next)
+        if (!put_state(out, s))
+            return false;
+    return true;
+}
+
+static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, int contents)
+{
+    if (ak_error(ctx) != AK_OK)
+        return ak_error(ctx);
+    uint64_t blocks, bytes;
+    measure(ctx, pattern, contents, &blocks, &bytes);
+    if (!blocks)
+        return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save", path,
+                       pattern);
+    output out = { .crc = crc32(0, NULL, 0) };
+    if (ak__writer_open(ctx, &out.file, path) != AK_OK)
+        return ak_error(ctx);
+    put(&out, magic, sizeof magic);
+    put_u64(&out, VERSION);
+    put_u64(&out, (uint64_t)contents);
+    put_u64(&out, blocks);
+    put_u64(&out, bytes);
+    const ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        if (!ak_match(pattern, t->name))
+            continue;
+        const size_t n = (size_t)t->size * sizeof *t->data;
+        put_block_head(&out, TENSOR_TYPE, t->name, t->shape, n);
+        put(&out, t->data, n);
+    }
+    if (contents == WHOLE_STATE && !put_states(&out, ctx)) {
+        ak__writer_abort(&out.file);
+        return ak_error(ctx);
+    }
+    put_u64(&out, out.crc);
+    return ak__writer_commit(&out.file);
+}
+
+ak_status ak_save(ak_ctx *ctx, const char *path)
+{
+    return write_file(ctx, path, "*", WEIGHTS);
+}
+
+ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern)
+{
+    return write_file(ctx, path, pattern, WEIGHTS);
+}
+
+ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
+{
+    return write_file(ctx, path, "*", WHOLE_STATE);
+}
+
+/* ---- reading: from bytes to a sorted list of blocks -------------------------------------------- */
+
+typedef struct input {
+    ak_ctx     *ctx;
+    const char *path;
+    ak__bytes   file;
+    uint64_t    contents, n;
+    block      *blocks;             /* [n] sorted by name */
+} input;
+
+static void close_input(input *in)
+{
+    ak__free(in->blocks);
+    ak__bytes_free(&in->file);
+}
+
+static ak_status damaged(const input *in, const char *what)
+{
+    return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s\n    hint: the file is damaged or was not "
+                   "written by this library; nothing has been loaded", in->path, what);
+}
+
+static ak_status check_head(input *in)
+{
+    const size_t size = in->file.n;
+    if (size < sizeof magic || memcmp(in->file.data, magic, sizeof magic) != 0)
+        return damaged(in, "not a file of weights or a checkpoint");
+    if (size < HEAD_BYTES + FOOT_BYTES)
+        return damaged(in, "shortened: its head is incomplete");
+    const unsigned char *at = in->file.data + sizeof magic;
+    const uint64_t version = ak__get_u64(&at);
+    if (version != VERSION)
+        return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: format version %" PRIu64 ", this library reads "
+                       "version %d", in->path, version, VERSION);
+    in->contents = ak__get_u64(&at);
+    in->n = ak__get_u64(&at);
+    const uint64_t bytes = ak__get_u64(&at);
+    if (bytes != size)
+        return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s: it should have %" PRIu64 " bytes and has "
+                       "%zu", in->path, size < bytes ? "shortened" : "damaged", bytes, size);
+    uLong crc = crc32(0, NULL, 0);
+    for (size_t done = 0; done < size - FOOT_BYTES; ) {
+        const size_t left = size - FOOT_BYTES - done;
+        const uInt part = left > 1u << 30 ? 1u << 30 : (uInt)left;
+        crc = crc32(crc, in->file.data + done, part);
+        done += part;
+    }
+    at = in->file.data + size - FOOT_BYTES;
+    if (ak__get_u64(&at) != crc)
+        return damaged(in, "its checksum does not fit its content");
+    if (in->n > (size - HEAD_BYTES - FOOT_BYTES) / block_bytes(0, 0, 0))
+        return damaged(in, "more blocks than there is room for");
+    if (in->contents != WEIGHTS && in->contents != WHOLE_STATE)
+        return damaged(in, "unknown contents");
+    return AK_OK;
+}
+
+/* One block from *at, which moves behind it. False: something does not fit into [*at, end). */
+static bool parse_block(const unsigned char **at, const unsigned char *end, block *b)
+{
+    if (end - *at < 16)
+        return false;
+    b->type = ak__get_u64(at);
+    b->length = ak__get_u64(at);
+    if (b->type < TENSOR_F4 || b->type > STATE || b->length > (uint64_t)(end - *at))
+        return false;
+    b->name = (const char *)*at;
+    *at += b->length;
+    if (end - *at < 8)
+        return false;
+    const uint64_t axes = ak__get_u64(at);
+    if (axes > AK_MAX_DIMS || (uint64_t)(end - *at) < 8 * (axes + 1))
+        return false;
+    b->shape = (ak_shape){ .n = (int)axes };
+    uint64_t numbers = 1;
+    for (uint64_t i = 0; i < axes; i++) {
+        const uint64_t dim = ak__get_u64(at);
+        if (dim > INT64_MAX || (dim && numbers > INT64_MAX / dim))
+            return false;
+        b->shape.dims[i] = (int64_t)dim;
+        numbers *= dim;
+    }
+    b->bytes = ak__get_u64(at);
+    if (b->bytes > (uint64_t)(end - *at))
+        return false;
+    if (b->type != STATE &&
+        (numbers > INT64_MAX / 8 || b->bytes != numbers * (b->type == TENSOR_F8 ? 8 : 4)))
+        return false;
+    b->data = *at;
+    *at += b->bytes;
+    return true;
+}
+
+static int compare_names(const char *a, uint64_t na, const char *b, uint64_t nb)
+{
+    const int order = memcmp(a, b, na < nb ? na : nb);
+    return order ? order : na < nb ? -1 : na > nb;
+}
+
+static int compare_blocks(const void *a, const void *b)
+{
+    const block *x = a, *y = b;
+    return compare_names(x->name, x->length, y->name, y->length);
+}
+
+static ak_status parse_blocks(input *in)
+{
+    const size_t room = (size_t)(in->n ? in->n : 1) * sizeof *in->blocks;
+    in->blocks = ak__malloc(room);
+    if (!in->blocks)
+        return ak__fail_memory(in->ctx, room);
+    const unsigned char *at = in->file.data + HEAD_BYTES;
+    const unsigned char *const end = in->file.data + in->file.n - FOOT_BYTES;
+    for (uint64_t i = 0; i < in->n; i++)
+        if (!parse_block(&at, end, &in->blocks[i]))
+            return damaged(in, "a block does not fit into the file");
+    if (at != end)
+        return damaged(in, "there are bytes behind the last block");
+    qsort(in->blocks, (size_t)in->n, sizeof *in->blocks, compare_blocks);
+    for (uint64_t i = 1; i < in->n; i++)
+        if (compare_blocks(&in->blocks[i - 1], &in->blocks[i]) == 0)
+            return damaged(in, "two blocks have the same name");
+    return AK_OK;
+}
+
+static ak_status open_input(input *in)
+{
+    if (ak__file_read_raw(in->ctx, in->path, &in->file) != AK_OK)
+        return ak_error(in->ctx);
+    ak_status status = check_head(in);
+    if (status == AK_OK)
+        status = parse_blocks(in);
+    if (status != AK_OK)
+        close_input(in);
+    return status;
+}
+
+static const block *find_block(const input *in, const char *name, bool state)
+{
+    uint64_t lo = 0, hi = in->n;
+    const uint64_t length = strlen(name);
+    while (lo < hi) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        const block *b = &in->blocks[mid];
+        const int order = compare_names(name, length, b->name, b->length);
+        if (order == 0)
+            return (b->type == STATE) == state ? b : NULL;
+        if (order < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return NULL;
+}
+
+/* ---- reading: does it fit? --------------------------------------------------------------------- */
+
+/* Names gathered for a message. */
+typedef struct name_list { char text[256]; int64_t n; } name_list;
+
+static void list_name(name_list *l, const char *name, uint64_t length)
+{
+    const size_t used = strlen(l->text);
+    if (l->n++ < 3)
+        snprintf(l->text + used, sizeof l->text - used, "%s%.*s", used ? ", " : "",
+                 (int)(length < 64 ? length : 64), name);
+}
+
+/* A block's name as a string for ak_match and look-ups; names of this library are short. */
+static const char *name_text(const block *b, char buf[1024])
+{
+    const size_t n = b->length < 1023 ? (size_t)b->length : 1023;
+    memcpy(buf, b->name, n);
+    buf[n] = '\0';
+    return buf;
+}
+
+static ak_status check_names(const input *in, const char *pattern)
+{
+    name_list missing = { 0 }, extra = { 0 };
+    const ak_tensor *t;
+    int64_t wanted = 0;
+    for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
+        if (!ak_match(pattern, t->name))
+            continue;
+        wanted++;
+        if (!find_block(in, t->name, false))
+            list_name(&missing, t->name, strlen(t->name));
+    }
+    for (uint64_t i = 0; i < in->n; i++) {
+        char name[1024];
+        const block *b = &in->blocks[i];
+        if (b->type != STATE && ak_match(pattern, name_text(b, name)) &&
+            !ak_param_find(in->ctx, name))
+            list_name(&extra, b->name, b->length);
+    }
+    if (missing.n || extra.n)
+        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: %" PRId64 " parameters of this program are "
+                       "missing in the file (%s%s), %" PRId64 " of the file are not in this program "
+                       "(%s%s)\n    hint: ak_load_some(ctx, path, \"encoder/*\") loads a part",
+                       in->path, missing.n, missing.n ? missing.text : "-",
+                       missing.n > 3 ? ", .." : "", extra.n, extra.n ? extra.text : "-",
+                       extra.n > 3 ? ", .." : "");
+    if (!wanted)
+        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"", in->path,
+                       pattern);
+    return AK_OK;
+}
+
+static ak_status check_tensors(const input *in, const char *pattern, bool convert)
+{
+    if (check_names(in, pattern) != AK_OK)
+        return ak_error(in->ctx);
+    const ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
+        if (!ak_match(pattern, t->name))
+            continue;
+        const block *b = find_block(in, t->name, false);
+        char here[96], there[96];
+        if (!ak_shape_equal(b->shape, t->shape))
+            return ak_fail(in->ctx, AK_ERR_SHAPE, "%s: %s is %s in the file and %s in this program",
+                           in->path, t->name, ak_shape_text(b->shape, there),
+                           ak_shape_text(t->shape, here));
+        if (b->type != TENSOR_TYPE && !convert)
+            return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s has numbers of %d bytes, this build of "
+                           "the library %zu: a run can not be resumed in the other build\n    hint: "
+                           "ak_load converts weights", in->path, t->name,
+                           b->type == TENSOR_F8 ? 8 : 4, sizeof(ak_real));
+    }
+    return AK_OK;
+}
+
+static ak_status check_context(const input *in)
+{
+    const block *b = find_block(in, CONTEXT_BLOCK, true);
+    if (!b || b->bytes != CONTEXT_BYTES)
+        return damaged(in, "the state of the random numbers is missing");
+    const unsigned char *at = b->data;
+    const uint64_t seed = ak__get_u64(&at);
+    if (seed != in->ctx->seed)
+        return ak_fail(in->ctx, AK_ERR_VALUE, "%s: the run was made with seed %" PRIu64 ", this "
+                       "context has seed %" PRIu64 "\n    hint: .seed in ak_open or AK_SEED",
+                       in->path, seed, in->ctx->seed);
+    return AK_OK;
+}
+
+static ak_status check_states(const input *in)
+{
+    if (in->contents != WHOLE_STATE)
+        return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: a file of weights, not a checkpoint: a run can "
+                       "not be resumed from it\n    hint: ak_load reads it", in->path);
+    if (check_context(in) != AK_OK)
+        return ak_error(in->ctx);
+    name_list missing = { 0 }, extra = { 0 };
+    for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next)
+        if (!find_block(in, s->name, true))
+            list_name(&missing, s->name, strlen(s->name));
+    for (uint64_t i = 0; i < in->n; i++) {
+        char name[1024];
+        const block *b = &in->blocks[i];
+        if (b->type == STATE && !ak__state_find(in->ctx, name_text(b, name)) &&
+            strcmp(name, CONTEXT_BLOCK) != 0)
+            list_name(&extra, b->name, b->length);
+    }
+    if (missing.n || extra.n)
+        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: state of this program that the file does not "
+                       "hold: %s; state in the file that this program has not made: %s\n    hint: "
+                       "make the same optimisers, loaders and values before loading", in->path,
+                       missing.n ? missing.text : "-", extra.n ? extra.text : "-");
+    for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next) {
+        const block *b = find_block(in, s->name, true);
+        const ak_status status = s->ops->check(s->obj, b->data, (size_t)b->bytes);
+        if (status != AK_OK)
+            return status;
+    }
+    return AK_OK;
+}
+
+/* ---- reading: take it --------------------------------------------------------------------------- */
+
+static void take_tensor(ak_tensor *t, const block *b)
+{
+    if (b->type == TENSOR_TYPE) {
+        memcpy(t->data, b->data, (size_t)b->bytes);
+    } else if (b->type == TENSOR_F8) {
+        for (int64_t i = 0; i < t->size; i++) {
+            double x;
+            memcpy(&x, b->data + 8 * i, sizeof x);
+            t->data[i] = (ak_real)x;
+        }
+    } else {
+        for (int64_t i = 0; i < t->size; i++) {
+            float x;
+            memcpy(&x, b->data + 4 * i, sizeof x);
+            t->data[i] = (ak_real)x;
+        }
+    }
+    if (t->grad)
+        memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+}
+
+static ak_status read_file(ak_ctx *ctx, const char *path, const char *pattern, bool whole)
+{
+    if (ak_error(ctx) != AK_OK)
+        return ak_error(ctx);
+    input in = { .ctx = ctx, .path = path };
+    if (open_input(&in) != AK_OK)
+        return ak_error(ctx);
+    ak_status status = check_tensors(&in, pattern, !whole);
+    if (status == AK_OK && whole)
+        status = check_states(&in);
+    if (status == AK_OK) {
+        ak_tensor *t;
+        for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++)
+            if (ak_match(pattern, t->name))
+                take_tensor(t, find_block(&in, t->name, false));
+    }
+    if (status == AK_OK && whole) {
+        const unsigned char *at = find_block(&in, CONTEXT_BLOCK, true)->data + 8;
+        ctx->next_stream = ak__get_u64(&at);
+        for (const ak__state *s = ak__state_first(ctx); s; s = s->next) {
+            const block *b = find_block(&in, s->name, true);
+            s->ops->load(s->obj, b->data, (size_t)b->bytes);
+        }
+    }
+    close_input(&in);
+    return status;
+}
+
+ak_status ak_load(ak_ctx *ctx, const char *path)
+{
+    return read_file(ctx, path, "*", false);
+}
+
+ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern)
+{
+    return read_file(ctx, path, pattern, false);
+}
+
+ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path)
+{
+    return read_file(ctx, path, "*", true);
+}
+
+bool ak_checkpoint_exists(const char *path)
+{
+    return ak__file_exists(path);
+}
+
+/* ---- numbers of the program --------------------------------------------------------------------- */
+
+typedef struct user_value { ak_ctx *ctx; const char *name; void *at; } user_value;
+
+static size_t value_size(void *obj)
+{
+    (void)obj;
+    return 8;
+}
+
+static void value_save(void *obj, unsigned char *bytes)
+{
+    memcpy(bytes, ((user_value *)obj)->at, 8);
+}
+
+static ak_status value_check(void *obj, const unsigned char *bytes, size_t size)
+{
+    (void)bytes;
+    const user_value *v = obj;
+    return size == 8 ? AK_OK : ak_fail(v->ctx, AK_ERR_FORMAT, "value \"%s\": %zu bytes in the file, "
+                                       "not 8", v->name, size);
+}
+
+static void value_load(void *obj, const unsigned char *bytes, size_t size)
+{
+    memcpy(((user_value *)obj)->at, bytes, size);
+}
+
+/* Whole numbers and numbers have different names in the file, so that one is never read as the
+ * other. */
+static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void *at)
+{
+    static const ak__state_ops ops = { value_size, value_save, value_check, value_load };
+    if (ak_error(ctx) != AK_OK)
+        return ak_error(ctx);
+    char full[256];
+    if (!name || !*name || strlen(name) > 200)
+        return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name must have 1 to 200 "
+                       "characters");
+    snprintf(full, sizeof full, "%s/%s", kind, name);
+    if (ak__state_find(ctx, full))
+        return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name \"%s\" is used already",
+                       name);
+    user_value *v = ak__ctx_alloc(ctx, sizeof *v);
+    const ak__state *entry = v ? ak__state_register(ctx, full, &ops, v) : NULL;
+    if (!entry)
+        return ak_error(ctx);
+    *v = (user_value){ .ctx = ctx, .name = entry->name, .at = at };
+    return AK_OK;
+}
+
+ak_status ak_checkpoint_value(ak_ctx *ctx, const char *name, int64_t *value)
+{
+    return add_value(ctx, "value", name, value);
+}
+
+ak_status ak_checkpoint_number(ak_ctx *ctx, const char *name, double *value)
+{
+    return add_value(ctx, "number", name, value);
+}

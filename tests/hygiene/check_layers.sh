@@ -1,0 +1,92 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Include only downward: a folder may include its own headers and those of the folders listed for
+# it below; public headers follow the same rule. usage: check_layers.sh ROOT
+#
+# One exception: base/ctx.c and base/cpu.c include the kernel table and tensor/gemm.h, because the
+# first context of a process chooses the instruction set and makes the pool of packing buffers.
+set -u
+cd "$1" || exit 1
+bad=0
+
+declare -A allowed=(
+    [base]=""
+    [tensor]="base"
+    [io]="base tensor"
+    [autograd]="base tensor"
+    [nn]="base tensor autograd"
+    [losses]="base tensor autograd"
+    [optim]="base tensor autograd"
+    [data]="base tensor io"
+    [eval]="base tensor io autograd nn losses optim data"
+    [report]="base tensor io autograd nn losses optim data eval"
+)
+# The folder that a public header belongs to.
+declare -A home=(
+    [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
+    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [eval]=eval [report]=report
+)
+
+complain() {
+    echo "$1"
+    bad=1
+}
+
+exception() {   # FILE INCLUDED
+    case "$1 $2" in
+        "base/ctx.c tensor/gemm.h" | "base/c"[tp][xu]".c tensor/kernels/kernels.h") return 0 ;;
+    esac
+    return 1
+}
+
+includes() {    # FILE: "line<tab>name" of every include that is not a system header
+    grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*("|<akin/)' "$1" |
+        sed -E 's/^([0-9]+):[^"<]*["<]([^">]+)[">].*/\1\t\2/'
+}
+
+check() {       # FILE LAYER
+    local file=$1 layer=$2 number name target
+    while IFS=$'\t' read -r number name; do
+        exception "$file" "$name" && continue
+        if [ "$name" = akin/akin.h ]; then
+            complain "$file:$number: <akin/akin.h> is for programs"
+            continue
+        elif [[ $name == akin/* ]]; then
+            target=${name#akin/}
+            target=${home[${target%.h}]:-unknown}
+        elif [ -f "$(dirname "$file")/$name" ]; then
+            target=${file%%/*}
+        else
+            target=${name%%/*}
+        fi
+        case " $layer ${allowed[$layer]} " in
+            *" $target "*) ;;
+            *) complain "$file:$number: $layer/ must not include $name (of $target/)" ;;
+        esac
+    done < <(includes "$file")
+}
+
+for layer in "${!allowed[@]}"; do
+    [ -d "$layer" ] || continue
+    while read -r file; do
+        check "$file" "$layer"
+    done < <(find "$layer" -name '*.[ch]' | sort)
+done
+for file in include/akin/*.h; do
+    name=$(basename "$file" .h)
+    [ "$name" = akin ] && continue
+    if [ -z "${home[$name]:-}" ]; then
+        complain "$file: tell check_layers.sh which folder it belongs to"
+    else
+        check "$file" "${home[$name]}"
+    fi
+done
+
+# Programs use the public headers only; benchmarks may look at kernels as well.
+for file in examples/*.c tools/*.c; do
+    [ -f "$file" ] || continue
+    found=$(grep -nE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$file")
+    [ -z "$found" ] || complain "$file:$found: programs include <akin/...> only"
+done
+[ $bad -eq 0 ] && echo "layers: fine"
+exit $bad

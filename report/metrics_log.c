@@ -250,7 +250,7 @@ static json_t *number(double value)
     return whole ? json_integer((json_int_t)value) : json_real(value);
 }
 
-ak_status ak_run_log(ak_run *run, const ak_value *values)
+ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const ak_value *values)
 {
     if (!run)
         return AK_ERR_STATE;
@@ -264,6 +264,9 @@ ak_status ak_run_log(ak_run *run, const ak_value *values)
     if (!run->metrics && !(run->metrics = fopen(path, "a")))
         return ak_fail(run->ctx, AK_ERR_IO, "%s: can not be written: %s", path, strerror(errno));
     json_t *line = json_object();
+    json_object_set_new(line, "event", json_string(event));
+    if (detail)
+        json_object_set_new(line, "detail", json_string(detail));
     for (const ak_value *v = values; v->name; v++)
         json_object_set_new(line, v->name, number(v->value));
     json_object_set_new(line, "seconds", json_real(ak__now() - run->opened));

@@ -13,7 +13,8 @@
  *         ak_progress_step(p, ak_item(loss), accuracy);            // every step
  *     ...
  *     ak_progress_epoch(p);                                        // at the end of an epoch
- *     ak_run_log(run, (ak_value[]){ { "epoch", epoch }, { "loss", ak_progress_loss(p) }, { 0 } });
+ *     ak_run_log(run, "epoch", NULL, (ak_value[]){ { "epoch", epoch },
+ *                                                  { "loss", ak_progress_loss(p) }, { 0 } });
  *
  * Functions that return a pointer return NULL after an error; all accept NULL and then do nothing.
  */
@@ -77,10 +78,12 @@ AK_API ak_status ak_run_setting(ak_run *run, const char *name, const char *forma
     AK_PRINTF(3, 4);
 
 typedef struct ak_value { const char *name; double value; } ak_value;
-/* Append a line to metrics.jsonl: the values (ended by { 0 }; whole numbers as such, NaN as null),
- * "seconds" since the run was opened, and "hash" of all weights. Written through at once.
+/* Append a line to metrics.jsonl: "event" and "detail" (a protocol; NULL = none), the values (ended
+ * by { 0 }; whole numbers as such, NaN as null), "seconds" since the run was opened, and "hash" of
+ * all weights. Written through at once.
  *   errors    AK_ERR_IO, AK_ERR_MEMORY */
-AK_API ak_status ak_run_log(ak_run *run, const ak_value *values);
+AK_API ak_status ak_run_log(ak_run *run, const char *event, const char *detail,
+                            const ak_value *values);
 
 /* ---- progress --------------------------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 static void adam_update(ak_optim *opt, const ak__optim_run *run)
 {
     const ak_adamw_options *o = &opt->o.adam;
-    const double t = (double)(opt->steps + 1);
+    const double t = (double)(run->steps + 1);
     const ak__adam_args args = {
         .lr = (ak_real)run->lr, .beta1 = (ak_real)o->beta1, .beta2 = (ak_real)o->beta2,
         .eps = (ak_real)o->eps,
@@ -30,7 +30,7 @@ static ak_optim *adam_new(ak_ctx *ctx, const char *kind, const char *pattern, ak
     o.eps = o.eps == 0 ? 1e-8 : o.eps;
     if (!ak__optim_range(ctx, kind, "beta1", o.beta1, 0, 1) ||
         !ak__optim_range(ctx, kind, "beta2", o.beta2, 0, 1) ||
-        !ak__optim_range(ctx, kind, "eps", o.eps, 1e-300, INFINITY))
+        !ak__optim_range(ctx, kind, "eps", o.eps, 1e-300, AK__NO_LIMIT))
         return NULL;
     ak_optim *opt = ak__optim_new(ctx, kind, pattern, o.lr, o.weight_decay, o.schedule, 2);
     if (opt) {

@@ -34,7 +34,7 @@ ak_optim *ak_lars(ak_ctx *ctx, const char *pattern, ak_lars_options o)
     o.momentum = o.momentum == 0 ? 0.9 : o.momentum == AK_NONE ? 0 : o.momentum;
     o.trust = o.trust == 0 ? 0.001 : o.trust;
     if (!ak__optim_range(ctx, "lars", "momentum", o.momentum, 0, 1) ||
-        !ak__optim_range(ctx, "lars", "trust", o.trust, 1e-300, INFINITY))
+        !ak__optim_range(ctx, "lars", "trust", o.trust, 1e-300, AK__NO_LIMIT))
         return NULL;
     ak_optim *opt = ak__optim_new(ctx, "lars", pattern, o.lr, o.weight_decay, o.schedule, 1);
     if (opt) {

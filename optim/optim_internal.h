@@ -5,6 +5,8 @@
 
 #include <akin/optim.h>
 
+#include <math.h>
+
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
@@ -16,6 +18,8 @@ typedef struct ak__optim_entry {
     double     lr_scale, decay;
     int64_t    room;            /* size with padding */
     int64_t    at;              /* place in the moment arrays */
+    int64_t    steps;           /* that it took part in: fewer than the optimiser's after a freeze */
+    bool       was_frozen;
 } ak__optim_entry;
 
 /* Adjacent parameters with the same settings: one stretch of memory. */
@@ -23,11 +27,13 @@ typedef struct ak__optim_run {
     ak_real *p, *g, *m1, *m2;   /* moments; NULL where the method has none */
     int64_t  n;
     double   lr, decay;         /* lr with schedule and group */
+    int64_t  steps;             /* made before, by these parameters */
     const ak__optim_entry *entry;   /* the first */
 } ak__optim_run;
 
 struct ak_optim {
     ak_ctx     *ctx;
+    const char *kind;           /* "adamw", for messages */
     const char *pattern;
     ak__optim_entry *entries;
     int64_t     n;
@@ -47,13 +53,32 @@ struct ak_optim {
     struct ak_optim *next;      /* of the context */
 };
 
+/* What optim/ keeps in a context. */
+typedef struct ak__optim_home {
+    ak_optim *first;            /* newest first */
+    bool      warned;           /* of parameters that nobody owns */
+    struct ak__ema_plan *plans;
+} ak__optim_home;
+ak__optim_home *ak__optim_home_of(ak_ctx *ctx);     /* NULL: out of memory, recorded */
+
+/* Is b right behind a in memory, values and gradients (if any)? room: a's size with padding. */
+bool ak__optim_adjacent(const ak_tensor *a, int64_t room, const ak_tensor *b);
+/* Size with the padding up to the next parameter of a slab. */
+int64_t ak__optim_room(const ak_tensor *t);
 /* A new optimiser with its entries; `moments` arrays of state. NULL after an error. */
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
                         double decay, ak_schedule schedule, int moments);
-/* Records AK_ERR_VALUE and returns false if !(lo <= x < hi). */
+/* Records AK_ERR_VALUE and returns false if !(lo <= x < hi); AK__NO_LIMIT: any finite number. */
+#define AK__NO_LIMIT ((double)INFINITY)
 bool ak__optim_range(ak_ctx *ctx, const char *kind, const char *option, double x, double lo,
                      double hi);
-/* Sum of squares, in double, chunk by chunk in order. */
+/* Enter it into the list of what checkpoints hold (optim_state.c). False: out of memory. */
+bool ak__optim_register(ak_optim *opt);
+/* The next run of parameters that are not frozen, from entry *i on; false at the end. */
+bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run);
+/* Zero the gradients and forget a clipping factor. */
+void ak__optim_drop_gradients(ak_optim *opt);
+/* Sum of squares in double, in an order that n alone decides. */
 double ak__optim_sum_squares(const ak_real *x, int64_t n);
 
 #endif

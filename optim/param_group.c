@@ -2,9 +2,7 @@
 /* Which parameters an optimiser owns, their settings, and the step over the runs they form. */
 #include "optim/optim_internal.h"
 
-#include "base/parallel.h"
 #include "base/real.h"
-#include "base/state.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -12,55 +10,25 @@
 
 #define STEP ((int64_t)(AK__ALIGN / sizeof(ak_real)))
 
-/* ---- checkpoint ----------------------------------------------------------------------------- */
-
-static size_t state_size(void *obj)
+ak__optim_home *ak__optim_home_of(ak_ctx *ctx)
 {
-    const ak_optim *opt = obj;
-    size_t moments = (size_t)((opt->moment[0] != NULL) + (opt->moment[1] != NULL));
-    return 3 * 8 + moments * (size_t)opt->moment_size * sizeof(ak_real);
+    void **slot = ak__ctx_slot(ctx, AK__SLOT_OPTIM);
+    if (!*slot)
+        *slot = ak__ctx_alloc(ctx, sizeof(ak__optim_home));
+    return *slot;
 }
 
-static void state_save(void *obj, unsigned char *bytes)
+int64_t ak__optim_room(const ak_tensor *t)
 {
-    const ak_optim *opt = obj;
-    ak__put_u64(&bytes, (uint64_t)opt->steps);
-    ak__put_f64(&bytes, opt->lr);
-    ak__put_u64(&bytes, (uint64_t)opt->moment_size);
-    for (int i = 0; i < 2; i++) {
-        size_t n = (size_t)opt->moment_size * sizeof(ak_real);
-        if (opt->moment[i])
-            memcpy(bytes, opt->moment[i], n);
-        bytes += opt->moment[i] ? n : 0;
-    }
+    return (t->size + STEP - 1) / STEP * STEP;
 }
 
-static ak_status state_check(void *obj, const unsigned char *bytes, size_t size)
+bool ak__optim_adjacent(const ak_tensor *a, int64_t room, const ak_tensor *b)
 {
-    const ak_optim *opt = obj;
-    const unsigned char *p = bytes + 16;
-    if (size != state_size(obj) || ak__get_u64(&p) != (uint64_t)opt->moment_size)
-        return ak_fail(opt->ctx, AK_ERR_FORMAT, "optimiser \"%s\": the stored state is of other "
-                       "parameters (%zu bytes, %zu wanted)", opt->pattern, size, state_size(obj));
-    return AK_OK;
+    if (b->data != a->data + room || !a->grad != !b->grad)
+        return false;
+    return !a->grad || b->grad == a->grad + room;
 }
-
-static void state_load(void *obj, const unsigned char *bytes, size_t size)
-{
-    ak_optim *opt = obj;
-    (void)size;
-    opt->steps = (int64_t)ak__get_u64(&bytes);
-    opt->lr = ak__get_f64(&bytes);
-    bytes += 8;
-    for (int i = 0; i < 2; i++) {
-        size_t n = (size_t)opt->moment_size * sizeof(ak_real);
-        if (opt->moment[i])
-            memcpy(opt->moment[i], bytes, n);
-        bytes += opt->moment[i] ? n : 0;
-    }
-}
-
-static const ak__state_ops state_ops = { state_size, state_save, state_check, state_load };
 
 /* ---- construction --------------------------------------------------------------------------- */
 
@@ -93,55 +61,70 @@ static void fail_no_match(ak_ctx *ctx, const char *kind, const char *pattern)
             pattern, *names ? names : "no parameters yet: make the modules first");
 }
 
-static bool owned_by_another(ak_ctx *ctx, const char *kind, const ak_tensor *t)
+static const ak_optim *owner_of(const ak__optim_home *home, const ak_tensor *t)
 {
-    for (ak_optim *o = *ak__ctx_slot(ctx, AK__SLOT_OPTIM); o; o = o->next)
+    for (const ak_optim *o = home->first; o; o = o->next)
         for (int64_t i = 0; i < o->n; i++)
-            if (o->entries[i].param == t) {
-                ak_fail(ctx, AK_ERR_VALUE, "%s: \"%s\" belongs to the optimiser of \"%s\" already",
-                        kind, t->name, o->pattern);
-                return true;
-            }
-    return false;
+            if (o->entries[i].param == t)
+                return o;
+    return NULL;
 }
 
+static bool owned_by_another(ak_ctx *ctx, const ak__optim_home *home, const char *kind,
+                             const ak_tensor *t)
+{
+    const ak_optim *o = owner_of(home, t);
+    if (o)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: \"%s\" belongs to the optimiser of \"%s\" already\n"
+                "    hint: \"*,!encoder/*\" is all but the encoder", kind, t->name, o->pattern);
+    return o != NULL;
+}
+
+/* In the order of the slabs (with decay, without), each in order of creation, so that neighbours in
+ * memory are neighbours here. Not by address: sums over entries must not depend on where the
+ * system put a slab. */
 static void fill_entries(ak_optim *opt, double decay)
 {
-    for (int64_t i = 0; ak_param_at(opt->ctx, i); i++) {
-        ak_tensor *t = ak_param_at(opt->ctx, i);
-        if (!wanted(t, opt->pattern))
-            continue;
-        opt->entries[opt->n++] = (ak__optim_entry){
-            .param = t, .lr_scale = 1, .decay = t->flags & AK_PARAM_NO_DECAY ? 0 : decay,
-            .room = (t->size + STEP - 1) / STEP * STEP };
+    for (int flag = 0; flag <= AK_PARAM_NO_DECAY; flag += AK_PARAM_NO_DECAY)
+        for (int64_t i = 0; ak_param_at(opt->ctx, i); i++) {
+            ak_tensor *t = ak_param_at(opt->ctx, i);
+            if (!wanted(t, opt->pattern) || (t->flags & AK_PARAM_NO_DECAY) != flag)
+                continue;
+            opt->entries[opt->n++] = (ak__optim_entry){
+                .param = t, .lr_scale = 1, .decay = flag ? 0 : decay,
+                .room = ak__optim_room(t), .at = opt->moment_size };
+            opt->moment_size += ak__optim_room(t);
+        }
+}
+
+static bool schedule_fits(ak_ctx *ctx, const char *kind, ak_schedule s)
+{
+    if (s.warmup < 0 || (s.kind == AK_SCHEDULE_COSINE && s.total < 1) ||
+        (s.kind == AK_SCHEDULE_STEP && s.every < 1)) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: warmup %" PRId64 " must be >= 0, total %" PRId64
+                " of a cosine and every %" PRId64 " of a staircase >= 1", kind,
+                s.warmup, s.total, s.every);
+        return false;
     }
-    /* Insertion sort by address (they come almost in order), so that neighbours in a slab are
-     * neighbours here and in the moments. */
-    for (int64_t i = 1; i < opt->n; i++) {
-        ak__optim_entry e = opt->entries[i];
-        int64_t j = i;
-        for (; j > 0 && (uintptr_t)opt->entries[j - 1].param->data > (uintptr_t)e.param->data; j--)
-            opt->entries[j] = opt->entries[j - 1];
-        opt->entries[j] = e;
-    }
-    for (int64_t i = 0; i < opt->n; i++) {
-        opt->entries[i].at = opt->moment_size;
-        opt->moment_size += opt->entries[i].room;
-    }
+    return true;
 }
 
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
                         double decay, ak_schedule schedule, int moments)
 {
-    if (ctx->status != AK_OK || !ak__optim_range(ctx, kind, "lr", lr, 1e-300, INFINITY) ||
-        !ak__optim_range(ctx, kind, "weight_decay", decay, 0, INFINITY))
+    if (ctx->status != AK_OK || !ak__optim_range(ctx, kind, "lr", lr, 1e-300, AK__NO_LIMIT) ||
+        !ak__optim_range(ctx, kind, "weight_decay", decay, 0, AK__NO_LIMIT) ||
+        !schedule_fits(ctx, kind, schedule))
+        return NULL;
+    ak__optim_home *home = ak__optim_home_of(ctx);
+    if (!home)
         return NULL;
     int64_t count = 0;
     for (int64_t i = 0; ak_param_at(ctx, i); i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
         if (!wanted(t, pattern))
             continue;
-        if (owned_by_another(ctx, kind, t))
+        if (owned_by_another(ctx, home, kind, t))
             return NULL;
         count++;
     }
@@ -153,6 +136,7 @@ ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, doub
     if (!opt)
         return NULL;
     opt->ctx = ctx;
+    opt->kind = kind;
     opt->lr = lr;
     opt->grad_scale = 1;
     opt->schedule = schedule;
@@ -166,13 +150,10 @@ ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, doub
         if (!opt->moment[i])
             return NULL;
     }
-    char name[160];
-    snprintf(name, sizeof name, "%s %s", kind, pattern);
-    if (!ak__state_register(ctx, name, &state_ops, opt))
+    if (!ak__optim_register(opt))
         return NULL;
-    void **list = ak__ctx_slot(ctx, AK__SLOT_OPTIM);
-    opt->next = *list;
-    *list = opt;
+    opt->next = home->first;
+    home->first = opt;
     return opt;
 }
 
@@ -182,8 +163,8 @@ int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o)
         return 0;
     double scale = o.lr_scale == AK_NONE ? 0 : o.lr_scale == 0 ? 1 : o.lr_scale;
     double decay = o.weight_decay == AK_NONE ? 0 : o.weight_decay;
-    if (!ak__optim_range(opt->ctx, "optim_group", "lr_scale", scale, 0, INFINITY) ||
-        !ak__optim_range(opt->ctx, "optim_group", "weight_decay", decay, 0, INFINITY))
+    if (!ak__optim_range(opt->ctx, "optim_group", "lr_scale", scale, 0, AK__NO_LIMIT) ||
+        !ak__optim_range(opt->ctx, "optim_group", "weight_decay", decay, 0, AK__NO_LIMIT))
         return 0;
     int64_t count = 0;
     for (int64_t i = 0; i < opt->n; i++) {
@@ -212,11 +193,10 @@ static bool frozen(const ak_tensor *t)
 static bool joins(const ak__optim_entry *a, const ak__optim_entry *b)
 {
     return !frozen(b->param) && a->lr_scale == b->lr_scale && a->decay == b->decay &&
-           a->param->data + a->room == b->param->data && a->param->grad + a->room == b->param->grad;
+           a->steps == b->steps && ak__optim_adjacent(a->param, a->room, b->param);
 }
 
-/* The next run from *i on; false at the end. */
-static bool next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
+bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
 {
     while (*i < opt->n && frozen(opt->entries[*i].param))
         (*i)++;
@@ -230,7 +210,8 @@ static bool next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
         .m1 = opt->moment[0] ? opt->moment[0] + first->at : NULL,
         .m2 = opt->moment[1] ? opt->moment[1] + first->at : NULL,
         .n = last->at + last->param->size - first->at,
-        .lr = ak_optim_lr(opt) * first->lr_scale, .decay = first->decay, .entry = first };
+        .lr = ak_optim_lr(opt) * first->lr_scale, .decay = first->decay, .steps = first->steps,
+        .entry = first };
     return true;
 }
 
@@ -249,19 +230,48 @@ static bool gradients_finite(ak_optim *opt)
     return true;
 }
 
+static void zero_gradient(const ak_tensor *t)
+{
+    memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+}
+
+void ak__optim_drop_gradients(ak_optim *opt)
+{
+    opt->grad_scale = 1;
+    for (int64_t i = 0; i < opt->n; i++)
+        zero_gradient(opt->entries[i].param);
+}
+
 static void warn_of_unowned(ak_ctx *ctx)
 {
+    ak__optim_home *home = *ak__ctx_slot(ctx, AK__SLOT_OPTIM);
+    if (home->warned)
+        return;
+    home->warned = true;
+    const ak_tensor *first = NULL;
+    int64_t count = 0;
     for (int64_t i = 0; ak_param_at(ctx, i); i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
-        bool owned = frozen(t);
-        for (ak_optim *o = *ak__ctx_slot(ctx, AK__SLOT_OPTIM); o && !owned; o = o->next)
-            for (int64_t j = 0; j < o->n && !owned; j++)
-                owned = o->entries[j].param == t;
-        if (!owned) {
-            ak_log_message(ctx, AK_LOG_WARNING, "parameter \"%s\" (and maybe more) fits no optimiser and "
-                   "is not trained; ak_freeze() it to say that this is meant", t->name);
-            return;
-        }
+        if (frozen(t) || owner_of(home, t))
+            continue;
+        first = first ? first : t;
+        count++;
+    }
+    if (count)
+        ak_log_message(ctx, AK_LOG_WARNING, "%" PRId64 " parameters fit no optimiser and are not "
+                       "trained: \"%s\"%s; ak_freeze() says that this is meant", count,
+                       first->name, count > 1 ? " and others" : "");
+}
+
+/* A parameter frozen between backward and here has a gradient that nobody will use. */
+static void note_frozen(ak_optim *opt)
+{
+    for (int64_t i = 0; i < opt->n; i++) {
+        ak__optim_entry *e = &opt->entries[i];
+        const bool now = frozen(e->param);
+        if (now && !e->was_frozen)
+            zero_gradient(e->param);
+        e->was_frozen = now;
     }
 }
 
@@ -270,15 +280,17 @@ ak_status ak_optim_step(ak_optim *opt)
     if (!opt)
         return AK_ERR_STATE;
     ak_ctx *ctx = opt->ctx;
-    if (ctx->status != AK_OK)
+    if (ctx->status != AK_OK || (ctx->check_numbers && !gradients_finite(opt))) {
+        ak__optim_drop_gradients(opt);
         return ctx->status;
-    if (ctx->check_numbers && !gradients_finite(opt))
-        return ctx->status;
-    if (opt->steps == 0)
-        warn_of_unowned(ctx);
+    }
+    warn_of_unowned(ctx);
+    note_frozen(opt);
     ak__optim_run run;
-    for (int64_t i = 0; next_run(opt, &i, &run); )
+    for (int64_t i = 0; ak__optim_next_run(opt, &i, &run); )
         opt->update(opt, &run);
+    for (int64_t i = 0; i < opt->n; i++)
+        opt->entries[i].steps += !opt->entries[i].was_frozen;
     opt->steps++;
     opt->grad_scale = 1;
     return AK_OK;
@@ -298,62 +310,8 @@ ak_status ak_optim_set_lr(ak_optim *opt, double lr)
 {
     if (!opt)
         return AK_ERR_STATE;
-    if (!ak__optim_range(opt->ctx, "optim_set_lr", "lr", lr, 1e-300, INFINITY))
+    if (!ak__optim_range(opt->ctx, "optim_set_lr", "lr", lr, 1e-300, AK__NO_LIMIT))
         return AK_ERR_VALUE;
     opt->lr = lr;
-    return AK_OK;
-}
-
-/* ---- clipping ------------------------------------------------------------------------------- */
-
-double ak__optim_sum_squares(const ak_real *x, int64_t n)
-{
-    enum { GROUP = 64 };        /* partial sums at a time, on the stack */
-    double total = 0;
-    for (int64_t start = 0; start < n; start += GROUP * AK__OPTIM_CHUNK) {
-        double  part[GROUP];
-        int64_t m = n - start < GROUP * AK__OPTIM_CHUNK ? n - start : GROUP * AK__OPTIM_CHUNK;
-        AK__PARALLEL_CHUNKS(c, m, AK__OPTIM_CHUNK, begin, end) {
-            double sum = 0;
-            for (int64_t i = begin; i < end; i += 1024)
-                sum += (double)ak__k.sum_squares(x + start + i, end - i < 1024 ? end - i : 1024);
-            part[c] = sum;
-        }
-        for (int64_t c = 0; c < ak__chunk_count(m, AK__OPTIM_CHUNK); c++)
-            total += part[c];
-    }
-    return total;
-}
-
-double ak_clip_grad_norm(ak_optim *opt, double max_norm)
-{
-    if (!opt || opt->ctx->status != AK_OK)
-        return (double)NAN;
-    if (!(max_norm > 0)) {
-        ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_norm: max_norm = %g must be > 0", max_norm);
-        return (double)NAN;
-    }
-    double        squares = 0;
-    ak__optim_run run;
-    for (int64_t i = 0; next_run(opt, &i, &run); )
-        squares += ak__optim_sum_squares(run.g, run.n);
-    double norm = sqrt(squares);
-    opt->grad_scale = norm > max_norm ? max_norm / norm : 1;
-    return norm;
-}
-
-ak_status ak_clip_grad_value(ak_optim *opt, double limit)
-{
-    if (!opt)
-        return AK_ERR_STATE;
-    if (opt->ctx->status != AK_OK)
-        return opt->ctx->status;
-    if (!(limit > 0))
-        return ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_value: limit = %g must be > 0", limit);
-    const ak_real hi = (ak_real)limit, lo = -hi;
-    ak__optim_run run;
-    for (int64_t i = 0; next_run(opt, &i, &run); )
-        for (int64_t j = 0; j < run.n; j++)     /* NaN stays NaN: it should be seen */
-            run.g[j] = run.g[j] > hi ? hi : run.g[j] < lo ? lo : run.g[j];
     return AK_OK;
 }

@@ -40,7 +40,8 @@ typedef struct ak_schedule {
 
 /* Constant after `warmup` steps. */
 AK_API ak_schedule ak_constant(int64_t warmup);
-/* Half a cosine from 1 at step `warmup` to 0 at step `total` (Loshchilov, Hutter, "SGDR", 2017). */
+/* Half a cosine from 1 at step `warmup` to 0 at step `total` (Loshchilov, Hutter, "SGDR", 2017).
+ * A total that is not above warmup leaves the rise alone. */
 AK_API ak_schedule ak_cosine(int64_t warmup, int64_t total);
 /* factor^(floor(step / every)). */
 AK_API ak_schedule ak_staircase(int64_t every, double factor);
@@ -103,10 +104,13 @@ typedef struct ak_group_options {
  * errors: AK_ERR_NOT_FOUND if none does, AK_ERR_VALUE. */
 AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o);
 
-/* Change the parameters by their gradients, then zero those. Frozen parameters stay as they are.
+/* Change the parameters by their gradients, then zero those. Frozen parameters and their moments
+ * stay as they are. A parameter that took no part in the step has gradient zero: momentum and decay
+ * still act on it.
  *
- *   errors    the pending error, with nothing changed; AK_ERR_NUMBER if numbers are checked and a
- *             gradient is not finite (names the parameter), with nothing changed
+ *   errors    the pending error; AK_ERR_NUMBER if numbers are checked and a gradient is not finite
+ *             (names the parameter). Parameters and moments have not changed then; the gradients
+ *             are dropped (zeroed), so that the next step starts clean
  */
 AK_API ak_status ak_optim_step(ak_optim *opt);
 /* Steps made so far, learning rate of the next one (schedule included). */
@@ -119,7 +123,8 @@ AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
 
 /* Scale all gradients of the optimiser by max_norm / norm if norm > max_norm. The scaling happens
  * inside the next step, so it costs one reading pass. Returns the norm before (over parameters
- * that are not frozen; added up in double in a fixed order). errors: AK_ERR_VALUE. */
+ * that are not frozen; added up in double in a fixed order). errors: AK_ERR_VALUE; AK_ERR_NUMBER
+ * naming the parameter if the norm is not finite (the next step is then refused). */
 AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
 /* Clamp each gradient element to [-limit, limit], limit > 0. */
 AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lengths of gradients, clipping by norm and by value. */
+#include "base/parallel.h"
+#include "optim/optim_internal.h"
+
+/* Eight sums side by side, so that the compiler may use vector registers without changing the
+ * order of additions. */
+static double chunk_squares(const ak_real *x, int64_t n)
+{
+    double sum[8] = { 0 };
+    int64_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 8; k++)
+            sum[k] += (double)x[i + k] * (double)x[i + k];
+    for (int k = 0; i < n; i++, k++)
+        sum[k] += (double)x[i] * (double)x[i];
+    return ((sum[0] + sum[4]) + (sum[1] + sum[5])) + ((sum[2] + sum[6]) + (sum[3] + sum[7]));
+}
+
+double ak__optim_sum_squares(const ak_real *x, int64_t n)
+{
+    enum { GROUP = 64 };        /* partial sums at a time, on the stack */
+    double total = 0;
+    for (int64_t start = 0; start < n; start += GROUP * AK__OPTIM_CHUNK) {
+        double  part[GROUP];
+        int64_t m = n - start < GROUP * AK__OPTIM_CHUNK ? n - start : GROUP * AK__OPTIM_CHUNK;
+        AK__PARALLEL_CHUNKS(c, m, AK__OPTIM_CHUNK, begin, end)
+            part[c] = chunk_squares(x + start + begin, end - begin);
+        for (int64_t c = 0; c < ak__chunk_count(m, AK__OPTIM_CHUNK); c++)
+            total += part[c];
+    }
+    return total;
+}
+
+double ak_clip_grad_norm(ak_optim *opt, double max_norm)
+{
+    if (!opt || opt->ctx->status != AK_OK)
+        return (double)NAN;
+    if (!(max_norm > 0)) {
+        ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_norm: max_norm = %g must be > 0", max_norm);
+        return (double)NAN;
+    }
+    double squares = 0;
+    for (int64_t i = 0; i < opt->n; i++) {
+        const ak_tensor *t = opt->entries[i].param;
+        if (t->flags & AK_PARAM_FROZEN)
+            continue;
+        const double square = ak__optim_sum_squares(t->grad, t->size);
+        if (!isfinite(square)) {
+            ak_fail(opt->ctx, AK_ERR_NUMBER, "clip_grad_norm: the gradient of \"%s\" is not "
+                    "finite\n    hint: ak_check_numbers(ctx, true) names the op that first made "
+                    "such a number", t->name);
+            return sqrt(square);
+        }
+        squares += square;
+    }
+    const double norm = sqrt(squares);
+    opt->grad_scale = norm > max_norm ? max_norm / norm : 1;
+    return norm;
+}
+
+ak_status ak_clip_grad_value(ak_optim *opt, double limit)
+{
+    if (!opt)
+        return AK_ERR_STATE;
+    if (opt->ctx->status != AK_OK)
+        return opt->ctx->status;
+    if (!(limit > 0))
+        return ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_value: limit = %g must be > 0", limit);
+    const ak_real hi = (ak_real)limit, lo = -hi;
+    ak__optim_run run;
+    for (int64_t i = 0; ak__optim_next_run(opt, &i, &run); )
+        AK__PARALLEL_CHUNKS(c, run.n, AK__OPTIM_CHUNK, begin, end)
+            for (int64_t j = begin; j < end; j++)       /* NaN stays NaN: it should be seen */
+                run.g[j] = run.g[j] > hi ? hi : run.g[j] < lo ? lo : run.g[j];
+    return AK_OK;
+}

@@ -62,7 +62,7 @@ int main(int argc, char **argv)
 
     ak_run *run = ak_run_open(ctx, "simclr", (ak_run_options){ .resume = resume });
     const char *checkpoint = ak_run_path(run, "last.ckpt");
-    if (ak_run_resumed(run))
+    if (ak_checkpoint_exists(checkpoint))
         ak_checkpoint_load(ctx, checkpoint);
     ak_run_setting(run, "epochs", "%lld", (long long)epochs);
     ak_run_setting(run, "train", "%s", ak_dataset_name(train));

@@ -24,29 +24,48 @@ static bool is_far(const ak_real *mean, const ak_real *rstd, int64_t C)
     return false;
 }
 
+/* Statistics, each [C]. The mean is mean + rest: one number alone would be off by half a unit in
+ * its last place, which is a lot in units of a small deviation. */
+typedef struct channel_stats {
+    ak_real *mean, *rest, *rstd;
+} channel_stats;
+
+#define STAT_NUMBERS 3          /* arrays of channel_stats */
+
+static channel_stats stats_at(ak_real *room, int64_t C)
+{
+    return (channel_stats){ room, room + C, room + 2 * C };
+}
+
+static void put_stats(channel_stats st, int64_t c, double mean, double var, double eps)
+{
+    st.mean[c] = (ak_real)mean;
+    st.rest[c] = (ak_real)(mean - (double)st.mean[c]);
+    st.rstd[c] = (ak_real)(1 / sqrt(var + eps));
+}
+
 /* Per-channel numbers, each [C]. */
 typedef struct channel_map {
-    const ak_real *mean, *rstd;
     ak_real *scale, *shift;     /* y = x scale + shift */
-    ak_real *ones, *minus_mean; /* the exact form where the mean is far: first x - mean */
-    ak_real *bias;
+    ak_real *ones, *minus_mean; /* where the mean is far: first x - mean, */
+    ak_real *bias;              /* then times scale + bias */
     bool far_mean, relu;
 } channel_map;
 
-#define MAP_NUMBERS 5           /* arrays of channel_map that `room` must hold */
+#define MAP_NUMBERS 5           /* arrays of channel_map */
 
-static channel_map make_map(const ak_real *mean, const ak_real *rstd, const ak_real *w,
-                            const ak_real *b, int64_t C, bool relu, ak_real *room)
+static channel_map make_map(channel_stats st, const ak_real *w, const ak_real *b, int64_t C,
+                            bool relu, ak_real *room)
 {
-    channel_map m = { .mean = mean, .rstd = rstd, .scale = room, .shift = room + C,
-                      .ones = room + 2 * C, .minus_mean = room + 3 * C, .bias = room + 4 * C,
-                      .far_mean = is_far(mean, rstd, C), .relu = relu };
+    channel_map m = { .scale = room, .shift = room + C, .ones = room + 2 * C,
+                      .minus_mean = room + 3 * C, .bias = room + 4 * C,
+                      .far_mean = is_far(st.mean, st.rstd, C), .relu = relu };
     for (int64_t c = 0; c < C; c++) {
-        m.scale[c] = w ? w[c] * rstd[c] : rstd[c];
-        m.bias[c] = b ? b[c] : 0;
-        m.shift[c] = m.bias[c] - mean[c] * m.scale[c];
+        m.scale[c] = w ? w[c] * st.rstd[c] : st.rstd[c];
+        m.bias[c] = (b ? b[c] : 0) - st.rest[c] * m.scale[c];
+        m.shift[c] = m.bias[c] - st.mean[c] * m.scale[c];
         m.ones[c] = 1;
-        m.minus_mean[c] = -mean[c];
+        m.minus_mean[c] = -st.mean[c];
     }
     return m;
 }
@@ -61,20 +80,45 @@ static void apply_map(const channel_map *m, ak_real *y, const ak_real *x, int64_
     ak__k.column_affine(y, y, m->scale, m->bias, R, C, m->relu);
 }
 
-/* dx = or += g p + (x - mean) q + s with g = dy (where y > 0 if y is given); r = s - mean q. */
-static void apply_grad(bool far_mean, ak_real *dx, const ak_real *dy, const ak_real *x,
-                       const ak_real *y, const ak_real *mean, const ak_real *p, const ak_real *q,
-                       const ak_real *s, const ak_real *r, int64_t R, int64_t C, bool accumulate)
+/* dx = or += g p + (x - mean) q + s with g = dy (where y > 0 if y is given), as numbers of each
+ * channel; r = s - mean q. */
+typedef struct channel_grad {
+    ak_real *p, *q, *s, *r;
+    const ak_real *mean;
+    bool far_mean, accumulate;
+} channel_grad;
+
+#define GRAD_NUMBERS 4          /* arrays of channel_grad */
+
+static channel_grad grad_at(ak_real *room, channel_stats st, int64_t C, bool accumulate)
 {
-    if (!far_mean) {
-        ak__k.batch_norm_grad(dx, dy, x, y, p, q, r, R, C, accumulate);
+    return (channel_grad){ .p = room, .q = room + C, .s = room + 2 * C, .r = room + 3 * C,
+                           .mean = st.mean, .far_mean = is_far(st.mean, st.rstd, C),
+                           .accumulate = accumulate };
+}
+
+/* p, and the factors of 1 and of (x - mean) rstd. */
+static void put_grad(const channel_grad *m, channel_stats st, int64_t c, ak_real p, ak_real one,
+                     ak_real along)
+{
+    m->p[c] = p;
+    m->q[c] = along * st.rstd[c];
+    m->s[c] = one - st.rest[c] * m->q[c];
+    m->r[c] = m->s[c] - st.mean[c] * m->q[c];
+}
+
+static void apply_grad(const channel_grad *m, ak_real *dx, const ak_real *dy, const ak_real *x,
+                       const ak_real *y, int64_t R, int64_t C)
+{
+    if (!m->far_mean) {
+        ak__k.batch_norm_grad(dx, dy, x, y, m->p, m->q, m->r, R, C, m->accumulate);
         return;
     }
     for (int64_t i = 0; i < R * C; i++) {
         const int64_t c = i % C;
         const ak_real g = !y || y[i] > 0 ? dy[i] : 0;
-        const ak_real d = g * p[c] + (x[i] - mean[c]) * q[c] + s[c];
-        dx[i] = accumulate ? dx[i] + d : d;
+        const ak_real d = g * m->p[c] + (x[i] - m->mean[c]) * m->q[c] + m->s[c];
+        dx[i] = m->accumulate ? dx[i] + d : d;
     }
 }
 
@@ -197,16 +241,14 @@ static void update_running(ak_call *k, const double *mean, const double *var, in
     }
 }
 
-/* Fills mean and rstd [C]; false: out of memory. */
-static bool batch_statistics(ak_call *k, int64_t R, int64_t C, ak_real *mean, ak_real *rstd)
+/* Fills st; false: out of memory. */
+static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
 {
     const batch_norm_attr *a = k->attr;
     const double eps = eps_of(a->o.eps);
     if (!a->train) {
-        for (int64_t c = 0; c < C; c++) {
-            mean[c] = k->in[3]->data[c];
-            rstd[c] = (ak_real)(1 / sqrt((double)k->in[4]->data[c] + eps));
-        }
+        for (int64_t c = 0; c < C; c++)
+            put_stats(st, c, (double)k->in[3]->data[c], (double)k->in[4]->data[c], eps);
         return true;
     }
     const int64_t chunks = ak__chunk_count(R, stat_rows(C));
@@ -216,10 +258,8 @@ static bool batch_statistics(ak_call *k, int64_t R, int64_t C, ak_real *mean, ak
         return false;
     double *v = m + C;
     column_statistics(k->in[0]->data, R, C, part + 2 * chunks * C, part, m, v);
-    for (int64_t c = 0; c < C; c++) {
-        mean[c] = (ak_real)m[c];
-        rstd[c] = (ak_real)(1 / sqrt(v[c] + eps));
-    }
+    for (int64_t c = 0; c < C; c++)
+        put_stats(st, c, m[c], v[c], eps);
     if (a->update)
         update_running(k, m, v, R, C);
     return true;
@@ -229,18 +269,19 @@ static void batch_norm_forward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    ak_real *mean = ak_call_save(k, (size_t)(2 * C) * sizeof(ak_real));     /* and rstd */
+    ak_real *saved = ak_call_save(k, (size_t)(STAT_NUMBERS * C) * sizeof(ak_real));
     ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
-    if (!mean || !room || !batch_statistics(k, R, C, mean, mean + C))
+    const channel_stats st = stats_at(saved, C);
+    if (!saved || !room || !batch_statistics(k, R, C, st))
         return;
-    const channel_map map = make_map(mean, mean + C, ak__norm_values(k, 1), ak__norm_values(k, 2),
-                                     C, a->o.relu, room);
+    const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
+                                     a->o.relu, room);
     AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
         apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C, end - begin, C);
 }
 
 /* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx [C]. */
-static void gradient_sums(ak_call *k, const ak_real *mean, const ak_real *y, ak_real *part,
+static void gradient_sums(ak_call *k, channel_stats st, const ak_real *y, ak_real *part,
                           ak_real *sum_g, ak_real *sum_gx)
 {
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out), rows = stat_rows(C);
@@ -248,7 +289,7 @@ static void gradient_sums(ak_call *k, const ak_real *mean, const ak_real *y, ak_
         ak_real *p = part + c * 2 * C;
         memset(p, 0, (size_t)(2 * C) * sizeof *p);
         ak__k.batch_norm_sums(p, p + C, k->out->grad + begin * C, k->in[0]->data + begin * C,
-                              y ? y + begin * C : NULL, mean, mean + C, end - begin, C);
+                              y ? y + begin * C : NULL, st.mean, st.rstd, end - begin, C);
     }
     for (int64_t i = 0; i < C; i++) {
         double g = 0, gx = 0;
@@ -257,7 +298,7 @@ static void gradient_sums(ak_call *k, const ak_real *mean, const ak_real *y, ak_
             gx += (double)part[c * 2 * C + C + i];
         }
         sum_g[i] = (ak_real)g;
-        sum_gx[i] = (ak_real)gx;
+        sum_gx[i] = (ak_real)(gx - g * (double)st.rest[i] * (double)st.rstd[i]);
     }
 }
 
@@ -267,17 +308,16 @@ static void batch_norm_backward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    const ak_real *mean = k->saved, *rstd = mean + C, *w = ak__norm_values(k, 1);
-    const ak_real *y = a->o.relu ? k->out->data : NULL;
-    const int64_t chunks = ak__chunk_count(R, stat_rows(C));
-    ak_real *room = ak_call_scratch(k, (size_t)((2 * chunks + 6) * C) * sizeof(ak_real));
+    const channel_stats st = stats_at(k->saved, C);
+    const ak_real *w = ak__norm_values(k, 1), *y = a->o.relu ? k->out->data : NULL;
+    const int64_t parts = 2 * ak__chunk_count(R, stat_rows(C));
+    ak_real *room = ak_call_scratch(k, (size_t)((parts + 2 + GRAD_NUMBERS) * C) * sizeof(ak_real));
     bool fresh;
     if (!room)
         return;
-    ak_real *sum_g = room + 2 * chunks * C, *sum_gx = sum_g + C;
-    ak_real *p = sum_gx + C, *q = p + C, *s = q + C, *r = s + C;
+    ak_real *sum_g = room + parts * C, *sum_gx = sum_g + C;
     ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
-    gradient_sums(k, mean, y, room, sum_g, sum_gx);
+    gradient_sums(k, st, y, room, sum_g, sum_gx);
     if (dw)
         ak__k.add(dw, dw, sum_gx, C);
     if (db)
@@ -285,16 +325,15 @@ static void batch_norm_backward(ak_call *k)
     ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
     if (!dx)
         return;
+    const channel_grad map = grad_at(sum_gx + C, st, C, !fresh);
     for (int64_t c = 0; c < C; c++) {
-        p[c] = w ? w[c] * rstd[c] : rstd[c];
-        q[c] = a->train ? -p[c] * rstd[c] * (sum_gx[c] / (ak_real)R) : 0;
-        s[c] = a->train ? -p[c] * (sum_g[c] / (ak_real)R) : 0;
-        r[c] = s[c] - mean[c] * q[c];
+        const ak_real p = w ? w[c] * st.rstd[c] : st.rstd[c];
+        const ak_real share = a->train ? -p / (ak_real)R : 0;
+        put_grad(&map, st, c, p, share * sum_g[c], share * sum_gx[c]);
     }
-    const bool far_mean = is_far(mean, rstd, C);
     AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
-        apply_grad(far_mean, dx + begin * C, k->out->grad + begin * C, k->in[0]->data + begin * C,
-                   y ? y + begin * C : NULL, mean, p, q, s, r, end - begin, C, !fresh);
+        apply_grad(&map, dx + begin * C, k->out->grad + begin * C, k->in[0]->data + begin * C,
+                   y ? y + begin * C : NULL, end - begin, C);
 }
 
 /* The attribute of a call in the context's mode. */
@@ -391,9 +430,9 @@ static int64_t positions_of(const ak_tensor *x)
     return x->shape.dims[0] > 0 ? rows / x->shape.dims[0] : 0;
 }
 
-/* Mean and rstd of one sample, written to every channel of a group. room: 3 C. */
+/* Statistics of one sample, written to every channel of a group. room: 3 C. */
 static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
-                             ak_real *room, ak_real *mean, ak_real *rstd)
+                             ak_real *room, channel_stats st)
 {
     const int64_t per = C / groups;
     ak_real *sum = room, *square = room + C, *shift = room + 2 * C;
@@ -416,10 +455,8 @@ static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups,
         }
         m /= (double)(per * P);
         v = v / (double)(per * P) - m * m;
-        for (int64_t c = g * per; c < (g + 1) * per; c++) {
-            mean[c] = (ak_real)((double)shift[c] + m);
-            rstd[c] = (ak_real)(1 / sqrt((v > 0 ? v : 0) + eps));
-        }
+        for (int64_t c = g * per; c < (g + 1) * per; c++)
+            put_stats(st, c, (double)shift[c] + m, v > 0 ? v : 0, eps);
     }
 }
 
@@ -429,52 +466,50 @@ static void group_norm_forward(ak_call *k)
     const group_norm_options *o = k->attr;
     const ak_tensor *x = k->in[0];
     const int64_t N = x->shape.dims[0], C = ak_last_dim(x), P = positions_of(x);
-    ak_real *saved = ak_call_save(k, (size_t)(N * 2 * C) * sizeof(ak_real));    /* [N][2][C] */
+    ak_real *saved = ak_call_save(k, (size_t)(N * STAT_NUMBERS * C) * sizeof(ak_real));
     const int64_t need = (MAP_NUMBERS + 3) * C;
     ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
     if (!saved || !rooms || x->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, x->size > AK__SPAN) {
         ak_real *room = rooms + ak__thread_id() * need;
-        ak_real *mean = saved + n * 2 * C, *rstd = mean + C;
-        group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, mean, rstd);
-        const channel_map map = make_map(mean, rstd, ak__norm_values(k, 1), ak__norm_values(k, 2),
-                                         C, false, room + 3 * C);
+        const channel_stats st = stats_at(saved + n * STAT_NUMBERS * C, C);
+        group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, st);
+        const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
+                                         false, room + 3 * C);
         apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, P, C);
     }
 }
 
-/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: 4 C. */
+/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: GRAD_NUMBERS C. */
 static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real *dx, bool fresh,
                             ak_real *room)
 {
     const group_norm_options *o = k->attr;
     const int64_t C = ak_last_dim(k->out), P = positions_of(k->in[0]), per = C / o->groups;
-    const ak_real *mean = (const ak_real *)k->saved + n * 2 * C, *rstd = mean + C;
+    const channel_stats st = stats_at((ak_real *)k->saved + n * STAT_NUMBERS * C, C);
     const ak_real *w = ak__norm_values(k, 1), *x = k->in[0]->data + n * P * C;
     const ak_real *dy = k->out->grad + n * P * C;
     ak_real *sum_g = sums, *sum_gx = sums + C;
-    ak_real *p = room, *q = p + C, *s = q + C, *r = s + C;
     memset(sums, 0, (size_t)(2 * C) * sizeof *sums);
-    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, NULL, mean, rstd, P, C);
+    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, NULL, st.mean, st.rstd, P, C);
+    for (int64_t c = 0; c < C; c++)
+        sum_gx[c] -= sum_g[c] * st.rest[c] * st.rstd[c];
     if (!dx)
         return;
+    const channel_grad map = grad_at(room, st, C, !fresh);
     for (int64_t first = 0; first < C; first += per) {
         double a = 0, b = 0;
         for (int64_t c = first; c < first + per; c++) {
             a += (double)(w ? w[c] * sum_g[c] : sum_g[c]);
             b += (double)(w ? w[c] * sum_gx[c] : sum_gx[c]);
         }
-        a /= (double)(per * P);
-        b /= (double)(per * P);
-        for (int64_t c = first; c < first + per; c++) {
-            p[c] = w ? w[c] * rstd[c] : rstd[c];
-            q[c] = -rstd[c] * rstd[c] * (ak_real)b;
-            s[c] = -rstd[c] * (ak_real)a;
-            r[c] = s[c] - mean[c] * q[c];
-        }
+        const ak_real share = -st.rstd[first] / (ak_real)(per * P);
+        for (int64_t c = first; c < first + per; c++)
+            put_grad(&map, st, c, w ? w[c] * st.rstd[c] : st.rstd[c], share * (ak_real)a,
+                     share * (ak_real)b);
     }
-    apply_grad(is_far(mean, rstd, C), dx + n * P * C, dy, x, NULL, mean, p, q, s, r, P, C, !fresh);
+    apply_grad(&map, dx + n * P * C, dy, x, NULL, P, C);
 }
 
 static void group_norm_backward(ak_call *k)
@@ -484,11 +519,12 @@ static void group_norm_backward(ak_call *k)
     ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
     ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
     ak_real *sums = ak_call_scratch(k, (size_t)(N * 2 * C) * sizeof(ak_real));  /* [N][2][C] */
-    ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * 4 * C) * sizeof(ak_real));
+    const int64_t need = GRAD_NUMBERS * C;
+    ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
     if (!sums || !rooms || k->out->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, k->out->size > AK__SPAN)
-        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * 4 * C);
+        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * need);
     for (int64_t n = 0; n < N; n++) {
         if (db)
             ak__k.add(db, db, sums + n * 2 * C, C);

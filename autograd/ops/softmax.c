@@ -10,6 +10,7 @@
 #include "base/base.h"
 #include "base/real.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -204,8 +205,8 @@ static ak_status cross_entropy_shape(ak_call *k)
     char text[96];
     if (x->shape.n != 2 || x->shape.dims[1] < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 2 axes [N, C]");
-    if (!t || !t->data)
-        return ak_call_fail(k, AK_ERR_VALUE, "no targets");
+    if (!t || t == &ak__poison_index)
+        return ak_call_fail(k, AK_ERR_VALUE, "no targets, or those of a failed call");
     if (t->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "the targets belong to another context");
     if (t->generation != 0 && t->generation != k->ctx->generation)

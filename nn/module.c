@@ -87,19 +87,32 @@ ak_module *ak_module_add(ak_module *m, ak_module *child)
     return child;
 }
 
-const char *ak__module_path(char *buf, const ak_module *m, const char *name)
+/* Append to a path of at most AK__NAME_MAX - 1 characters; what is longer is cut, and then refused
+ * by ak_module_new. */
+static void append(char *buf, const char *text)
 {
-    snprintf(buf, AK__NAME_MAX, "%s/%s", m->name, name);
-    return buf;
+    size_t n = strlen(buf);
+    while (*text && n < AK__NAME_MAX - 1)
+        buf[n++] = *text++;
+    buf[n] = '\0';
 }
 
 const char *ak__part_name(char *buf, const char *parent, const char *name, int number)
 {
-    if (number < 0)
-        snprintf(buf, AK__NAME_MAX, "%s/%s", parent, name);
-    else
-        snprintf(buf, AK__NAME_MAX, "%s/%s%d", parent, name, number);
+    char digits[16];
+    snprintf(digits, sizeof digits, "%d", number);
+    buf[0] = '\0';
+    append(buf, parent);
+    append(buf, "/");
+    append(buf, name);
+    if (number >= 0)
+        append(buf, digits);
     return buf;
+}
+
+const char *ak__module_path(char *buf, const ak_module *m, const char *name)
+{
+    return ak__part_name(buf, m->name, name, -1);
 }
 
 static ak_tensor *add_tensor(ak_module *m, const char *name, ak_shape shape, int flags,

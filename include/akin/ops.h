@@ -113,71 +113,198 @@ AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);               /* [n, n] -> [n]
 
 /* ---- softmax and losses on rows --------------------------------------------------------------- */
 
-AK_API ak_tensor *ak_softmax(ak_tensor *x);                     /* last axis */
+/* Softmax and its logarithm, along the last axis.
+ *
+ *   softmax      y = e^x / sum e^x          log_softmax  y = x - log sum e^x
+ *   x        [.., D]   rank >= 1; a row of only -inf gives zeros (softmax) or -inf
+ *   returns  [.., D]   belongs to the step
+ *   grad     dx = y (dy - <dy, y>);  dx = dy - e^y sum dy
+ *   errors   AK_ERR_SHAPE if x is a scalar
+ */
+AK_API ak_tensor *ak_softmax(ak_tensor *x);
 AK_API ak_tensor *ak_log_softmax(ak_tensor *x);
 
 typedef struct ak_cross_entropy_options {
-    double label_smoothing;     /* [0, 1); default 0 */
+    double label_smoothing;     /* s, [0, 1); default 0 */
     int    ignore_index;        /* label that does not count; 0 = -100 */
 } ak_cross_entropy_options;
-/* mean over counted rows of -log softmax(x)[target]; x [N, C], target [N] in [0, C).
- * No counted row: 0 with zero gradient. */
+/* Cross-entropy with class numbers.
+ *
+ *   mean over counted rows of (1-s) (-log p[target]) + s mean_c (-log p[c]),  p = softmax(x)
+ *   x        [N, C];  target [N], labels in [0, C) or ignore_index; must live as long as the tape
+ *   returns  a scalar of the step; 0 if no row counts
+ *   grad     dx = (p - (1-s) onehot - s/C) / counted; 0 for ignored rows
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for another label (the message names its row) or s
+ */
 AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o);
-/* mean over rows of -sum_c t log softmax(x); target [N, C] is a constant */
+/* Cross-entropy with soft targets.
+ *
+ *   mean over rows of -sum_c t log softmax(x);  where t = 0 nothing is added, whatever x is
+ *   x, target  [N, C]; the target is a constant and need not sum to 1
+ *   returns    a scalar of the step; 0 for N = 0
+ *   grad       dx = (softmax(x) sum_c t - t) / N
+ *   errors     AK_ERR_SHAPE
+ */
 AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
-/* Means over all elements; target is a constant like x. */
+/* Kullback-Leibler divergence from targets to logits: as ak_cross_entropy_soft, with the entropy
+ * of the target taken off.
+ *
+ *   sum t (log t - log softmax(x)) / N;  0 log 0 = 0
+ *   shapes, ownership, gradient, errors: as ak_cross_entropy_soft
+ */
+AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
+
+/* Means over all elements, with d = x - t.
+ *
+ *   bce_logits  max(x, 0) - x t + log(1 + e^-|x|)      mse  d^2      l1  |d|
+ *   huber       d^2/2 where |d| <= delta, else delta (|d| - delta/2)
+ *   smooth_l1   d^2/(2 beta) where |d| < beta, else |d| - beta/2; beta 0 is l1
+ *   x, target   one shape of any rank; the target is a constant
+ *   returns     a scalar of the step; 0 for no elements
+ *   grad        by x alone: sigmoid(x) - t; 2 d; sign d (0 at 0); d cut to +-delta; d/beta cut
+ *               to +-1; all divided by the number of elements
+ *   errors      AK_ERR_SHAPE; AK_ERR_VALUE unless delta > 0, beta >= 0
+ */
 AK_API ak_tensor *ak_bce_logits(ak_tensor *x, ak_tensor *target);
 AK_API ak_tensor *ak_mse(ak_tensor *x, ak_tensor *target);
 AK_API ak_tensor *ak_l1(ak_tensor *x, ak_tensor *target);
 AK_API ak_tensor *ak_huber(ak_tensor *x, ak_tensor *target, double delta);
 AK_API ak_tensor *ak_smooth_l1(ak_tensor *x, ak_tensor *target, double beta);
-/* sum t (log t - log softmax(x)) / N; target [N, C] constant, 0 log 0 = 0 */
-AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
-AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);     /* [.., D] -> [..] */
-AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);       /* [M, D], [N, D] -> [M, N] */
+
+/* Cosine of corresponding rows.
+ *
+ *   y = <a, b> / (max(|a|, 1e-8) max(|b|, 1e-8))
+ *   a, b     [.., D]   one shape
+ *   returns  [..]      belongs to the step
+ *   grad     da = dy (b/|b| - y a/|a|) / |a|, db likewise; finite for zero rows
+ *   errors   AK_ERR_SHAPE
+ */
+AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);
+/* Squared Euclidean distances of all pairs of rows, exact also where points nearly coincide.
+ *
+ *   y[i,j] = |a_i - b_j|^2
+ *   a        [M, D];  b [N, D]
+ *   returns  [M, N]   belongs to the step
+ *   grad     da_i = 2 sum_j dy_ij (a_i - b_j), db likewise
+ *   errors   AK_ERR_SHAPE
+ */
+AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);
 
 /* ---- norms ------------------------------------------------------------------------------------ */
 
-AK_API ak_tensor *ak_l2_normalize(ak_tensor *x);                        /* x / max(|x|, 1e-12) */
-/* w, b [D], may be NULL; eps 0 = 1e-5 */
+/* Scale every row to unit Euclidean length.
+ *
+ *   y = x / max(|x|, 1e-12)   along the last axis
+ *   x        [.., D]   rank >= 1
+ *   returns  [.., D]   belongs to the step
+ *   grad     dx = (dy - y <dy, y>) / |x|; dy / 1e-12 where |x| is below
+ *   errors   AK_ERR_SHAPE if x is a scalar
+ */
+AK_API ak_tensor *ak_l2_normalize(ak_tensor *x);
+/* Layer norm (Ba et al., arXiv 1607.06450) and RMS norm (Zhang & Sennrich, arXiv 1910.07467).
+ *
+ *   layer_norm  y = (x - mean) / sqrt(var + eps) w + b      eps 0 = 1e-5
+ *   rms_norm    y = x / sqrt(mean(x^2) + eps) w             eps 0 = 1e-6
+ *   x        [.., D]   statistics along the last axis;  w, b [D] or NULL
+ *   returns  [.., D]   belongs to the step
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for a negative eps
+ */
 AK_API ak_tensor *ak_layer_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, double eps);
-AK_API ak_tensor *ak_rms_norm(ak_tensor *x, ak_tensor *w, double eps);  /* eps 0 = 1e-6 */
-/* x [N, .., C]; channels in groups; statistics over the sample's positions and the group */
+AK_API ak_tensor *ak_rms_norm(ak_tensor *x, ak_tensor *w, double eps);
+/* Group norm (Wu & He, arXiv 1803.08494).
+ *
+ *   y = (x - mean) / sqrt(var + eps) w + b   statistics over the positions of a sample and the
+ *                                            C/groups neighbouring channels;  eps 0 = 1e-5
+ *   x        [N, .., C]   groups divides C;  w, b [C] or NULL
+ *   returns  [N, .., C]   belongs to the step
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for groups or a negative eps
+ */
 AK_API ak_tensor *ak_group_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, int groups, double eps);
 typedef struct ak_batch_norm_options {
-    double eps;         /* 0 = 1e-5 */
-    double momentum;    /* of the running statistics; 0 = 0.1 */
+    double eps;         /* [0, ..); 0 = 1e-5 */
+    double momentum;    /* share of the batch in the running statistics, [0, 1]; 0 = 0.1,
+                         * AK_NONE = they do not move */
     bool   relu;        /* max(., 0) fused */
 } ak_batch_norm_options;
-/* x [.., C]; statistics over all other axes in train mode, the running ones in evaluation mode.
- * running_mean, running_var [C] are buffers, updated in train mode (unbiased variance); may be
- * NULL. errors: AK_ERR_SHAPE, also for a single value per channel in train mode. */
+/* Batch norm (Ioffe & Szegedy, arXiv 1502.03167).
+ *
+ *   y = (x - mean) / sqrt(var + eps) w + b, then max(., 0) if relu
+ *   x        [N, .., C];  w, b [C] or NULL.  Train mode: statistics per channel over all other
+ *            axes; evaluation mode: the running ones (of the batch if there are none)
+ *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased)
+ *   returns  [N, .., C]   belongs to the step
+ *   grad     by x, w and b; none by the running statistics
+ *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE
+ */
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);
 
-/* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] ------------------------ */
+/* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] ---------------------- */
 
 typedef struct ak_conv_options {
-    int stride;         /* 0 = 1 */
-    int padding;        /* zeros on each side; 0 = none */
-    int dilation;       /* 0 = 1 */
-    int groups;         /* 0 = 1; C for depthwise */
-    int output_padding; /* transposed only */
+    int stride;         /* [1, ..); 0 = 1 */
+    int padding;        /* zeros on each side, [0, ..) */
+    int dilation;       /* [1, ..); 0 = 1 */
+    int groups;         /* divides I and O; 0 = 1; C for depthwise */
+    int output_padding; /* transposed only: [0, max(stride, dilation)) */
 } ak_conv_options;
-/* x [N, H, W, I], w [O, kH, kW, I/groups], b [O] or NULL -> [N, H', W', O] */
+/* Convolution of pictures (a correlation: the kernel is not flipped) and of sequences.
+ *
+ *   y[n,i,j,o] = b[o] + sum_{h,w,c} x[n, i s + h d - p, j s + w d - p, c] w[o,h,w,c]
+ *   conv2d   x [N, H, W, I];  w [O, kH, kW, I/groups];  b [O] or NULL
+ *   conv1d   x [N, T, I];     w [O, k, I/groups];       b [O] or NULL
+ *   returns  [N, H', W', O], [N, T', O]; H' = (H + 2p - d (kH-1) - 1) / s + 1; of the step
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE, also for a kernel larger than the padded x; AK_ERR_VALUE for options
+ */
 AK_API ak_tensor *ak_conv2d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
-/* x [N, T, I], w [O, k, I/groups] */
 AK_API ak_tensor *ak_conv1d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
-/* The transpose of a convolution: x [N, H, W, I], w [I, kH, kW, O/groups]; H' = (H-1) stride -
- * 2 padding + dilation (kH-1) + output_padding + 1 */
+/* The transpose of a convolution: what a convolution's gradient does to its output.
+ *
+ *   y[n, i s + h d - p, j s + w d - p, o] += x[n,i,j,c] w[c,h,w,o], then + b[o]
+ *   x [N, H, W, I];  w [I, kH, kW, O/groups];  b [O] or NULL
+ *   returns  [N, H', W', O]; H' = (H-1) s - 2p + d (kH-1) + output_padding + 1; of the step
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for options
+ */
 AK_API ak_tensor *ak_conv2d_transposed(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o);
 
-typedef struct ak_pool_options { int kernel, stride, padding; } ak_pool_options; /* stride 0 = kernel */
+typedef struct ak_pool_options {
+    int kernel;         /* side of the window, [1, ..) */
+    int stride;         /* [1, ..); 0 = kernel */
+    int padding;        /* on each side, [0, kernel/2] */
+} ak_pool_options;
+/* Largest and mean of windows.
+ *
+ *   y[n,i,j,c] = max or mean of x[n, i s - p + 0..kernel-1, j s - p + 0..kernel-1, c]
+ *   x        [N, H, W, C]; padding never is the largest, but counts as 0 in the mean
+ *   returns  [N, H', W', C]; H' = (H + 2p - kernel) / s + 1; belongs to the step
+ *   grad     to the first largest; evenly
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE
+ */
 AK_API ak_tensor *ak_max_pool2d(ak_tensor *x, ak_pool_options o);
-AK_API ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o);   /* padding counts in the mean */
+AK_API ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o);
+/* Means to a given size.
+ *
+ *   adaptive  y[n,i,j,c] = mean over rows floor(i H/oh) .. ceil((i+1) H/oh) - 1, columns likewise
+ *   global    y[n,c] = mean over all positions
+ *   x         [N, H, W, C] (global: [N, .., C])
+ *   returns   [N, oh, ow, C]; [N, C]; belongs to the step
+ *   grad      evenly
+ *   errors    AK_ERR_SHAPE, AK_ERR_VALUE for oh, ow < 1
+ */
 AK_API ak_tensor *ak_adaptive_avg_pool2d(ak_tensor *x, int64_t oh, int64_t ow);
-AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);                 /* [N, .., C] -> [N, C] */
-/* bilinear, half-pixel centres (align_corners false, no antialias) */
+AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);
+/* Bilinear resizing with half-pixel centres (PyTorch's align_corners false, no antialiasing).
+ *
+ *   y(i) = x((i + 1/2) H/oh - 1/2), linear between pixels, the border repeated
+ *   x        [N, H, W, C]
+ *   returns  [N, oh, ow, C]   belongs to the step
+ *   grad     with the same weights
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE for oh, ow < 1
+ */
 AK_API ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow);
 
 /* ---- random ----------------------------------------------------------------------------------- */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The clock of benchmarks, and the machine's multiply-add peak: independent multiply-adds in
+ * registers on all threads at once, with the vectors that the kernels use. Machines are shared:
+ * measure it beside every case, the highest of a run counts. */
+#ifndef AK_BENCH_PEAK_H
+#define AK_BENCH_PEAK_H
+
+#include <string.h>
+#include <time.h>
+
+#include "tensor/kernels/kernels.h"
+
+#ifdef AK_HAVE_SIMD
+#include <immintrin.h>
+#endif
+
+static inline double bench_seconds(void)
+{
+    struct timespec t;
+    (void)timespec_get(&t, TIME_UTC);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static volatile float bench_sink;
+
+/* `n` rounds of twelve independent multiply-adds (enough to hide the latency) for the widest
+ * vectors in use. Returns the multiply-adds done. */
+#ifdef AK_HAVE_SIMD
+__attribute__((target("avx512f"))) static inline double bench_spin_avx512(int64_t n)
+{
+    __m512 acc[12];
+    const __m512 x = _mm512_set1_ps(0.999F), y = _mm512_set1_ps(0.001F);
+    for (int j = 0; j < 12; j++)
+        acc[j] = _mm512_set1_ps((float)j);
+    for (int64_t i = 0; i < n; i++)
+        for (int j = 0; j < 12; j++)
+            acc[j] = _mm512_fmadd_ps(acc[j], x, y);
+    for (int j = 1; j < 12; j++)
+        acc[0] = _mm512_add_ps(acc[0], acc[j]);
+    bench_sink = _mm512_cvtss_f32(acc[0]);
+    return 12.0 * 16.0 * (double)n;
+}
+
+__attribute__((target("avx2,fma"))) static inline double bench_spin_avx2(int64_t n)
+{
+    __m256 acc[12];
+    const __m256 x = _mm256_set1_ps(0.999F), y = _mm256_set1_ps(0.001F);
+    for (int j = 0; j < 12; j++)
+        acc[j] = _mm256_set1_ps((float)j);
+    for (int64_t i = 0; i < n; i++)
+        for (int j = 0; j < 12; j++)
+            acc[j] = _mm256_fmadd_ps(acc[j], x, y);
+    for (int j = 1; j < 12; j++)
+        acc[0] = _mm256_add_ps(acc[0], acc[j]);
+    bench_sink = _mm256_cvtss_f32(acc[0]);
+    return 12.0 * 8.0 * (double)n;
+}
+#endif
+
+static inline double bench_spin_ref(int64_t n)
+{
+    float acc[12];
+    for (int j = 0; j < 12; j++)
+        acc[j] = (float)j;
+    for (int64_t i = 0; i < n; i++)
+        for (int j = 0; j < 12; j++)
+            acc[j] = acc[j] * 0.999F + 0.001F;
+    for (int j = 1; j < 12; j++)
+        acc[0] += acc[j];
+    bench_sink = acc[0];
+    return 12.0 * (double)n;
+}
+
+static inline double bench_spin(int64_t n)
+{
+#ifdef AK_HAVE_SIMD
+    if (strcmp(ak__k.isa, "avx512") == 0)
+        return bench_spin_avx512(n);
+    if (strcmp(ak__k.isa, "avx2") == 0)
+        return bench_spin_avx2(n);
+#endif
+    return bench_spin_ref(n);
+}
+
+/* Operations per second of all threads. */
+static inline double bench_peak(void)
+{
+    double best = 0;
+    for (int run = 0; run < 5; run++) {
+        double work = 0;
+        const double start = bench_seconds();
+#ifdef _OPENMP
+#pragma omp parallel reduction(+ : work)
+#endif
+        work += bench_spin(200000);
+        const double rate = 2 * work / (bench_seconds() - start);
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+#endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax regression on frozen features. Standardisation is folded into the weights, so the
- * features are read where they are; each block of rows goes through the scores and into the
- * gradient while it is in cache. */
+/* Softmax regression on frozen features. The features are read where they are: each block of rows
+ * is standardised into a buffer that stays in cache, goes through the scores and into the gradient.
+ * (Folding mean and deviation into the weights would save the buffer, and lose the digits that a
+ * feature with a large mean and a small deviation needs.) */
 #include <math.h>
 #include <string.h>
 
@@ -19,8 +20,9 @@ typedef struct probe {
     int64_t  D, C, chunk, chunks;   /* rows of a chunk: depends on the number of rows alone */
     double   l2;
     double  *mean, *inverse;        /* [D] of the training items; inverse 0: constant feature */
-    ak_real *w;                     /* [C, D] weights for features as they are */
+    ak_real *w;                     /* [C, D] */
     ak_real *bias;                  /* [C] */
+    ak_real *block;                 /* [threads, ROWS, D] standardised rows */
     ak_real *partial;               /* [chunks, C, D] */
     double  *partial_sum;           /* [chunks, C + 1]: gradient of the bias, loss */
     ak_real *score;                 /* [chunks, ROWS, C] */
@@ -33,6 +35,7 @@ static void probe_free(probe *p)
     ak__free(p->partial);
     ak__free(p->partial_sum);
     ak__free(p->score);
+    ak__free(p->block);
 }
 
 static bool probe_alloc(probe *p)
@@ -43,7 +46,8 @@ static bool probe_alloc(probe *p)
     p->partial = ak__malloc(chunks * C * D * sizeof *p->partial);
     p->partial_sum = ak__malloc(chunks * (C + 1) * sizeof *p->partial_sum);
     p->score = ak__malloc(chunks * ROWS * C * sizeof *p->score);
-    if (!p->mean || !p->w || !p->partial || !p->partial_sum || !p->score) {
+    p->block = ak__malloc((size_t)ak__max_threads() * ROWS * D * sizeof *p->block);
+    if (!p->block || !p->mean || !p->w || !p->partial || !p->partial_sum || !p->score) {
         ak__fail_memory(p->train->ctx, chunks * C * D * sizeof *p->partial);
         return false;
     }
@@ -83,18 +87,26 @@ static void standardise(probe *p)
         moments(p, begin, end);
 }
 
-/* theta [C, D+1] (bias last) for z = (x - mean) inverse  ->  w, bias for x. */
-static void fold(probe *p, const double *theta)
+/* Rows at .. at+rows-1 as z = (x - mean) inverse, in this thread's buffer. */
+static const ak_real *standard_rows(const probe *p, const ak_features *f, int64_t at, int64_t rows)
+{
+    ak_real *block = p->block + (size_t)ak__thread_id() * ROWS * (size_t)p->D;
+    for (int64_t i = 0; i < rows; i++) {
+        const ak_real *x = f->x + (at + i) * p->D;
+        ak_real *z = block + i * p->D;
+        for (int64_t j = 0; j < p->D; j++)
+            z[j] = (ak_real)(((double)x[j] - p->mean[j]) * p->inverse[j]);
+    }
+    return block;
+}
+
+/* theta [C, D+1], bias last. */
+static void set_weights(probe *p, const double *theta)
 {
     for (int64_t c = 0; c < p->C; c++) {
-        const double *t = theta + c * (p->D + 1);
-        double bias = t[p->D];
-        for (int64_t j = 0; j < p->D; j++) {
-            const double w = t[j] * p->inverse[j];
-            p->w[c * p->D + j] = (ak_real)w;
-            bias -= w * p->mean[j];
-        }
-        p->bias[c] = (ak_real)bias;
+        for (int64_t j = 0; j < p->D; j++)
+            p->w[c * p->D + j] = (ak_real)theta[c * (p->D + 1) + j];
+        p->bias[c] = (ak_real)theta[c * (p->D + 1) + p->D];
     }
 }
 
@@ -128,7 +140,7 @@ static void chunk_gradient(probe *p, int64_t chunk)
     memset(sum, 0, (size_t)(C + 1) * sizeof *sum);
     for (int64_t at = begin; at < end; at += ROWS) {
         const int64_t rows = at + ROWS < end ? ROWS : end - at;
-        const ak_real *x = f->x + at * D;
+        const ak_real *x = standard_rows(p, f, at, rows);
         const ak__epilogue add_bias = { .bias = p->bias };
         ak__gemm(AK__NT, rows, C, D, 1, x, D, p->w, D, 0, score, C, &add_bias);
         for (int64_t i = 0; i < rows; i++) {
@@ -145,7 +157,7 @@ static double probe_objective(void *user, const double *theta, double *g)
 {
     probe *p = user;
     const int64_t D = p->D, C = p->C, n = p->train->n;
-    fold(p, theta);
+    set_weights(p, theta);
     AK__PARALLEL_FOR(chunk, p->chunks, p->chunks > 1)
         chunk_gradient(p, chunk);
     double loss = 0, penalty = 0;
@@ -162,7 +174,7 @@ static double probe_objective(void *user, const double *theta, double *g)
                 row[j] += (double)part[j];
         }
         for (int64_t j = 0; j < D; j++) {
-            row[j] = p->inverse[j] * (row[j] - p->mean[j] * sum) / (double)n + 2 * p->l2 * t[j];
+            row[j] = row[j] / (double)n + 2 * p->l2 * t[j];
             penalty += t[j] * t[j];
         }
         row[D] = sum / (double)n + 2 * p->l2 * t[D];
@@ -178,8 +190,8 @@ static void classify(probe *p, const ak_features *test, uint8_t *correct)
     const ak__epilogue add_bias = { .bias = p->bias };
     for (int64_t at = 0; at < test->n; at += ROWS) {
         const int64_t rows = at + ROWS < test->n ? ROWS : test->n - at;
-        ak__gemm(AK__NT, rows, C, p->D, 1, test->x + at * p->D, p->D, p->w, p->D, 0, p->score, C,
-                 &add_bias);
+        ak__gemm(AK__NT, rows, C, p->D, 1, standard_rows(p, test, at, rows), p->D, p->w, p->D, 0,
+                 p->score, C, &add_bias);
         for (int64_t i = 0; i < rows; i++) {
             int64_t best = 0;
             for (int64_t c = 1; c < C; c++)
@@ -203,7 +215,7 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
         good = ak__lbfgs(probe_objective, p, theta, (int64_t)n, o, &found);
     }
     if (good) {
-        fold(p, theta);
+        set_weights(p, theta);
         classify(p, test, correct);
         r->iterations = found.iterations;
         r->gradient_norm = found.gradient_norm;

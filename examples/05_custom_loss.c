@@ -28,8 +28,8 @@ int main(void)
     const int64_t steps = ak_env_int(ctx, "AK_STEPS", 150);
 
     /* Its gradient is right because every op's is; here is the proof. */
-    ak_tensor *in[] = { ak_keep(ak_randn(ctx, AK_SHAPE(4, 3))),
-                        ak_keep(ak_randn(ctx, AK_SHAPE(4, 3))) };
+    ak_tensor *in[] = { ak_require_grad(ak_keep(ak_randn(ctx, AK_SHAPE(4, 3)))),
+                        ak_require_grad(ak_keep(ak_randn(ctx, AK_SHAPE(4, 3)))) };
     ak_gradcheck check = { 0 };
     if (ak_gradcheck_fn(ctx, checked, NULL, in, 2, &check) != AK_OK)
         return 1;

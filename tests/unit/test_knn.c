@@ -29,7 +29,7 @@ static ak_features *random_features(ak_ctx *ctx, uint64_t stream, int64_t n, int
     return f;
 }
 
-    for (int64_t i = 0; i < n * d; i++)     /* a little of the class in the first features */
+/* ---- an oracle that sorts everything in double -------------------------------------------- */
 
 typedef struct scored { double s; int64_t i; } scored;
 

@@ -7,8 +7,7 @@
  * that must stay; lengths are 0 to 130; values are random, then with NaN, infinities, denormals,
  * -0. A result may differ from the reference by a multiple of the rounding unit times the sum of
  * the absolute values of what was added; the elementary functions by their stated bound in ulp.
- * --ulp measures those bounds over all floats (minutes). */
-#define _GNU_SOURCE                         /* MAP_ANONYMOUS */
+ * --ulp measures those bounds over every seventh float (minutes). */
 #include "check.h"
 
 #include <math.h>
@@ -249,7 +248,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < count; i++) {
         const long before = checks_passed + checks_failed;
         if (ulp) {
-            measure_ulp(&isas[i]);
+            if (i > 0)
+                measure_ulp(&isas[i]);
             continue;
         }
         check_entries(&isas[0].table, &isas[i]);

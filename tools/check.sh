@@ -10,7 +10,7 @@ usage: tools/check.sh quick | full | long
 
 quick   unit, grad, kernel, headers, hygiene: before every commit
 full    every suite, once per instruction set; clang with sanitizers: before asking for review
-long    full, valgrind over the examples, benchmarks: before a release
+long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 TEXT
 }
 
@@ -34,6 +34,28 @@ full() {
     build_sanitized && run_tests build-sanitized --no-suite learn || count_failure "clang build"
 }
 
+fuzz() {
+    local program name corpus
+    if ! build_in build-fuzz clang -Dfuzz=true -Dexamples=false -Dbench=false -Db_lundef=false \
+        -Db_sanitize=address,undefined; then
+        count_failure "build for fuzzing"
+        return
+    fi
+    for program in build-fuzz/tests/fuzz/fuzz_*; do
+        [ -f "$program" ] && [ -x "$program" ] || continue
+        name=$(basename "$program")
+        corpus=$(mktemp -d)
+        say "$name, 60 seconds"
+        if "$program" -max_total_time=60 -verbosity=0 "$corpus" "tests/fuzz/corpus/${name#fuzz_}"
+        then
+            PASSED=$((PASSED + 1))
+        else
+            count_failure "$name"
+        fi
+        rm -rf "$corpus"
+    done
+}
+
 long() {
     local program
     full
@@ -48,6 +70,7 @@ long() {
             count_failure "valgrind $program"
         fi
     done
+    fuzz
     meson test -C build-test --benchmark --verbose || count_failure "benchmarks"
 }
 

@@ -47,16 +47,6 @@ static inline void zero_run(ak_real *to, int64_t n)
         to[i] = 0;
 }
 
-/* Positions j in [0, count) with 0 <= start + j*step < size: [*lo, *hi). */
-static inline void inside(int64_t start, int64_t step, int64_t size, int64_t count, int64_t *lo,
-                          int64_t *hi)
-{
-    *lo = start < 0 ? ak__conv_min((-start + step - 1) / step, count) : 0;
-    *hi = start >= size ? 0 : ak__conv_min((size - 1 - start) / step + 1, count);
-    if (*hi < *lo)
-        *hi = *lo;
-}
-
 /* One patch of one group into out[K]. */
 static void gather_patch(const ak__conv *g, const ak_real *image, int64_t oh, int64_t ow,
                          int64_t group, ak_real *out)
@@ -65,7 +55,7 @@ static void gather_patch(const ak__conv *g, const ak_real *image, int64_t oh, in
     const int64_t ih0 = oh * g->sh - g->ph, iw0 = ow * g->sw - g->pw;
     const bool whole = g->groups == 1 && g->dw == 1;
     int64_t lo, hi;
-    inside(iw0, g->dw, g->W, g->kW, &lo, &hi);
+    ak__conv_inside(iw0, g->dw, g->W, g->kW, &lo, &hi);
     for (int64_t kh = 0; kh < g->kH; kh++, out += run) {
         const int64_t ih = ih0 + kh * g->dh;
         if (ih < 0 || ih >= g->H) {
@@ -92,7 +82,7 @@ static void gather_columns(const ak__conv *g, const ak_real *image, int64_t oh, 
         const int64_t iw = ow * g->sw - g->pw + k % g->kW * g->dw;
         int64_t lo = 0, hi = 0;
         if (ih >= 0 && ih < g->H)
-            inside(iw, g->sw, g->W, count, &lo, &hi);
+            ak__conv_inside(iw, g->sw, g->W, count, &lo, &hi);
         const ak_real *from = image + ih * g->W + iw;
         zero_run(out, lo);
         if (g->sw == 1)
@@ -240,7 +230,7 @@ static void scatter_patch(const ak__conv *g, const ak_real *products, int64_t oh
     const int64_t ih0 = oh * g->sh - g->ph, iw0 = ow * g->sw - g->pw;
     const bool whole = g->groups == 1 && g->dw == 1;
     int64_t lo, hi;
-    inside(iw0, g->dw, g->W, g->kW, &lo, &hi);
+    ak__conv_inside(iw0, g->dw, g->W, g->kW, &lo, &hi);
     for (int64_t kh = 0; kh < g->kH; kh++) {
         const int64_t ih = ih0 + kh * g->dh;
         if (ih < 0 || ih >= g->H)

@@ -16,6 +16,16 @@ static inline int64_t ak__conv_min(int64_t a, int64_t b) { return a < b ? a : b;
 static inline int64_t ak__conv_max(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline int64_t ak__conv_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* Positions j in [0, count) with 0 <= start + j*step < size: [*lo, *hi). */
+static inline void ak__conv_inside(int64_t start, int64_t step, int64_t size, int64_t count,
+                                   int64_t *lo, int64_t *hi)
+{
+    *lo = start < 0 ? ak__conv_min((-start + step - 1) / step, count) : 0;
+    *hi = start >= size ? 0 : ak__conv_min((size - 1 - start) / step + 1, count);
+    if (*hi < *lo)
+        *hi = *lo;
+}
+
 /* Pieces of one scratch area, each 64-byte aligned; base NULL only counts. */
 typedef struct ak__carve { char *base; size_t used; } ak__carve;
 static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
@@ -36,7 +46,7 @@ static inline bool ak__conv_is_depthwise(const ak__conv *g)
     return g->groups > 1 && g->groups == g->I && g->groups == g->O;
 }
 
-/* ---- conv_direct.c: correlation with the register tile on rows of a padded source ------------- */
+/* ---- conv_direct.c: correlation with the register tile on rows of a padded source ------------ */
 
 /* One set of output pixels: dst(jh, jw) = sum over taps of src(h0 + jh step_h + th tap_h, ...). */
 typedef struct ak__phase {
@@ -73,7 +83,7 @@ void   ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 void   ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
                       int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW);
 
-/* ---- conv_weight.c ---------------------------------------------------------------------------- */
+/* ---- conv_weight.c --------------------------------------------------------------------------- */
 
 size_t ak__direct_weight_scratch(const ak__conv *g);
 void   ak__direct_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
@@ -84,7 +94,7 @@ int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers);
 void   ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak_real *dw,
                         bool accumulate, bool transposed);
 
-/* ---- conv_patches.c --------------------------------------------------------------------------- */
+/* ---- conv_patches.c -------------------------------------------------------------------------- */
 
 size_t ak__patches_forward_scratch(const ak__conv *g);
 void   ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
@@ -96,7 +106,7 @@ size_t ak__patches_weight_scratch(const ak__conv *g);
 void   ak__patches_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                           bool accumulate, void *scratch);
 
-/* ---- conv_depthwise.c ------------------------------------------------------------------------- */
+/* ---- conv_depthwise.c ------------------------------------------------------------------------ */
 
 size_t ak__depthwise_scratch(const ak__conv *g);
 void   ak__depthwise_forward(const ak__conv *g, const ak_real *x, const ak_real *w,

@@ -30,6 +30,8 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
     ds->bytes = bytes;
     ds->reals = reals;
     ds->labels = labels;
+    for (int c = 0; c < AK_MAX_CHANNELS; c++)
+        ds->inverse_std[c] = 1;
     for (int64_t i = 0; labels && i < size; i++) {
         if (labels[i] < -1) {
             ak_fail(ctx, AK_ERR_VALUE, "%s: label %d of item %lld is below -1 (which means "

@@ -29,7 +29,7 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
 #define AK__BYTE_SCALE ((ak_real)(1.0 / 255))
 
 /* Item i without augmentation, normalised, into out (item_size numbers). */
-void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *out);
+void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out);
 
 /* n numbers that may be extended by less than AK__LANES. */
 #define AK__LANES 8

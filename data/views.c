@@ -172,27 +172,35 @@ static void sample_planes(const ak__viewer *v, const viewer_layout *l, ak_box bo
     }
 }
 
-/* Planes to interleaved pixels, normalised. */
-static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *out)
+/* Planes to interleaved pixels, normalised; mean 0 and deviation 1 change no bit. */
+static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *restrict out)
 {
     const int64_t n = p->height * p->width;
-    const int     C = p->channels;
-    if (C == 1 && !ds->normalize) {
-        memcpy(out, p->plane[0], (size_t)n * sizeof *out);
-        return;
-    }
-    for (int c = 0; c < C; c++) {
-        const ak_real *restrict x = p->plane[c];
-        ak_real *restrict       y = out + c;
-        const ak_real m = ds->normalize ? ds->mean[c] : 0, s = ds->normalize ? ds->inverse_std[c] : 1;
+    if (p->channels == 1) {
+        const ak_real *restrict x = p->plane[0];
+        const ak_real           m = ds->mean[0], s = ds->inverse_std[0];
         for (int64_t i = 0; i < n; i++)
-            y[i * C] = (x[i] - m) * s;
+            out[i] = (x[i] - m) * s;
+    } else if (p->channels == 3) {
+        const ak_real *restrict r = p->plane[0], *restrict g = p->plane[1], *restrict b = p->plane[2];
+        const ak_real m0 = ds->mean[0], m1 = ds->mean[1], m2 = ds->mean[2];
+        const ak_real s0 = ds->inverse_std[0], s1 = ds->inverse_std[1], s2 = ds->inverse_std[2];
+        for (int64_t i = 0; i < n; i++) {
+            out[3 * i] = (r[i] - m0) * s0;
+            out[3 * i + 1] = (g[i] - m1) * s1;
+            out[3 * i + 2] = (b[i] - m2) * s2;
+        }
+    } else {
+        for (int c = 0; c < p->channels; c++)
+            for (int64_t i = 0; i < n; i++)
+                out[i * p->channels + c] = (p->plane[c][i] - ds->mean[c]) * ds->inverse_std[c];
     }
 }
 
-void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *out)
+void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
 {
     const int64_t n = ds->item_size;
+    const int     C = ds->channels;
     if (ds->bytes) {
         const uint8_t *restrict x = ds->bytes + i * n;
         for (int64_t k = 0; k < n; k++)
@@ -200,10 +208,16 @@ void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *out)
     } else {
         memcpy(out, ds->reals + i * n, (size_t)n * sizeof *out);
     }
-    if (ds->normalize)
-        for (int64_t k = 0; k < n; k += ds->channels)
-            for (int c = 0; c < ds->channels; c++)
+    if (!ds->normalize)
+        return;
+    if (C == 3)
+        for (int64_t k = 0; k < n; k += 3)
+            for (int c = 0; c < 3; c++)
                 out[k + c] = (out[k + c] - ds->mean[c]) * ds->inverse_std[c];
+    else
+        for (int c = 0; c < C; c++)
+            for (int64_t k = c; k < n; k += C)
+                out[k] = (out[k] - ds->mean[c]) * ds->inverse_std[c];
 }
 
 void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak_real *out)

@@ -4,7 +4,7 @@
 
 #include "io/file.h"
 
-#define LIMIT ((size_t)1 << 20)
+#define LIMIT ((size_t)1 << 16)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

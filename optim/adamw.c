@@ -9,11 +9,12 @@ static void adam_update(ak_optim *opt, const ak__optim_run *run)
 {
     const ak_adamw_options *o = &opt->o.adam;
     const double t = (double)(run->steps + 1);
+    /* Corrected for the betas that the kernel uses: in float 1 - 0.999f is 1e-5 off. */
     const ak__adam_args args = {
         .lr = (ak_real)run->lr, .beta1 = (ak_real)o->beta1, .beta2 = (ak_real)o->beta2,
         .eps = (ak_real)o->eps,
-        .correction1 = (ak_real)(1 / (1 - pow(o->beta1, t))),
-        .correction2 = (ak_real)(1 / (1 - pow(o->beta2, t))),
+        .correction1 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta1, t))),
+        .correction2 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta2, t))),
         .decay = (ak_real)(opt->coupled_decay ? 0 : run->decay),
         .l2 = (ak_real)(opt->coupled_decay ? run->decay : 0),
         .grad_scale = (ak_real)opt->grad_scale };

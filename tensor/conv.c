@@ -21,7 +21,7 @@ static bool is_empty(const ak__conv *g)
     return g->N * g->OH * g->OW == 0;
 }
 
-/* ---- the passes ------------------------------------------------------------------------------- */
+/* ---- the passes ------------------------------------------------------------------------------ */
 
 size_t ak__conv_forward_scratch(const ak__conv *g)
 {

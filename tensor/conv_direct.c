@@ -8,7 +8,7 @@
  * the output position, so that no multiplication by an inserted zero happens. */
 #include "tensor/conv_paths.h"
 
-/* ---- padding ---------------------------------------------------------------------------------- */
+/* ---- padding --------------------------------------------------------------------------------- */
 
 void ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
                     int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW)
@@ -30,7 +30,7 @@ void ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count,
     }
 }
 
-/* ---- the correlation -------------------------------------------------------------------------- */
+/* ---- the correlation ------------------------------------------------------------------------- */
 
 static bool needs_padding(const ak__correlation *q)
 {
@@ -160,7 +160,7 @@ static void correlate(const ak__correlation *q, ak_real *buffers)
     }
 }
 
-/* ---- forward ---------------------------------------------------------------------------------- */
+/* ---- forward --------------------------------------------------------------------------------- */
 
 static ak__correlation forward_plan(const ak__conv *g, ak__phase *phase)
 {
@@ -221,7 +221,7 @@ void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
     correlate(&q, buffers);
 }
 
-/* ---- data gradient ---------------------------------------------------------------------------- */
+/* ---- data gradient --------------------------------------------------------------------------- */
 
 static int64_t common_divisor(int64_t a, int64_t b)
 {

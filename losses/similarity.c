@@ -11,8 +11,12 @@ int64_t ak__similarity_tile;
 
 /* Elements of a problem that is done as one tile. */
 #define SMALL_PROBLEM (512 * 512)
-/* Rows and columns of a tile otherwise: the tile and the rows it is made of fit in L2. */
+/* Rows and columns of a tile otherwise: the tile and the rows it is made of fit in L2. From
+ * LARGE_PROBLEM rows and columns on there are tiles enough for many threads also when they are
+ * larger, and larger ones spend less time on packing. */
 #define TILE_SIDE 256
+#define TILE_SIDE_LARGE 512
+#define LARGE_PROBLEM 4096
 /* Fewer rows make wider tiles, up to this. */
 #define TILE_WIDEST 1024
 
@@ -44,7 +48,9 @@ bool ak__similarity_is_small(const ak__similarity *sim)
 
 static tile_plan plan_of(const ak__similarity *sim)
 {
-    tile_plan p = { .height = TILE_SIDE, .width = TILE_SIDE };
+    const int64_t C = ak__similarity_columns(sim);
+    const int64_t side = min_side(sim->R, C) >= LARGE_PROBLEM ? TILE_SIDE_LARGE : TILE_SIDE;
+    tile_plan p = { .height = side, .width = side };
     if (ak__similarity_tile > 0) {
         p.height = p.width = ak__similarity_tile;
     } else if (ak__similarity_is_small(sim)) {

@@ -89,7 +89,8 @@ static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_
         return false;
     if (y->shape.n != 2 || y->shape.dims[0] != count) {
         char text[96];
-        ak_fail(ctx, AK_ERR_SHAPE, "features: the encoder made %s of %lld items; expected [%lld, D]",
+        ak_fail(ctx, AK_ERR_SHAPE,
+                "features: the encoder made %s of %lld items; expected [%lld, D]",
                 ak_shape_text(y->shape, text), (long long)count, (long long)count);
         return false;
     }
@@ -174,7 +175,7 @@ ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const ch
     return &s->public;
 }
 
-/* ---- shared by the measures ------------------------------------------------------------------- */
+/* ---- shared by the measures ------------------------------------------------------------------ */
 
 ak_eval_result ak__eval_nothing(void)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 04_simclr.c - two random views of one picture must recognise each other (Chen et al., ICML 2020).
  *
- * usage: 04_simclr [--resume]     environment: AK_EPOCHS, AK_SEED, AK_DATA, AK_STEPS, AK_RUNS */
+ * usage: 04_simclr [--resume | --fresh]   environment: AK_EPOCHS, AK_SEED, AK_DATA, AK_STEPS, AK_RUNS */
 #include <akin/akin.h>
 #include <string.h>
 
@@ -13,8 +13,7 @@ static ak_dataset *pictures(ak_ctx *ctx, bool training, int64_t most)
     ak_dataset *ds = real ? ak_dataset_fashion_mnist(ctx, training ? "train" : "test")
         : ak_dataset_drawn(ctx, 1, training ? 0 : 1000000, training ? 20000 : 4000);
     printf("%s%s\n", ak_dataset_name(ds), real ? "" : "   (Fashion-MNIST is not installed)");
-    if (most > 0 && most < ak_dataset_size(ds))
-        ds = ak_dataset_subset(ds, 0, most);
+    ds = most > 0 ? ak_dataset_subset(ds, 0, most) : ds;
     ak_dataset_normalize(ds, (double[]){ 0.286 }, (double[]){ 0.353 });
     return ds;
 }
@@ -41,7 +40,9 @@ static void row(ak_run *run, const char *name, ak_module *enc, ak_dataset *train
 
 int main(int argc, char **argv)
 {
-    const bool resume = argc > 1 && strcmp(argv[1], "--resume") == 0;
+    const bool resume = argc == 2 && strcmp(argv[1], "--resume") == 0;
+    if (argc > 2 || (argc == 2 && !resume && strcmp(argv[1], "--fresh") != 0))
+        return fprintf(stderr, "usage: 04_simclr [--resume | --fresh]\n"), 2;
     ak_ctx *ctx = ak_open((ak_options){ .seed = 1 });
     ak_on_error(ctx, ak_error_exit, NULL);
     const int64_t epochs = ak_env_int(ctx, "AK_EPOCHS", 6);
@@ -69,7 +70,6 @@ int main(int argc, char **argv)
     ak_run_setting(run, "recipe", "batch 256, tau 0.2, AdamW 2e-3 decay 1e-4 warm-up 100 cosine, "
                    "crop 0.3-1, flip 0.5, jitter 0.4 p 0.8, convnet 32-64-128 pool 4, head 128-64");
     printf("run folder: %s\n", ak_run_folder(run));
-
     int64_t done = ak_loader_tell(pairs).epoch, step = 0;
     ak_progress *progress = ak_progress_open(ctx, (ak_progress_options){
         .epochs = epochs, .steps = steps, .views = 512, .chance = 6.2364, .epoch = done });

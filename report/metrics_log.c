@@ -98,7 +98,8 @@ static bool good_name(const char *name)
 ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options)
 {
     if (!good_name(name)) {
-        ak_fail(ctx, AK_ERR_VALUE, "run: the name '%s' is not one path component", name ? name : "");
+        ak_fail(ctx, AK_ERR_VALUE, "run: the name '%s' is not one path component",
+                name ? name : "");
         return NULL;
     }
     const char *parent = options.parent ? options.parent : ak_env_text("AK_RUNS", "runs");
@@ -143,7 +144,7 @@ const char *ak_run_path(ak_run *run, const char *file)
     return path;
 }
 
-/* ---- settings --------------------------------------------------------------------------------- */
+/* ---- settings -------------------------------------------------------------------------------- */
 
 /* A number, true, false, or text. */
 static json_t *value_of(const char *text)
@@ -240,7 +241,7 @@ static ak_status write_settings(ak_run *run)
     return AK_OK;
 }
 
-/* ---- measurements ----------------------------------------------------------------------------- */
+/* ---- measurements ---------------------------------------------------------------------------- */
 
 static json_t *number(double value)
 {

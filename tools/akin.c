@@ -38,7 +38,7 @@ static int info(ak_ctx *ctx, int argc, char **argv)
     return 0;
 }
 
-/* ---- ops -------------------------------------------------------------------------------------- */
+/* ---- ops ------------------------------------------------------------------------------------- */
 
 static int sample_count(const ak_sample *s)
 {
@@ -97,7 +97,7 @@ static int ops(ak_ctx *ctx, int argc, char **argv)
     return 0;
 }
 
-/* ---- other lists ------------------------------------------------------------------------------ */
+/* ---- other lists ----------------------------------------------------------------------------- */
 
 static int losses(ak_ctx *ctx, int argc, char **argv)
 {
@@ -152,7 +152,7 @@ static int metrics(ak_ctx *ctx, int argc, char **argv)
     return 0;
 }
 
-/* ---- check ------------------------------------------------------------------------------------ */
+/* ---- check ----------------------------------------------------------------------------------- */
 
 #if AK_REAL_BITS == 64
 
@@ -181,7 +181,7 @@ static int check_one(ak_ctx *ctx, const char *name)
     const ak_op *op = ak_op_find(name);
     const ak_loss_info *loss = op ? NULL : ak_loss_find(name);
     if (!op && !loss) {
-        fprintf(stderr, "akin: no op and no loss is called '%s'; see akin ops, akin losses\n", name);
+        fprintf(stderr, "akin: nothing is called '%s'; see akin ops, akin losses\n", name);
         return 1;
     }
     if (op && !op->backward) {

@@ -32,7 +32,7 @@
 extern "C" {
 #endif
 
-/* ---- features --------------------------------------------------------------------------------- */
+/* ---- features -------------------------------------------------------------------------------- */
 
 typedef struct ak_features {
     const ak_real *x;           /* [n, d], row-major */
@@ -71,7 +71,7 @@ AK_API ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, c
 /* Free the numbers. Closing NULL is fine. */
 AK_API void ak_features_close(ak_features *f);
 
-/* ---- results ---------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------------------- */
 
 typedef struct ak_interval { double lo, hi; } ak_interval;
 
@@ -101,7 +101,7 @@ typedef struct ak_bootstrap_options {
 AK_API ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
                                      ak_bootstrap_options options);
 
-/* ---- k nearest neighbours --------------------------------------------------------------------- */
+/* ---- k nearest neighbours -------------------------------------------------------------------- */
 
 typedef struct ak_knn_options {
     int    k;           /* neighbours, [1, training items]; 0 = 20 */
@@ -131,7 +131,7 @@ AK_API ak_status ak_eval_knn_list(const ak_features *train, const ak_features *t
 AK_API double ak_eval_knn(ak_module *enc, ak_dataset *train, ak_dataset *test,
                           ak_knn_options options);
 
-/* ---- linear probe ----------------------------------------------------------------------------- */
+/* ---- linear probe ---------------------------------------------------------------------------- */
 
 typedef struct ak_linear_probe_options {
     double l2;              /* penalty l2 |W|^2, biases included, [0, inf); 0 = 1e-4;
@@ -158,7 +158,7 @@ AK_API ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_featu
 AK_API double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test,
                              ak_linear_probe_options options);
 
-/* ---- the embedding itself --------------------------------------------------------------------- */
+/* ---- the embedding itself -------------------------------------------------------------------- */
 
 /* Contrastive accuracy: share of rows whose best match among all other rows is their partner.
  *
@@ -178,7 +178,7 @@ AK_API double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2);
  *   shapes    z [N, D], N >= 2;  errors  AK_ERR_SHAPE, AK_ERR_MEMORY;  source  as above */
 AK_API double ak_eval_uniformity(const ak_tensor *z);
 
-/* ---- list of measures ------------------------------------------------------------------------- */
+/* ---- list of measures ------------------------------------------------------------------------ */
 
 typedef struct ak_metric_info { const char *name, *text, *function, *source; } ak_metric_info;
 AK_API const ak_metric_info *ak_metric_at(int i);               /* NULL past the end */

@@ -27,7 +27,7 @@
 extern "C" {
 #endif
 
-/* ---- settings from the environment ------------------------------------------------------------ */
+/* ---- settings from the environment ----------------------------------------------------------- */
 
 /* A whole number >= 0 from the environment.
  *   returns   its value, or `otherwise` where it is not set or empty
@@ -40,20 +40,20 @@ AK_API const char *ak_env_text(const char *name, const char *otherwise);
  * ("ref", "avx2", "avx512"); NULL past the end. */
 AK_API const char *ak_kernel_at(int i, const char **isa);
 
-/* ---- running mean ----------------------------------------------------------------------------- */
+/* ---- running mean ---------------------------------------------------------------------------- */
 
 /* { 0 } is an empty one. (ak_mean is the op.) */
 typedef struct ak_average { double sum; int64_t n; } ak_average;
 AK_API void ak_average_add(ak_average *a, double value);
 AK_API double ak_average_get(const ak_average *a);      /* NaN while empty */
 
-/* ---- run folder ------------------------------------------------------------------------------- */
+/* ---- run folder ------------------------------------------------------------------------------ */
 
 typedef struct ak_run ak_run;
 
 typedef struct ak_run_options {
     const char *parent;     /* folder that holds runs, made if missing; NULL = $AK_RUNS or "runs" */
-    bool        resume;     /* go on in the newest folder of this name; a new one if there is none */
+    bool        resume;     /* go on in the newest folder of this name; a new one if none */
 } ak_run_options;
 
 /* Make (or find again) the folder of a run: parent/name, or the first free of parent/name-2, ...
@@ -85,7 +85,7 @@ typedef struct ak_value { const char *name; double value; } ak_value;
 AK_API ak_status ak_run_log(ak_run *run, const char *event, const char *detail,
                             const ak_value *values);
 
-/* ---- progress --------------------------------------------------------------------------------- */
+/* ---- progress -------------------------------------------------------------------------------- */
 
 typedef struct ak_progress ak_progress;
 
@@ -93,7 +93,7 @@ typedef struct ak_progress_options {
     int64_t epochs;         /* >= 1 */
     int64_t steps;          /* of an epoch, >= 1 */
     int64_t views;          /* items that a step encodes; 0 = views/s is not shown */
-    double  chance;         /* loss of a model that knows nothing (ln(2N-1) for NT-Xent); 0 = none */
+    double  chance;         /* loss that knows nothing (ln(2N-1) for NT-Xent); 0 = none */
     int64_t epoch;          /* epochs already done (a resumed run) */
     double  every;          /* seconds between lines: 0 = 0.2 on a terminal, 30 elsewhere */
     FILE   *file;           /* NULL = stdout */
@@ -101,7 +101,7 @@ typedef struct ak_progress_options {
 
 /* A line that says where the training stands:
  *
- *   epoch 3/6  step 120/234  loss 4.813 (chance 6.236)  acc 45.2 %  5210 views/s  ETA 1:23  3fa2b1c0
+ *   epoch 3/6  step 120/234  loss 4.813 (chance 6.236)  acc 45.2 %  521 views/s  ETA 1:23  3fa2b1c0
  *
  * Loss and accuracy are means of the epoch so far; the last field is the hash of the weights. On a
  * terminal one line is updated; elsewhere lines are printed now and then, and one an epoch.

@@ -24,7 +24,11 @@ done
 
 mapfile -t pages < <(find README.md CONTRIBUTING.md NEWS.md docs examples -name '*.md' | sort)
 exists() {      # PAGE PATH
-    [ -e "$2" ] || [ -e "$(dirname "$1")/$2" ] || [ -e "include/$2" ]
+    [ -e "$2" ] || [ -e "$(dirname "$1")/$2" ] || [ -e "include/$2" ] && return
+    case $2 in      # a file name alone: names are unique in the tree
+        */*) return 1 ;;
+        *) find . -path './build*' -prune -o -name "$2" -print | grep -q . ;;
+    esac
 }
 for page in "${pages[@]}"; do
     # Words between back quotes that look like a path of this tree, and targets of links.
@@ -45,7 +49,8 @@ for page in "${pages[@]}"; do
     done < <(grep -oE 'build(-[a-z]+)?/(examples|tools|bench)/[A-Za-z0-9_]+' "$page" | sort -u)
     # Functions and types.
     while read -r name; do
-        grep -rqwF -- "$name" include base tensor autograd losses nn optim data io eval report ||
+        grep -rqwF -- "$name" include base tensor autograd losses nn optim data io eval report \
+            examples tools tests ||
             complain "$page names $name, which no source has"
     done < <(grep -oE '`(ak_|ak__|AK_)[A-Za-z0-9_]+' "$page" | tr -d '`' | grep -v '_$' | sort -u)
 done

@@ -24,7 +24,7 @@ typedef struct golden_file golden_file;
 
 /* Tolerance of the running build: 1e-10 in double, 1e-5 in float. */
 #define GOLDEN_TOL (sizeof(ak_real) == 8 ? 1e-10 : 1e-5)
-#define GOLDEN_MESSAGE 512
+#define GOLDEN_MESSAGE 1600
 
 /* name without folder, with or without ".npz". NULL (with a line on stderr) if there is none. */
 golden_file *golden_open(const char *name);

@@ -157,7 +157,7 @@ static void partial_span(void *user, int64_t begin, int64_t end)
 }
 
 /* An operand that was broadcast gets sums: each chunk of the output has its own partial result
- * (all of them together at most a quarter of the output), added in order. */
+ * (all of them together at most a sixteenth of the output), added in a fixed order. */
 static void broadcast_backward(ak_call *k, binary_args *u)
 {
     const int64_t n = k->out->size, size = k->in[u->operand]->size;
@@ -167,11 +167,7 @@ static void broadcast_backward(ak_call *k, binary_args *u)
     u->add = true;
     u->total = n;
     u->part = size;
-    u->chunk = n / 64 + 1;
-    if (u->chunk < AK__SPAN)
-        u->chunk = AK__SPAN;
-    if (u->chunk < 4 * size)
-        u->chunk = 4 * size;
+    u->chunk = size > AK__SPAN / 16 ? 16 * size : AK__SPAN;
     const int64_t chunks = ak__chunk_count(n, u->chunk);
     if (chunks == 1) {
         walk_rows(u, d, 0, n);
@@ -181,8 +177,7 @@ static void broadcast_backward(ak_call *k, binary_args *u)
     if (!u->out)
         return;
     ak__for_rows(chunks, u->chunk, partial_span, u);
-    for (int64_t c = 0; c < chunks; c++)
-        ak__k.add(d, d, u->out + c * size, size);
+    ak__fold_parts(d, u->out, chunks, size);
 }
 
 static void operand_backward(ak_call *k, int operand, slope_fn *slope)

@@ -81,8 +81,12 @@ static inline ak_tensor *ak__as_operand(const ak_tensor *t)
     return in;
 }
 
+/* sum += the sum of `parts` partial results of `size` numbers, added as a tree: the order depends
+ * on their number alone, and rounding errors stay small. The parts are overwritten. reduce.c */
+void ak__fold_parts(ak_real *sum, ak_real *part, int64_t parts, int64_t size);
+
 /* sum[c] += sum_r x[r][c] in parallel, in an order that depends on R and C alone. Uses scratch of
- * the call, at most a quarter of x; false: out of memory (recorded). reduce.c */
+ * the call, at most a sixteenth of x; false: out of memory (recorded). reduce.c */
 bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t C);
 
 /* Is this index array of the call's context and step, of every value in [0, limit)? Fails the

@@ -581,7 +581,7 @@ typedef struct index_sample { int64_t extra; ak_shape shape; int32_t values[12];
 static ak_index *sample_index(ak_tensor *x, const ak_sample *s)
 {
     const index_sample *o = s->attr;
-    return ak_is_poison(x) ? &ak__poison_index : ak_index_from(x->ctx, o->shape, o->values);
+    return ak_index_from(x->ctx, o->shape, o->values);
 }
 
 static ak_tensor *call_gather(ak_tensor *const *in, int n_in, const ak_sample *s)
@@ -888,12 +888,9 @@ static void where_backward(ak_call *k)
 static ak_tensor *call_where(ak_tensor *const *in, int n_in, const ak_sample *s)
 {
     (void)n_in, (void)s;
-    ak_tensor *cond = in[0];
-    if (!ak_is_poison(in[0]) && !ak_is_poison(in[1])) {
-        cond = ak_zeros(in[1]->ctx, in[1]->shape);
-        for (int64_t i = 0; !ak_is_poison(cond) && i < cond->size; i++)
-            cond->data[i] = i % 4 == 0 || i % 4 == 3;
-    }
+    const ak_tensor *cond = ak_zeros(in[1]->ctx, in[1]->shape);
+    for (int64_t i = 0; i < cond->size && !ak_is_poison(cond); i++)
+        cond->data[i] = i % 4 == 0 || i % 4 == 3;
     return ak_where(cond, in[0], in[1]);
 }
 

@@ -43,6 +43,15 @@ static ak_status filled_axis_shape(ak_call *k)
 
 /* ---- sums of everything --------------------------------------------------------------------- */
 
+/* Kernel sums of short pieces, added in double: the error does not grow with n. */
+static double fine_sum(const ak_real *x, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += 1024)
+        sum += (double)ak__k.sum(x + i, n - i < 1024 ? n - i : 1024);
+    return sum;
+}
+
 typedef struct total_args { const ak_real *x; double *part; int64_t n; } total_args;
 
 static void total_span(void *user, int64_t begin, int64_t end)
@@ -50,7 +59,7 @@ static void total_span(void *user, int64_t begin, int64_t end)
     const total_args *u = user;
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = c * AK__SPAN, left = u->n - from;
-        u->part[c] = (double)ak__k.sum(u->x + from, left < AK__SPAN ? left : AK__SPAN);
+        u->part[c] = fine_sum(u->x + from, left < AK__SPAN ? left : AK__SPAN);
     }
 }
 
@@ -58,7 +67,7 @@ static double total(ak_call *k, const ak_real *x, int64_t n)
 {
     const int64_t chunks = ak__chunk_count(n, AK__SPAN);
     if (chunks <= 1)
-        return (double)ak__k.sum(x, n);
+        return fine_sum(x, n);
     total_args u = { x, ak_call_scratch(k, (size_t)chunks * sizeof(double)), n };
     if (!u.part)
         return 0;
@@ -147,6 +156,31 @@ ak_tensor *ak_mean(ak_tensor *x) { return ak_apply(&mean_op, &x, 1, NULL); }
 
 /* ---- sums over one axis --------------------------------------------------------------------- */
 
+void ak__fold_parts(ak_real *sum, ak_real *part, int64_t parts, int64_t size)
+{
+    for (int64_t step = 1; step < parts; step *= 2)
+        for (int64_t i = 0; i + step < parts; i += 2 * step)
+            ak__k.add(part + i * size, part + i * size, part + (i + step) * size, size);
+    if (parts > 0)
+        ak__k.add(sum, sum, part, size);
+}
+
+enum { NARROW = 64, FEW_ROWS = 256 };
+
+/* Sums of many rows of few columns are made in blocks, to keep rounding errors small. */
+static void column_sum(ak_real *sum, const ak_real *x, int64_t R, int64_t C)
+{
+    if (R <= FEW_ROWS || C > NARROW) {
+        ak__k.column_sum(sum, x, R, C);
+        return;
+    }
+    for (int64_t r = 0; r < R; r += FEW_ROWS) {
+        ak_real block[NARROW] = { 0 };
+        ak__k.column_sum(block, x + r * C, R - r < FEW_ROWS ? R - r : FEW_ROWS, C);
+        ak__k.add(sum, sum, block, C);
+    }
+}
+
 typedef struct rows_args { const ak_real *x; ak_real *part; int64_t R, C, chunk; } rows_args;
 
 static void rows_span(void *user, int64_t begin, int64_t end)
@@ -156,7 +190,7 @@ static void rows_span(void *user, int64_t begin, int64_t end)
         const int64_t from = c * u->chunk, left = u->R - from;
         ak_real *part = u->part + c * u->C;
         memset(part, 0, (size_t)u->C * sizeof *part);
-        ak__k.column_sum(part, u->x + from * u->C, left < u->chunk ? left : u->chunk, u->C);
+        column_sum(part, u->x + from * u->C, left < u->chunk ? left : u->chunk, u->C);
     }
 }
 
@@ -164,23 +198,17 @@ bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t
 {
     if (R == 0 || C == 0)
         return true;
-    /* At least a span and 4 rows a chunk, at most 64 chunks. */
-    int64_t chunk = AK__SPAN / C;
-    if (chunk < R / 64 + 1)
-        chunk = R / 64 + 1;
-    if (chunk < 4)
-        chunk = 4;
+    const int64_t chunk = C > AK__SPAN / 16 ? 16 : AK__SPAN / C;
     const int64_t chunks = ak__chunk_count(R, chunk);
     if (chunks == 1) {
-        ak__k.column_sum(sum, x, R, C);
+        column_sum(sum, x, R, C);
         return true;
     }
     rows_args u = { x, ak_call_scratch(k, (size_t)(chunks * C) * sizeof *sum), R, C, chunk };
     if (!u.part)
         return false;
     ak__for_rows(chunks, chunk * C, rows_span, &u);
-    for (int64_t c = 0; c < chunks; c++)
-        ak__k.add(sum, sum, u.part + c * C, C);
+    ak__fold_parts(sum, u.part, chunks, C);
     return true;
 }
 
@@ -201,12 +229,12 @@ static void sum_axis_span(void *user, int64_t begin, int64_t end)
     const int64_t n = u->a.n, inner = u->a.inner;
     for (int64_t o = begin; o < end; o++) {
         if (inner == 1) {
-            u->out[o] = ak__k.sum(u->x + o * n, n) * u->factor;
+            u->out[o] = (ak_real)(fine_sum(u->x + o * n, n) * (double)u->factor);
             continue;
         }
         ak_real *y = u->out + o * inner;
         memset(y, 0, (size_t)inner * sizeof *y);
-        ak__k.column_sum(y, u->x + o * n * inner, n, inner);
+        column_sum(y, u->x + o * n * inner, n, inner);
         if (u->factor != 1)
             ak__k.scale(y, u->factor, y, inner);
     }
@@ -215,7 +243,7 @@ static void sum_axis_span(void *user, int64_t begin, int64_t end)
 /* y [outer, inner] = factor sum over n of x [outer, n, inner] */
 static void sum_over_axis(ak_call *k, ak_real *y, const ak_real *x, ak__axes a, ak_real factor)
 {
-    if (a.outer >= 8 || a.inner == 1 || a.n * a.inner <= AK__SPAN) {
+    if (a.inner == 1 || a.n * a.inner <= AK__SPAN) {
         axis_args u = { .x = x, .out = y, .a = a, .factor = factor };
         ak__for_rows(a.outer, a.n * a.inner, sum_axis_span, &u);
         return;
@@ -320,24 +348,38 @@ static ak_status var_axis_shape(ak_call *k)
     return AK_OK;
 }
 
+/* Blocks of columns whose sums are kept in double. */
+enum { VAR_BLOCK = 64 };
+
+static void var_columns(const axis_args *u, int64_t o, int64_t j, int64_t width)
+{
+    const int64_t n = u->a.n, inner = u->a.inner;
+    const ak_real *x = u->x + o * n * inner + j;
+    ak_real *mean = u->mean + o * inner + j, *y = u->out + o * inner + j;
+    double sum[VAR_BLOCK] = { 0 };
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c++)
+            sum[c] += (double)x[i * inner + c];
+    for (int64_t c = 0; c < width; c++) {
+        mean[c] = (ak_real)(sum[c] / (double)n);
+        sum[c] = 0;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < width; c++) {
+            const ak_real d = x[i * inner + c] - mean[c];
+            sum[c] += (double)(d * d);
+        }
+    for (int64_t c = 0; c < width; c++)
+        y[c] = (ak_real)sum[c] * u->factor;
+}
+
 static void var_axis_span(void *user, int64_t begin, int64_t end)
 {
     const axis_args *u = user;
-    const int64_t n = u->a.n, inner = u->a.inner;
-    for (int64_t o = begin; o < end; o++) {
-        ak_real *y = u->out + o * inner, *mean = u->mean + o * inner;
-        const ak_real *x = u->x + o * n * inner;
-        memset(y, 0, (size_t)inner * sizeof *y);
-        memset(mean, 0, (size_t)inner * sizeof *mean);
-        for (int64_t i = 0; i < n; i++)
-            ak__k.add(mean, mean, x + i * inner, inner);
-        ak__k.scale(mean, 1 / (ak_real)n, mean, inner);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < inner; j++) {
-                const ak_real d = x[i * inner + j] - mean[j];
-                y[j] += d * d;
-            }
-        ak__k.scale(y, u->factor, y, inner);
+    const int64_t inner = u->a.inner, blocks = ak__chunk_count(inner, VAR_BLOCK);
+    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, blocks] */
+        const int64_t j = r % blocks * VAR_BLOCK;
+        var_columns(u, r / blocks, j, inner - j < VAR_BLOCK ? inner - j : VAR_BLOCK);
     }
 }
 
@@ -348,7 +390,7 @@ static void var_row_span(void *user, int64_t begin, int64_t end)
     const int64_t n = u->a.n;
     for (int64_t o = begin; o < end; o++) {
         const ak_real *x = u->x + o * n;
-        const ak_real mean = ak__k.sum(x, n) / (ak_real)n;
+        const ak_real mean = (ak_real)(fine_sum(x, n) / (double)n);
         double squares = 0;
         for (int64_t i = 0; i < n; i++)
             squares += (double)((x[i] - mean) * (x[i] - mean));
@@ -363,9 +405,13 @@ static void var_axis_forward(ak_call *k)
     axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
     u.mean = ak_call_save(k, (size_t)k->out->size * sizeof *u.mean);
     u.factor = 1 / (ak_real)(u.a.n - o->correction);
-    if (u.mean)
-        ak__for_rows(u.a.outer, u.a.n * u.a.inner, u.a.inner == 1 ? var_row_span : var_axis_span,
-                     &u);
+    if (!u.mean)
+        return;
+    if (u.a.inner == 1)
+        ak__for_rows(u.a.outer, u.a.n, var_row_span, &u);
+    else
+        ak__for_rows(u.a.outer * ak__chunk_count(u.a.inner, VAR_BLOCK), u.a.n * VAR_BLOCK,
+                     var_axis_span, &u);
 }
 
 static void var_slope_span(void *user, int64_t begin, int64_t end)

@@ -83,7 +83,11 @@ void ak_sample_draw(ak_ctx *ctx, const ak_sample *s, int n_in, uint64_t seed, ak
 ak_tensor *ak_sample_run(const ak_op *op, const ak_sample *s, ak_tensor **in)
 {
     int n = s->n_in ? s->n_in : op->n_in;
-    if (s->call)
+    if (s->call) {
+        for (int i = 0; i < n; i++)     /* calls look at the context of their operands */
+            if (in[i] && ak_is_poison(in[i]))
+                return in[i];
         return s->call(in, n, s);
+    }
     return ak_apply(op, in, n, s->attr);
 }

@@ -213,6 +213,46 @@ void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
     arena->in_use = mark.in_use;
 }
 
+/* ---- heads ---------------------------------------------------------------------------------- */
+
+enum { HEADS_PER_BLOCK = 128 };
+
+typedef struct ak__head_block {
+    struct ak__head_block *next;
+} ak__head_block;               /* slots follow at AK__ALIGN */
+
+void *ak__heads_take(ak__heads *heads)
+{
+    if (!heads->current || heads->used == HEADS_PER_BLOCK) {
+        ak__head_block **next = heads->current ? &heads->current->next : &heads->first;
+        if (!*next) {
+            *next = ak__malloc(AK__ALIGN + HEADS_PER_BLOCK * AK__HEAD_SIZE);
+            if (!*next)
+                return NULL;
+            (*next)->next = NULL;
+        }
+        heads->current = *next;
+        heads->used = 0;
+    }
+    return (char *)heads->current + AK__ALIGN + AK__HEAD_SIZE * heads->used++;
+}
+
+void ak__heads_reset(ak__heads *heads)
+{
+    heads->current = NULL;
+    heads->used = 0;
+}
+
+void ak__heads_free(ak__heads *heads)
+{
+    while (heads->first) {
+        ak__head_block *next = heads->first->next;
+        ak__free(heads->first);
+        heads->first = next;
+    }
+    *heads = (ak__heads){ 0 };
+}
+
 /* ---- pool ----------------------------------------------------------------------------------- */
 
 void *ak__pool_take(ak__pool *pool, size_t bytes)

@@ -35,6 +35,18 @@ ak__arena_mark ak__arena_mark_get(const ak__arena *arena);
 /* Give back what came after the mark. */
 void ak__arena_release(ak__arena *arena, ak__arena_mark mark);
 
+/* Slots for the structs of step tensors and index arrays. They are used again from the first on in
+ * every second step, but never wiped, poisoned or freed before the context closes: a pointer that
+ * is kept too long still points to a struct whose generation tells. */
+#define AK__HEAD_SIZE 192
+typedef struct ak__heads {
+    struct ak__head_block *first, *current;
+    size_t used;                /* slots of current */
+} ak__heads;
+void *ak__heads_take(ak__heads *heads);     /* NULL: out of memory */
+void  ak__heads_reset(ak__heads *heads);
+void  ak__heads_free(ak__heads *heads);
+
 /* Free pieces of a step's memory, by size; backward returns gradient buffers here as soon as
  * they have been used. Pieces are arena memory: nothing to free. */
 typedef struct ak__free_piece { struct ak__free_piece *next; size_t size; } ak__free_piece;

@@ -95,6 +95,8 @@ ak_status ak_close(ak_ctx *ctx)
         ctx->owned = next;
     }
     ak__arena_free(&ctx->step);
+    ak__heads_free(&ctx->heads[0]);
+    ak__heads_free(&ctx->heads[1]);
     ak__free(ctx);
     return first;
 }
@@ -111,6 +113,10 @@ ak_status ak_step_end(ak_ctx *ctx)
     ctx->generation++;
     ctx->steps++;
     ak__arena_reset(&ctx->step);
+    const ak__heads last = ctx->heads[0];
+    ctx->heads[0] = ctx->heads[1];
+    ctx->heads[1] = last;
+    ak__heads_reset(&ctx->heads[0]);
     return status;
 }
 
@@ -118,7 +124,8 @@ ak_mark ak_mark_step(ak_ctx *ctx)
 {
     ak__arena_mark m = ak__arena_mark_get(&ctx->step);
     return (ak_mark){ .block = m.block, .used = m.used, .tape = ctx->tape,
-                      .serial = (uint64_t)m.in_use };
+                      .serial = (uint64_t)m.in_use, .head = ctx->heads[0].current,
+                      .head_used = ctx->heads[0].used };
 }
 
 ak_status ak_release(ak_ctx *ctx, ak_mark mark)
@@ -127,6 +134,8 @@ ak_status ak_release(ak_ctx *ctx, ak_mark mark)
         return ak_fail(ctx, AK_ERR_STATE, "release: calls made since the mark are on the tape\n"
                        "    hint: make them between ak_no_grad_begin() and ak_no_grad_end()");
     ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, (size_t)mark.serial });
+    ctx->heads[0].current = mark.head;
+    ctx->heads[0].used = mark.head_used;
     ctx->gradients.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
 }
@@ -190,6 +199,14 @@ void ak__scratch_end(ak_ctx *ctx)
         ak__pool_give(&ctx->gradients, ctx->scratch[ctx->n_scratch].p,
                       ctx->scratch[ctx->n_scratch].bytes);
     }
+}
+
+void *ak__step_head(ak_ctx *ctx)
+{
+    void *p = ak__heads_take(&ctx->heads[0]);
+    if (!p)
+        ak__fail_memory(ctx, AK__HEAD_SIZE);
+    return p;
 }
 
 bool ak__at_close(ak_ctx *ctx, void (*fn)(void *), void *obj)

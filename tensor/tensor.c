@@ -64,6 +64,9 @@ char *ak_shape_text(ak_shape shape, char *buf)
 
 /* ---- creation ------------------------------------------------------------------------------- */
 
+_Static_assert(sizeof(ak_tensor) <= AK__HEAD_SIZE && sizeof(ak_index) <= AK__HEAD_SIZE,
+               "the structs of step tensors fit into a slot");
+
 ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
 {
     if (ctx->status != AK_OK)
@@ -74,13 +77,12 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
         ak_fail(ctx, AK_ERR_SHAPE, "tensor: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
-    /* One piece for the struct and the numbers: a small op costs one bump. */
-    size_t     head = ak__round_up(sizeof(ak_tensor));
-    ak_tensor *t = ak__step_alloc(ctx, head + (size_t)size * sizeof(ak_real));
-    if (!t)
+    ak_tensor *t = ak__step_head(ctx);
+    ak_real   *data = t ? ak__step_alloc(ctx, (size_t)size * sizeof(ak_real)) : NULL;
+    if (!data)
         return &ak__poison;
-    *t = (ak_tensor){ .data = (ak_real *)((char *)t + head), .shape = shape, .size = size,
-                      .ctx = ctx, .root = t, .generation = ctx->generation };
+    *t = (ak_tensor){ .data = data, .shape = shape, .size = size, .ctx = ctx, .root = t,
+                      .generation = ctx->generation };
     return t;
 }
 
@@ -221,12 +223,12 @@ static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
         ak_fail(ctx, AK_ERR_SHAPE, "index: no such shape");
         return &ak__poison_index;
     }
-    size_t    head = ak__round_up(sizeof(ak_index));
-    ak_index *x = ak__step_alloc(ctx, head + (size_t)size * sizeof(int32_t));
-    if (!x)
+    ak_index *x = ak__step_head(ctx);
+    int32_t  *data = x ? ak__step_alloc(ctx, (size_t)size * sizeof(int32_t)) : NULL;
+    if (!data)
         return &ak__poison_index;
-    *x = (ak_index){ .data = (int32_t *)((char *)x + head), .shape = shape, .size = size,
-                     .ctx = ctx, .generation = ctx->generation };
+    *x = (ak_index){ .data = data, .shape = shape, .size = size, .ctx = ctx,
+                     .generation = ctx->generation };
     return x;
 }
 
@@ -260,7 +262,7 @@ ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
     ak_ctx *ctx = x->ctx;
     if (ctx->status != AK_OK || !ak__tensor_alive(ctx, x, "alias"))
         return &ak__poison;
-    ak_tensor *t = ak__step_alloc(ctx, sizeof *t);
+    ak_tensor *t = ak__step_head(ctx);
     if (!t)
         return &ak__poison;
     *t = *x;

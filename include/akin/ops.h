@@ -23,93 +23,165 @@ extern "C" {
 
 /* ---- elementwise, two operands: shapes broadcast as in NumPy ---------------------------------- */
 
+/* y = a + b, a - b, a b, a / b, max(a, b), min(a, b), element by element.
+ *
+ *   a, b     shapes are aligned at their last axes; an axis of 1, or one that is missing, is
+ *            repeated: [N, C] with [C], [N, 1] or a scalar, [N, 1, D] with [M, 1]
+ *   returns  the joint shape; belongs to the step
+ *   grad     add: dy, dy. sub: dy, -dy. mul: b dy, a dy. div: dy / b, -y dy / b. maximum and
+ *            minimum: to the one that was taken, half to each where they are equal. Summed over
+ *            the axes along which an operand was repeated.
+ *   errors   AK_ERR_SHAPE if two axes differ and neither is 1. A NaN in either operand is kept.
+ */
 AK_API ak_tensor *ak_add(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_sub(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_mul(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_div(ak_tensor *a, ak_tensor *b);
-AK_API ak_tensor *ak_maximum(ak_tensor *a, ak_tensor *b);   /* equal elements share the gradient */
+AK_API ak_tensor *ak_maximum(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_minimum(ak_tensor *a, ak_tensor *b);
 
 /* ---- elementwise, one operand: result like x -------------------------------------------------- */
 
-AK_API ak_tensor *ak_neg(ak_tensor *x);
+/* x of any shape -> like x, belongs to the step. grad: dx = dy times the derivative, which is
+ * written where it is not the textbook's. errors: AK_ERR_VALUE for an option that is not a
+ * number. NaN in gives NaN out. */
+AK_API ak_tensor *ak_neg(ak_tensor *x);                     /* -x */
 AK_API ak_tensor *ak_scale(ak_tensor *x, double a);         /* a x */
 AK_API ak_tensor *ak_add_scalar(ak_tensor *x, double a);    /* x + a */
-AK_API ak_tensor *ak_pow(ak_tensor *x, double p);           /* x^p */
-AK_API ak_tensor *ak_exp(ak_tensor *x);
-AK_API ak_tensor *ak_log(ak_tensor *x);
-AK_API ak_tensor *ak_log1p(ak_tensor *x);
-AK_API ak_tensor *ak_expm1(ak_tensor *x);
+AK_API ak_tensor *ak_pow(ak_tensor *x, double p);           /* x^p; NaN for x < 0, p not whole */
+AK_API ak_tensor *ak_exp(ak_tensor *x);                     /* e^x */
+AK_API ak_tensor *ak_log(ak_tensor *x);                     /* ln x; -inf at 0, NaN below */
+AK_API ak_tensor *ak_log1p(ak_tensor *x);                   /* ln(1 + x), exact near 0 */
+AK_API ak_tensor *ak_expm1(ak_tensor *x);                   /* e^x - 1, exact near 0 */
 AK_API ak_tensor *ak_sqrt(ak_tensor *x);                    /* gradient 0 at 0 */
-AK_API ak_tensor *ak_rsqrt(ak_tensor *x);
-AK_API ak_tensor *ak_square(ak_tensor *x);
-AK_API ak_tensor *ak_abs(ak_tensor *x);                     /* gradient 0 at 0 */
-AK_API ak_tensor *ak_clamp(ak_tensor *x, double lo, double hi);   /* gradient inside [lo, hi] */
-AK_API ak_tensor *ak_relu(ak_tensor *x);
-AK_API ak_tensor *ak_leaky_relu(ak_tensor *x, double slope);
-AK_API ak_tensor *ak_elu(ak_tensor *x, double alpha);
+AK_API ak_tensor *ak_rsqrt(ak_tensor *x);                   /* 1 / sqrt(x) */
+AK_API ak_tensor *ak_square(ak_tensor *x);                  /* x^2 */
+AK_API ak_tensor *ak_abs(ak_tensor *x);                     /* |x|; gradient 0 at 0 */
+/* min(max(x, lo), hi); gradient dy inside [lo, hi], else 0. errors: AK_ERR_VALUE unless lo <= hi */
+AK_API ak_tensor *ak_clamp(ak_tensor *x, double lo, double hi);
+AK_API ak_tensor *ak_relu(ak_tensor *x);                    /* max(x, 0); gradient 0 at 0 */
+AK_API ak_tensor *ak_leaky_relu(ak_tensor *x, double slope);    /* x > 0 ? x : slope x */
+AK_API ak_tensor *ak_elu(ak_tensor *x, double alpha);       /* x > 0 ? x : alpha (e^x - 1) */
 AK_API ak_tensor *ak_gelu(ak_tensor *x);                    /* x Phi(x) */
 AK_API ak_tensor *ak_gelu_tanh(ak_tensor *x);               /* the tanh approximation */
-AK_API ak_tensor *ak_silu(ak_tensor *x);
-AK_API ak_tensor *ak_sigmoid(ak_tensor *x);
+AK_API ak_tensor *ak_silu(ak_tensor *x);                    /* x sigmoid(x) */
+AK_API ak_tensor *ak_sigmoid(ak_tensor *x);                 /* 1 / (1 + e^-x) */
 AK_API ak_tensor *ak_tanh(ak_tensor *x);
-AK_API ak_tensor *ak_softplus(ak_tensor *x);                /* log(1 + e^x), exact everywhere */
+AK_API ak_tensor *ak_softplus(ak_tensor *x);                /* ln(1 + e^x), exact everywhere */
 AK_API ak_tensor *ak_erf(ak_tensor *x);
-AK_API ak_tensor *ak_hardswish(ak_tensor *x);
+AK_API ak_tensor *ak_hardswish(ak_tensor *x);               /* x min(max(x + 3, 0), 6) / 6 */
 AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x) */
 
 /* ---- reductions: over everything to a scalar, or over one axis, which disappears -------------- */
 
+/* Sum and mean of all elements.
+ *
+ *   x        any shape
+ *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double.
+ *   grad     dx = dy, or dy / number of elements
+ *   errors   AK_ERR_SHAPE for the mean of no elements
+ */
 AK_API ak_tensor *ak_sum(ak_tensor *x);
 AK_API ak_tensor *ak_mean(ak_tensor *x);
+
+/* Over one axis of n elements.
+ *
+ *   sum_axis   sum x                    mean_axis  sum x / n
+ *   var_axis   sum (x - mean)^2 / (n - correction): correction 1 is the unbiased estimate
+ *   max_axis   largest                  min_axis   smallest
+ *   logsumexp  ln sum e^x, shifted by the largest: exact for any range; -inf if all are -inf
+ *   x        rank >= 1, axis in [-rank, rank)
+ *   returns  the shape of x without the axis; belongs to the step
+ *   grad     dy; dy / n; 2 (x - mean) dy / (n - correction); max, min: dy to the first of the
+ *            largest (smallest); logsumexp: dy e^(x - y), 0 where y = -inf
+ *   errors   AK_ERR_SHAPE for the axis, and for an axis of no elements (sum_axis gives 0 there,
+ *            logsumexp -inf); AK_ERR_VALUE unless 0 <= correction < n
+ */
 AK_API ak_tensor *ak_sum_axis(ak_tensor *x, int axis);
 AK_API ak_tensor *ak_mean_axis(ak_tensor *x, int axis);
-AK_API ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction);  /* divisor n - correction */
-AK_API ak_tensor *ak_max_axis(ak_tensor *x, int axis);      /* gradient to the first largest */
+AK_API ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction);
+AK_API ak_tensor *ak_max_axis(ak_tensor *x, int axis);
 AK_API ak_tensor *ak_min_axis(ak_tensor *x, int axis);
-AK_API ak_tensor *ak_logsumexp(ak_tensor *x, int axis);     /* -inf where all are -inf */
-AK_API ak_tensor *ak_cumsum(ak_tensor *x, int axis);        /* like x */
-AK_API ak_index  *ak_argmax(const ak_tensor *x, int axis);  /* first largest; no gradient */
+AK_API ak_tensor *ak_logsumexp(ak_tensor *x, int axis);
+
+/* y[i] = x[0] + .. + x[i] along an axis; like x. grad: dx[i] = dy[i] + .. + dy[n-1].
+ * errors: AK_ERR_SHAPE for the axis */
+AK_API ak_tensor *ak_cumsum(ak_tensor *x, int axis);
+/* Place of the first largest element along an axis (a NaN is the largest): the shape of x without
+ * the axis; no gradient. errors: AK_ERR_SHAPE for the axis or an empty one (the poison index) */
+AK_API ak_index *ak_argmax(const ak_tensor *x, int axis);
 
 /* ---- products --------------------------------------------------------------------------------- */
 
-/* [.., M, K] x [.., K, N] -> [.., M, N]. Leading axes are equal, or one operand is a matrix. */
+/* Products of matrices, one or many.
+ *
+ *   matmul     y = a b      a [.., M, K], b [.., K, N]
+ *   matmul_nt  y = a b^T    a [.., M, K], b [.., N, K]
+ *   matmul_tn  y = a^T b    a [.., K, M], b [.., K, N]
+ *   leading axes are equal, or one operand is a matrix that all products share
+ *   returns  [.., M, N]; belongs to the step; zeros for K = 0
+ *   grad     matmul: da = dy b^T, db = a^T dy; nt: da = dy b, db = dy^T a; tn: da = b dy^T,
+ *            db = a dy; summed over the products that share an operand
+ *   errors   AK_ERR_SHAPE (the message names the form that would fit)
+ */
 AK_API ak_tensor *ak_matmul(ak_tensor *a, ak_tensor *b);
-AK_API ak_tensor *ak_matmul_nt(ak_tensor *a, ak_tensor *b);     /* a b^T: [M, K] x [N, K] */
-AK_API ak_tensor *ak_matmul_tn(ak_tensor *a, ak_tensor *b);     /* a^T b: [K, M] x [K, N] */
-/* y = x w^T + b:  x [.., I], w [O, I], b [O] or NULL -> [.., O] */
+AK_API ak_tensor *ak_matmul_nt(ak_tensor *a, ak_tensor *b);
+AK_API ak_tensor *ak_matmul_tn(ak_tensor *a, ak_tensor *b);
+
+/* The linear layer, and the same followed by relu in one pass each way.
+ *
+ *   y = x w^T + b           y = max(x w^T + b, 0)
+ *   x        [.., I], w [O, I] (PyTorch's layout), b [O] or NULL
+ *   returns  [.., O]; belongs to the step
+ *   grad     with g = dy (where y > 0 for relu): dx = g w, dw = g^T x, db = sum of the rows of g
+ *   errors   AK_ERR_SHAPE
+ */
 AK_API ak_tensor *ak_linear(ak_tensor *x, ak_tensor *w, ak_tensor *b);
-/* The same with relu fused; saves a pass each way. */
 AK_API ak_tensor *ak_linear_relu(ak_tensor *x, ak_tensor *w, ak_tensor *b);
 
 /* ---- layout ----------------------------------------------------------------------------------- */
-/* ak_reshape, ak_rows, ak_flatten are aliases: akin/tensor.h */
+/* ak_reshape, ak_rows, ak_flatten are aliases: akin/tensor.h. Everything here copies; the gradient
+ * of an element goes back to where it came from, summed where it was taken several times. Errors
+ * are AK_ERR_SHAPE, for index values AK_ERR_VALUE (the message names the first bad one), for index
+ * arrays of an earlier step AK_ERR_STALE. Index arrays must live as long as the tape. */
 
+/* Joined along an axis: operands agree in all other axes. n >= 1 operands. */
 AK_API ak_tensor *ak_concat(int axis, ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_concat_n(int axis, ak_tensor *const *x, int n);
 AK_API ak_tensor *ak_stack(ak_tensor *const *x, int n);         /* n of [..] -> [n, ..] */
-AK_API ak_tensor *ak_slice(ak_tensor *x, int axis, int64_t start, int64_t count);   /* copies */
-/* Equal parts along an axis into out[parts]. */
+/* Entries start .. start+count-1 of an axis. */
+AK_API ak_tensor *ak_slice(ak_tensor *x, int axis, int64_t start, int64_t count);
+/* Equal parts along an axis into out[parts]; all poison if it fails. */
 AK_API ak_status ak_split(ak_tensor *x, int axis, int parts, ak_tensor **out);
 AK_API ak_tensor *ak_transpose(ak_tensor *x);                   /* last two axes change places */
-AK_API ak_tensor *ak_permute(ak_tensor *x, const int *axes);    /* axes[x->shape.n] */
-AK_API ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows); /* x [N, ..] -> [rows.., ..] */
-/* y [N, ..] zeros, y[rows[i]] += x[i] */
+/* Axis i of the result is axis axes[i] of x; axes[x->shape.n] holds each once. */
+AK_API ak_tensor *ak_permute(ak_tensor *x, const int *axes);
+/* y[i] = x[rows[i]]: x [N, ..], rows [..] in [0, N) -> [rows.., ..] */
+AK_API ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows);
+/* y = 0, y[rows[i]] += x[i], in the order of i: x [rows.., ..], rows [..] in [0, N) -> [N, ..] */
 AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
-/* w [V, D], ids [..] -> [.., D]; rows with id == padding (AK_NONE: no such id) get no gradient */
+/* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w gets no gradient;
+ * AK_NONE: there is no such row. */
 AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
-AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b); /* cond != 0 ? a : b,
-                                                                                * like a */
+/* cond != 0 ? a : b. All three of one shape; no gradient for cond. */
+AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_diagonal(ak_tensor *x);                    /* [N, N] -> [N] */
-AK_API ak_tensor *ak_triangle(ak_tensor *x, bool upper, int diagonal, double fill); /* others = fill,
-                                                                     * [.., T, S] like x */
-AK_API ak_tensor *ak_one_hot(ak_index *ids, int64_t classes);   /* [.., classes], constant */
-AK_API ak_tensor *ak_pick(ak_tensor *x, ak_index *columns);     /* x [N, C] -> [N]: x[i, columns[i]] */
+/* x [.., T, S] where column >= row + diagonal (upper) or column <= row + diagonal (lower), else
+ * `fill` (-INFINITY makes a causal mask of scores). */
+AK_API ak_tensor *ak_triangle(ak_tensor *x, bool upper, int diagonal, double fill);
+/* ids [..] in [0, classes) -> [.., classes], a constant: 1 at the id, else 0 */
+AK_API ak_tensor *ak_one_hot(ak_index *ids, int64_t classes);
+/* y[i] = x[i, columns[i]]: x [N, C], N columns in [0, C) -> [N] */
+AK_API ak_tensor *ak_pick(ak_tensor *x, ak_index *columns);
 
-/* Square score matrices [V N, V N] of V stacked views: set entries to -inf. */
+/* Square score matrices s [n, n] of two stacked views, n = 2 N: row i and row (i + N) mod n are
+ * the two views of one sample. */
 typedef enum ak_mask_rule { AK_MASK_SELF = 1, AK_MASK_PAIR = 2 } ak_mask_rule;
-AK_API ak_tensor *ak_mask(ak_tensor *s, int rules);             /* PAIR: s[i, (i+n/2) mod n] */
-AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);               /* [n, n] -> [n]: s[i, (i+n/2) mod n] */
+/* Set s[i, i] (SELF; any n) and s[i, (i + n/2) mod n] (PAIR; even n) to -inf, without gradient
+ * there. errors: AK_ERR_SHAPE, AK_ERR_VALUE for unknown rules */
+AK_API ak_tensor *ak_mask(ak_tensor *s, int rules);
+/* [n, n], n even -> [n]: y[i] = s[i, (i + n/2) mod n], the scores of the positive pairs */
+AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);
 
 /* ---- softmax and losses on rows --------------------------------------------------------------- */
 
@@ -309,9 +381,17 @@ AK_API ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow);
 
 /* ---- random ----------------------------------------------------------------------------------- */
 
-/* Zero with probability p, others times 1/(1-p); the identity in evaluation mode. p in [0, 1). */
+/* Dropout: zero with probability p, the others times 1 / (1 - p). The mask is a function of the
+ * context's seed and next stream alone.
+ *
+ *   x        any shape, p in [0, 1)
+ *   returns  like x, belongs to the step; x itself in evaluation mode (ak_train_mode) or for p = 0
+ *   grad     the same mask and factor on dy
+ *   errors   AK_ERR_VALUE for p
+ */
 AK_API ak_tensor *ak_dropout(ak_tensor *x, double p);
-AK_API ak_tensor *ak_gaussian_noise(ak_tensor *x, double sigma);    /* x + sigma n; likewise */
+/* x + sigma n, n standard normal; dx = dy; otherwise as ak_dropout, with sigma >= 0. */
+AK_API ak_tensor *ak_gaussian_noise(ak_tensor *x, double sigma);
 
 #ifdef __cplusplus
 }

@@ -21,7 +21,7 @@
 extern "C" {
 #endif
 
-/* ---- elementwise, two operands: shapes broadcast as in NumPy ---------------------------------- */
+/* ---- elementwise, two operands: shapes broadcast as in NumPy -------------------------------- */
 
 /* y = a + b, a - b, a b, a / b, max(a, b), min(a, b), element by element.
  *
@@ -40,7 +40,7 @@ AK_API ak_tensor *ak_div(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_maximum(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_minimum(ak_tensor *a, ak_tensor *b);
 
-/* ---- elementwise, one operand: result like x -------------------------------------------------- */
+/* ---- elementwise, one operand: result like x ------------------------------------------------ */
 
 /* x of any shape -> like x, belongs to the step. grad: dx = dy times the derivative, which is
  * written where it is not the textbook's. errors: AK_ERR_VALUE for an option that is not a
@@ -72,7 +72,7 @@ AK_API ak_tensor *ak_erf(ak_tensor *x);
 AK_API ak_tensor *ak_hardswish(ak_tensor *x);               /* x min(max(x + 3, 0), 6) / 6 */
 AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x) */
 
-/* ---- reductions: over everything to a scalar, or over one axis, which disappears -------------- */
+/* ---- reductions: over everything to a scalar, or over one axis, which disappears ------------ */
 
 /* Sum and mean of all elements.
  *
@@ -111,7 +111,7 @@ AK_API ak_tensor *ak_cumsum(ak_tensor *x, int axis);
  * the axis; no gradient. errors: AK_ERR_SHAPE for the axis or an empty one (the poison index) */
 AK_API ak_index *ak_argmax(const ak_tensor *x, int axis);
 
-/* ---- products --------------------------------------------------------------------------------- */
+/* ---- products ------------------------------------------------------------------------------- */
 
 /* Products of matrices, one or many.
  *
@@ -139,7 +139,7 @@ AK_API ak_tensor *ak_matmul_tn(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_linear(ak_tensor *x, ak_tensor *w, ak_tensor *b);
 AK_API ak_tensor *ak_linear_relu(ak_tensor *x, ak_tensor *w, ak_tensor *b);
 
-/* ---- layout ----------------------------------------------------------------------------------- */
+/* ---- layout --------------------------------------------------------------------------------- */
 /* ak_reshape, ak_rows, ak_flatten are aliases: akin/tensor.h. Everything here copies; the gradient
  * of an element goes back to where it came from, summed where it was taken several times. Errors
  * are AK_ERR_SHAPE, for index values AK_ERR_VALUE (the message names the first bad one), for index
@@ -183,7 +183,7 @@ AK_API ak_tensor *ak_mask(ak_tensor *s, int rules);
 /* [n, n], n even -> [n]: y[i] = s[i, (i + n/2) mod n], the scores of the positive pairs */
 AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);
 
-/* ---- softmax and losses on rows --------------------------------------------------------------- */
+/* ---- softmax and losses on rows ------------------------------------------------------------- */
 
 /* Softmax and its logarithm, along the last axis.
  *
@@ -262,7 +262,7 @@ AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);
  */
 AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);
 
-/* ---- norms ------------------------------------------------------------------------------------ */
+/* ---- norms ---------------------------------------------------------------------------------- */
 
 /* Scale every row to unit Euclidean length.
  *
@@ -313,7 +313,7 @@ typedef struct ak_batch_norm_options {
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);
 
-/* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] ---------------------- */
+/* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] -------------------- */
 
 typedef struct ak_conv_options {
     int stride;         /* [1, ..); 0 = 1 */
@@ -379,7 +379,7 @@ AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);
  */
 AK_API ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow);
 
-/* ---- random ----------------------------------------------------------------------------------- */
+/* ---- random --------------------------------------------------------------------------------- */
 
 /* Dropout: zero with probability p, the others times 1 / (1 - p). The mask is a function of the
  * context's seed and next stream alone.

@@ -346,10 +346,10 @@ Test(augment, registry_and_checks)
     cr_expect_null(ak_augment_find("nothing"));
     cr_expect_null(ak_augment_at(-1));
     const ak_augment bad[] = { ak_random_crop(0, 1), ak_random_crop(0.5, 1.1),
-        ak_random_crop_aspect(0.5, 1, 2, 1), ak_random_flip(1.5), ak_random_flip(NAN),
-        ak_jitter(-1), ak_color_jitter(0, 0, 0, 0.6, 1), ak_color_jitter(0, INFINITY, 0, 0, 1),
+        ak_random_crop_aspect(0.5, 1, 2, 1), ak_random_flip(1.5), ak_random_flip(nan("")),
+        ak_jitter(-1), ak_color_jitter(0, 0, 0, 0.6, 1), ak_color_jitter(0, HUGE_VAL, 0, 0, 1),
         ak_random_gray(-0.1), ak_random_blur(0, 1, 1), ak_random_blur(2, 1, 1),
-        ak_random_blur(1, 2, 3), ak_random_solarize(NAN, 1), ak_random_solarize(0.5, 2) };
+        ak_random_blur(1, 2, 3), ak_random_solarize(nan(""), 1), ak_random_solarize(0.5, 2) };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const ak_augment list[] = { bad[i], { 0 } };
         cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)), "%d", (int)i);

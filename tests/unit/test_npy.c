@@ -198,7 +198,7 @@ Test(npy, wrong_files)
     npy_refused("{'descr': '|u1', 'fortran_order': False, 'shape': (1,1,1,1,1,1,8), }", 8,
                 AK_ERR_UNSUPPORTED, "7 axes");
     ak_ctx *ctx = quiet();
-    cr_expect_null(ak__npy_parse(ctx, "some.npy", (const uint8_t *)"PK\3\4567890", 10));
+    cr_expect_null(ak__npy_parse(ctx, "some.npy", (const uint8_t *)"PK\3\4" "567890", 10));
     expect_error(ctx, AK_ERR_FORMAT, "some.npy", "no .npy file");
     cr_expect_null(ak__npy_parse(ctx, "some.npy", (const uint8_t *)"\x93NUMPY\x01\0\xff\xff", 10));
     expect_error(ctx, AK_ERR_FORMAT, "some.npy", "header");

@@ -252,7 +252,7 @@ Test(ops, axis_reductions_of_large_tensors)
 
 Test(ops, softplus_extremes)
 {
-    ak_tensor *x = ak_require_grad(VECTOR(-1e4f, -50, 0, 50, 1e4f));
+    ak_tensor *x = ak_require_grad(VECTOR((ak_real)-1e4, -50, 0, 50, (ak_real)1e4));
     ak_tensor *y = ak_softplus(x);
     EXPECT(y, AK_SHAPE(5), 1e-6, 0, exp(-50), 0.69314718055994531, 50, 1e4);
     cr_expect(y->data[1] > 0, "e^-50 is not lost");
@@ -284,7 +284,7 @@ Test(ops, finite_gradients_at_singular_points)
 
 Test(ops, activations_far_out)
 {
-    ak_tensor *x = VECTOR(-1e4f, 1e4f);
+    ak_tensor *x = VECTOR((ak_real)-1e4, (ak_real)1e4);
     EXPECT(ak_sigmoid(x), AK_SHAPE(2), 0, 0, 1);
     EXPECT(ak_tanh(x), AK_SHAPE(2), 0, -1, 1);
     EXPECT(ak_silu(x), AK_SHAPE(2), 0, 0, 1e4);

@@ -71,7 +71,8 @@ static ak_status check_operand(checker *c, int i, ak_gradcheck *result)
         double exact = t->grad ? (double)t->grad[j] : 0;
         double error = fabs(exact - numeric) / fmax(1, fmax(fabs(exact), fabs(numeric)));
         if (!(error <= result->worst)) {        /* NaN counts as worst */
-            *result = (ak_gradcheck){ h, isnan(error) ? (double)INFINITY : error, i, j, exact, numeric };
+            const double worst = isnan(error) ? (double)INFINITY : error;
+            *result = (ak_gradcheck){ h, worst, i, j, exact, numeric };
         }
     }
     return AK_OK;

@@ -42,8 +42,8 @@ static void read_seed(ak_ctx *ctx)
     errno = 0;
     unsigned long long seed = strtoull(text, &end, 10);
     if (errno || *end || *text == '-')
-        ak_log_message(ctx, AK_LOG_WARNING, "AK_SEED=%s is not a whole number >= 0; seed %llu is used",
-               text, (unsigned long long)ctx->seed);
+        ak_log_message(ctx, AK_LOG_WARNING, "AK_SEED=%s is not a whole number >= 0; seed %llu is "
+                       "used", text, (unsigned long long)ctx->seed);
     else
         ctx->seed = seed;
 }

@@ -5,7 +5,7 @@
  * an object. A checkpoint then asks each for its bytes, or hands them back:
  *
  *     static const ak__state_ops ops = { my_size, my_save, my_check, my_load };
- *     if (!ak__state_register(ctx, "loader", &ops, me)) return NULL;      // out of memory, recorded
+ *     if (!ak__state_register(ctx, "loader", &ops, me)) return NULL;     // out of memory, recorded
  *
  * Loading is done in two rounds so that a refused file changes nothing: first `check` of every
  * object, then `load` of every object, which can not fail any more.
@@ -24,7 +24,7 @@ typedef struct ak__state_ops {
     size_t (*size)(void *obj);
     /* Write exactly size(obj) bytes. */
     void (*save)(void *obj, unsigned char *bytes);
-    /* Would load succeed? If not: record why with ak_fail and return the status. Changes nothing. */
+    /* Would load succeed? If not: record why with ak_fail, return the status. Changes nothing. */
     ak_status (*check)(void *obj, const unsigned char *bytes, size_t size);
     /* Take the bytes, which check has accepted. */
     void (*load)(void *obj, const unsigned char *bytes, size_t size);

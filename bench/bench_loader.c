@@ -49,7 +49,8 @@ static void bench(ak_ctx *ctx, const char *name, ak_dataset *ds, const ak_augmen
         best_cpu = cpu_used < best_cpu ? cpu_used : best_cpu;
         best_clock = seconds < best_clock ? seconds : best_clock;
     }
-    printf("loader %-16s %2lldx%lldx%lld  threads %d  %8.0f views/s/core  %6.2f us  %8.0f views/s\n",
+    printf("loader %-16s %2lldx%lldx%lld  threads %d  %8.0f views/s/core  %6.2f us  %8.0f views/s"
+           "\n",
            name, (long long)s.dims[0], (long long)s.dims[1], (long long)s.dims[2],
            threads == AK_NONE ? 0 : threads, views / best_cpu, 1e6 * best_cpu / views,
            views / best_clock);

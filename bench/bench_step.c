@@ -147,9 +147,9 @@ static void run(const step_case *c, bool json)
                "\"mallocs\": %llu, \"grown_kib\": %ld}\n", c->name, ms, times[0], peak,
                (unsigned long long)mallocs, resident);
     else
-        printf("%-38s %9.3f ms  best %9.3f  %8.0f views/s  peak %7.1f MB  mallocs %llu  rss +%ld KiB"
-               "  (%d steps, %s, %d threads)\n", c->name, ms, times[0], 1e3 * c->views / ms, peak,
-               (unsigned long long)mallocs, resident, steps, ak_cpu_name(), ak_threads());
+        printf("%-38s %9.3f ms  best %9.3f  %8.0f views/s  peak %7.1f MB  mallocs %llu  rss +%ld "
+               "KiB  (%d steps, %s, %d threads)\n", c->name, ms, times[0], 1e3 * c->views / ms,
+               peak, (unsigned long long)mallocs, resident, steps, ak_cpu_name(), ak_threads());
     fflush(stdout);
     ak_close(ctx);
 }

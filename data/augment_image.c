@@ -33,7 +33,7 @@ static const char *check_probability(double p)
     return p >= 0 && p <= 1 ? NULL : "the probability must be in [0, 1]";
 }
 
-/* ---- random_crop ------------------------------------------------------------------------------ */
+/* ---- random_crop ----------------------------------------------------------------------------- */
 
 static const char *crop_check(const double *o)
 {
@@ -81,7 +81,7 @@ ak_augment ak_random_crop_aspect(double lo, double hi, double aspect_lo, double 
     return (ak_augment){ &random_crop, { lo, hi, aspect_lo, aspect_hi } };
 }
 
-/* ---- random_flip ------------------------------------------------------------------------------ */
+/* ---- random_flip ----------------------------------------------------------------------------- */
 
 static const char *flip_check(const double *o)
 {
@@ -104,7 +104,7 @@ ak_augment ak_random_flip(double p)
     return (ak_augment){ &random_flip, { p } };
 }
 
-/* ---- color_jitter ----------------------------------------------------------------------------- */
+/* ---- color_jitter ---------------------------------------------------------------------------- */
 
 static const char *jitter_check(const double *o)
 {
@@ -259,7 +259,7 @@ ak_augment ak_color_jitter(double brightness, double contrast, double saturation
     return (ak_augment){ &color_jitter, { brightness, contrast, saturation, hue, p } };
 }
 
-/* ---- random_gray ------------------------------------------------------------------------------ */
+/* ---- random_gray ----------------------------------------------------------------------------- */
 
 static const char *gray_check(const double *o)
 {
@@ -289,7 +289,7 @@ ak_augment ak_random_gray(double p)
     return (ak_augment){ &random_gray, { p } };
 }
 
-/* ---- random_blur ------------------------------------------------------------------------------ */
+/* ---- random_blur ----------------------------------------------------------------------------- */
 
 static const char *blur_check(const double *o)
 {
@@ -386,7 +386,7 @@ ak_augment ak_random_blur(double lo, double hi, double p)
     return (ak_augment){ &random_blur, { lo, hi, p } };
 }
 
-/* ---- random_solarize -------------------------------------------------------------------------- */
+/* ---- random_solarize ------------------------------------------------------------------------- */
 
 static const char *solarize_check(const double *o)
 {
@@ -416,7 +416,7 @@ ak_augment ak_random_solarize(double threshold, double p)
     return (ak_augment){ &random_solarize, { threshold, p } };
 }
 
-/* ---- the family ------------------------------------------------------------------------------- */
+/* ---- the family ------------------------------------------------------------------------------ */
 
 static const ak_augment_kind *const augmentations[] = {
     &random_crop, &random_flip, &color_jitter, &random_gray, &random_blur, &random_solarize, NULL,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Data sets: items of one shape in memory, with labels; where they come from, what they hand out. */
+/* Data sets: items of one shape in memory, with labels; where they come from and what they
+ * hand out. */
 #include "data/dataset.h"
 
 #include "base/base.h"
@@ -14,7 +15,7 @@
 
 #define FOLDERS 4               /* places that ak_dataset_find looks at */
 
-/* ---- making ----------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shape item,
                             const uint8_t *bytes, const ak_real *reals, const int32_t *labels)
@@ -151,7 +152,7 @@ ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
     return part;
 }
 
-/* ---- IDX -------------------------------------------------------------------------------------- */
+/* ---- IDX ------------------------------------------------------------------------------------- */
 
 /* The file of a set that exists: kind is "images" or "labels"; false if there is none. */
 static bool idx_path(const char *dir, const char *prefix, const char *kind, char *path,
@@ -298,7 +299,7 @@ ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
     return ds;
 }
 
-/* ---- arrays and tables ------------------------------------------------------------------------ */
+/* ---- arrays and tables ----------------------------------------------------------------------- */
 
 static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, const char *name)
 {
@@ -393,7 +394,7 @@ ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options opt
     return ds;
 }
 
-/* ---- what a data set says --------------------------------------------------------------------- */
+/* ---- what a data set says -------------------------------------------------------------------- */
 
 ak_ctx *ak_dataset_ctx(const ak_dataset *ds) { return ds ? ds->ctx : NULL; }
 int64_t ak_dataset_size(const ak_dataset *ds) { return ds ? ds->size : 0; }
@@ -438,7 +439,7 @@ ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double 
     return AK_OK;
 }
 
-/* ---- batches for evaluation ------------------------------------------------------------------- */
+/* ---- batches for evaluation ------------------------------------------------------------------ */
 
 static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count)
 {

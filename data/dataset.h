@@ -53,7 +53,7 @@ void   ak__sampler_order(const ak__sampler *s, int64_t epoch, int64_t n, int64_t
                          int64_t *workspace);
 int64_t ak__sampler_workspace(int64_t n, int64_t classes);
 
-/* ---- views ------------------------------------------------------------------------------------ */
+/* ---- views ----------------------------------------------------------------------------------- */
 
 /* Makes views of items; one per thread, it holds scratch memory. */
 typedef struct ak__viewer {

@@ -54,7 +54,7 @@ struct ak_loader {
     bool         paused, quit, closed;
 };
 
-/* ---- filling a batch -------------------------------------------------------------------------- */
+/* ---- filling a batch ------------------------------------------------------------------------- */
 
 static int64_t batch_count(const ak_loader *l, int64_t number)
 {
@@ -113,7 +113,7 @@ static void *worker(void *argument)
     return NULL;
 }
 
-/* ---- place ------------------------------------------------------------------------------------ */
+/* ---- place ----------------------------------------------------------------------------------- */
 
 ak_loader_state ak_loader_tell(const ak_loader *l)
 {
@@ -213,7 +213,7 @@ static void loader_state_load(void *obj, const unsigned char *bytes, size_t size
 static const ak__state_ops loader_state_ops = { loader_state_size, loader_state_save,
                                                 loader_state_check, loader_state_load };
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
 {
@@ -325,8 +325,8 @@ static void start_threads(ak_loader *l, int wanted)
 {
     for (int i = 0; i < wanted; i++) {
         if (pthread_create(&l->threads[i], NULL, worker, &l->viewers[i])) {
-            ak_log_message(l->ctx, AK_LOG_WARNING, "loader: %d of %d threads could be started; batches "
-                   "are the same, only later", i, wanted);
+            ak_log_message(l->ctx, AK_LOG_WARNING, "loader: %d of %d threads could be started; "
+                   "batches are the same, only later", i, wanted);
             break;
         }
         l->n_threads++;
@@ -393,7 +393,7 @@ void ak_loader_close(ak_loader *l)
     l->closed = true;
 }
 
-/* ---- handing out ------------------------------------------------------------------------------ */
+/* ---- handing out ----------------------------------------------------------------------------- */
 
 /* The slot of the next batch, when it is filled. */
 static loader_slot *wait_for_next(ak_loader *l)

@@ -19,7 +19,7 @@ static const char *const drawn_names[CLASSES] = { "disc", "ring", "square", "fra
 
 typedef struct point { double x, y; } point;
 
-/* ---- distances -------------------------------------------------------------------------------- */
+/* ---- distances ------------------------------------------------------------------------------- */
 
 static double segment_distance(point p, point a, point b)
 {
@@ -84,7 +84,7 @@ static double shape_distance(int class, point p, double h)
     }
 }
 
-/* ---- a picture -------------------------------------------------------------------------------- */
+/* ---- a picture ------------------------------------------------------------------------------- */
 
 static double draw_range(ak_draws d, uint64_t number, double lo, double hi)
 {
@@ -159,7 +159,8 @@ ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t 
     char name[128];
     snprintf(name, sizeof name, "drawn pictures (seed %llu, numbers %lld .. %lld)",
              (unsigned long long)seed, (long long)first, (long long)(first + count - 1));
-    ak_dataset *ds = ak__dataset_new(ctx, name, count, AK_SHAPE(SIDE, SIDE, 1), bytes, NULL, labels);
+    ak_dataset *ds = ak__dataset_new(ctx, name, count, AK_SHAPE(SIDE, SIDE, 1), bytes, NULL,
+                                     labels);
     if (ds) {
         ds->classes = CLASSES;
         ds->class_names = drawn_names;

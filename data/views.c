@@ -43,7 +43,7 @@ size_t ak__viewer_taps(const ak_dataset *ds)
     return ds->item.n == 3 ? 2 * (size_t)ds->item.dims[1] : 0;
 }
 
-/* ---- resampling ------------------------------------------------------------------------------- */
+/* ---- resampling ------------------------------------------------------------------------------ */
 
 /* Pixels to sample from: interleaved channels, rows one after the other. */
 typedef struct pixel_source {
@@ -138,7 +138,7 @@ static void resample(resampler *r, ak_real *const *planes)
     }
 }
 
-/* ---- a view ----------------------------------------------------------------------------------- */
+/* ---- a view ---------------------------------------------------------------------------------- */
 
 static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, ak_box box)
 {
@@ -182,7 +182,8 @@ static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *restr
         for (int64_t i = 0; i < n; i++)
             out[i] = (x[i] - m) * s;
     } else if (p->channels == 3) {
-        const ak_real *restrict r = p->plane[0], *restrict g = p->plane[1], *restrict b = p->plane[2];
+        const ak_real *restrict r = p->plane[0], *restrict g = p->plane[1];
+        const ak_real *restrict b = p->plane[2];
         const ak_real m0 = ds->mean[0], m1 = ds->mean[1], m2 = ds->mean[2];
         const ak_real s0 = ds->inverse_std[0], s1 = ds->inverse_std[1], s2 = ds->inverse_std[2];
         for (int64_t i = 0; i < n; i++) {
@@ -259,7 +260,7 @@ void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak
     write_item(v->ds, &p, out);
 }
 
-/* ---- checks and the public view --------------------------------------------------------------- */
+/* ---- checks and the public view -------------------------------------------------------------- */
 
 int ak__augment_count(const ak_augment *list)
 {

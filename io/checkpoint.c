@@ -35,7 +35,7 @@ typedef struct block {
     uint64_t    bytes;
 } block;
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct output {
     ak__writer file;
@@ -177,7 +177,7 @@ ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
     return write_file(ctx, path, "*", WHOLE_STATE);
 }
 
-/* ---- reading: from bytes to a sorted list of blocks -------------------------------------------- */
+/* ---- reading: from bytes to a sorted list of blocks ------------------------------------------ */
 
 typedef struct input {
     ak_ctx     *ctx;
@@ -332,7 +332,7 @@ static const block *find_block(const input *in, const char *name, bool state)
     return NULL;
 }
 
-/* ---- reading: does it fit? --------------------------------------------------------------------- */
+/* ---- reading: does it fit? ------------------------------------------------------------------- */
 
 /* Names gathered for a message. */
 typedef struct name_list { char text[256]; int64_t n; } name_list;
@@ -375,8 +375,9 @@ static ak_status check_names(const input *in, const char *pattern)
     }
     if (missing.n || extra.n)
         return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: %" PRId64 " parameters of this program are "
-                       "missing in the file (%s%s), %" PRId64 " of the file are not in this program "
-                       "(%s%s)\n    hint: ak_load_some(ctx, path, \"encoder/*\") loads a part",
+                       "missing in the file (%s%s), %" PRId64 " of the file are not in this "
+                       "program (%s%s)\n    hint: ak_load_some(ctx, path, \"encoder/*\") loads a "
+                       "part",
                        in->path, missing.n, missing.n ? missing.text : "-",
                        missing.n > 3 ? ", .." : "", extra.n, extra.n ? extra.text : "-",
                        extra.n > 3 ? ", .." : "");
@@ -402,8 +403,8 @@ static ak_status check_tensors(const input *in, const char *pattern, bool conver
                            ak_shape_text(t->shape, here));
         if (b->type != TENSOR_TYPE && !convert)
             return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s has numbers of %d bytes, this build of "
-                           "the library %zu: a run can not be resumed in the other build\n    hint: "
-                           "ak_load converts weights", in->path, t->name,
+                           "the library %zu: a run can not be resumed in the other build\n    "
+                           "hint: ak_load converts weights", in->path, t->name,
                            b->type == TENSOR_F8 ? 8 : 4, sizeof(ak_real));
     }
     return AK_OK;
@@ -442,9 +443,10 @@ static ak_status check_states(const input *in)
             list_name(&extra, b->name, b->length);
     }
     if (missing.n || extra.n)
-        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: state of this program that the file does not "
-                       "hold: %s; state in the file that this program has not made: %s\n    hint: "
-                       "make the same optimisers, loaders and values before loading", in->path,
+        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: state of this program that the file does "
+                       "not hold: %s; state in the file that this program has not made: %s\n    "
+                       "hint: make the same optimisers, loaders and values before loading",
+                       in->path,
                        missing.n ? missing.text : "-", extra.n ? extra.text : "-");
     for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next) {
         const block *b = find_block(in, s->name, true);
@@ -455,7 +457,7 @@ static ak_status check_states(const input *in)
     return AK_OK;
 }
 
-/* ---- reading: take it --------------------------------------------------------------------------- */
+/* ---- reading: take it ------------------------------------------------------------------------ */
 
 static void take_tensor(ak_tensor *t, const block *b)
 {
@@ -526,7 +528,7 @@ bool ak_checkpoint_exists(const char *path)
     return ak__file_exists(path);
 }
 
-/* ---- numbers of the program --------------------------------------------------------------------- */
+/* ---- numbers of the program ------------------------------------------------------------------ */
 
 typedef struct user_value { ak_ctx *ctx; const char *name; void *at; } user_value;
 
@@ -545,8 +547,8 @@ static ak_status value_check(void *obj, const unsigned char *bytes, size_t size)
 {
     (void)bytes;
     const user_value *v = obj;
-    return size == 8 ? AK_OK : ak_fail(v->ctx, AK_ERR_FORMAT, "value \"%s\": %zu bytes in the file, "
-                                       "not 8", v->name, size);
+    return size == 8 ? AK_OK : ak_fail(v->ctx, AK_ERR_FORMAT, "value \"%s\": %zu bytes in the "
+                                       "file, not 8", v->name, size);
 }
 
 static void value_load(void *obj, const unsigned char *bytes, size_t size)

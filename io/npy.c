@@ -14,7 +14,7 @@ typedef struct npy_header {
     ak_shape shape;
 } npy_header;
 
-/* ---- the dictionary --------------------------------------------------------------------------- */
+/* ---- the dictionary -------------------------------------------------------------------------- */
 
 typedef struct text_cursor { const char *at, *end; } text_cursor;
 
@@ -183,7 +183,7 @@ static ak_status parse_head(ak_ctx *ctx, const char *name, const uint8_t *b, siz
     return parse_dictionary(ctx, name, (text_cursor){ text, text + size }, h);
 }
 
-/* ---- elements --------------------------------------------------------------------------------- */
+/* ---- elements -------------------------------------------------------------------------------- */
 
 /* From Fortran order (first axis fastest) to C order, reading in order. */
 static void from_fortran(uint8_t *to, const uint8_t *from, ak_shape shape, size_t size)
@@ -247,7 +247,7 @@ const ak_array *ak_npy_read(ak_ctx *ctx, const char *path)
     return a;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 size_t ak__npy_header(char *buf, ak_type type, ak_shape shape)
 {

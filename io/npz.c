@@ -34,7 +34,7 @@ struct ak_npz {
     int64_t        count;
 };
 
-/* ---- numbers ---------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------- */
 
 static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
@@ -63,7 +63,7 @@ static uint32_t crc_of(uint32_t crc, const void *bytes, size_t n)
     return crc;
 }
 
-/* ---- the directory ---------------------------------------------------------------------------- */
+/* ---- the directory --------------------------------------------------------------------------- */
 
 /* The end record stands last, before a comment of at most 65535 bytes. */
 static const uint8_t *find_end(const uint8_t *b, size_t n)
@@ -223,7 +223,7 @@ const char *ak_npz_name(const ak_npz *f, int64_t i)
     return f && i >= 0 && i < f->count ? f->entries[i].name : NULL;
 }
 
-/* ---- reading an entry ------------------------------------------------------------------------- */
+/* ---- reading an entry ------------------------------------------------------------------------ */
 
 static const ak_array *read_entry(ak_npz *f, npz_entry *e, const char *label)
 {
@@ -281,7 +281,7 @@ const ak_array *ak_npz_find(ak_npz *f, const char *name)
     return NULL;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct npz_writer {
     ak_ctx    *ctx;

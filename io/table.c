@@ -43,7 +43,7 @@ static const char *column_name(const table_reader *r, int64_t c)
     return ((const char *const *)(const void *)r->names.data)[c];
 }
 
-/* ---- cells ------------------------------------------------------------------------------------ */
+/* ---- cells ----------------------------------------------------------------------------------- */
 
 typedef enum cell_end { CELL_MORE, CELL_LINE, CELL_FAILED } cell_end;
 
@@ -132,7 +132,7 @@ static char *trimmed(table_reader *r)
     return text;
 }
 
-/* ---- the first line --------------------------------------------------------------------------- */
+/* ---- the first line -------------------------------------------------------------------------- */
 
 static char guess_delimiter(const uint8_t *at, const uint8_t *end)
 {
@@ -209,7 +209,7 @@ static ak_status read_columns(table_reader *r)
     return status;
 }
 
-/* ---- rows ------------------------------------------------------------------------------------- */
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static bool is_missing(const char *text)
 {
@@ -295,7 +295,7 @@ static ak_status read_row(table_reader *r)
     return AK_OK;
 }
 
-/* ---- the result ------------------------------------------------------------------------------- */
+/* ---- the result ------------------------------------------------------------------------------ */
 
 /* If all labels are whole numbers in [0, MAX_NUMBER_CLASS), the largest; else -1. */
 static int32_t largest_number(const table_reader *r)

@@ -88,7 +88,8 @@ static ak_status check_embeddings(ak_call *k)
         if (!k->in[i])
             return ak_call_fail(k, AK_ERR_VALUE, "embedding %d is NULL", i);
     const ak_shape first = k->in[0]->shape;
-    const int rank = o->layout == AK__INTERLEAVED ? 3 : first.n == 3 && o->n_x == 1 && o->n_y == 0 ? 3 : 2;
+    const bool stack = first.n == 3 && o->n_x == 1 && o->n_y == 0;
+    const int rank = o->layout == AK__INTERLEAVED || stack ? 3 : 2;
     if (first.n != rank)
         return ak_call_fail(k, AK_ERR_SHAPE, "embeddings are %s, expected %s",
                             ak_shape_text(first, a), o->layout == AK__INTERLEAVED ? "[N, V, D]"
@@ -209,7 +210,7 @@ static ak_status contrast_shape(ak_call *k)
     return st;
 }
 
-/* ---- what forward keeps for backward ---------------------------------------------------------- */
+/* ---- what forward keeps for backward --------------------------------------------------------- */
 
 typedef struct contrast_state {
     ak__similarity    sim;

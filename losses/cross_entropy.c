@@ -130,7 +130,8 @@ static void absorb_few(const ak__similarity *sim, const ak__tile *t, bool column
         int64_t other;
         double weight;
         while (few_next(&f, &other, &weight)) {
-            const ak_real s = column ? t->s[(other - lo) * t->ld + a] : t->s[a * t->ld + other - lo];
+            const int64_t i = column ? other - lo : a, j = column ? a : other - lo;
+            const ak_real s = t->s[i * t->ld + j];
             if (!finite_score(s) && s == s)
                 continue;
             anchor->positive += weight * (double)s;
@@ -408,7 +409,7 @@ void ak__cross_entropy_absorb(const ak__similarity *sim, const ak__tile *t)
         absorb_best(sim, t);
 }
 
-/* ---- loss and coefficients -------------------------------------------------------------------- */
+/* ---- loss and coefficients ------------------------------------------------------------------- */
 
 /* One anchor of weight w (its share of the mean, factor included). */
 static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, double w, ak__side *side)

@@ -8,10 +8,10 @@
  *
  * t are the targets: a rule, never a stored matrix unless the user has one. v are weights of pairs.
  *
- * Two ways through the exponentials. Scores of unit rows are bounded by the scale: while e^(-2 bound)
- * is still a normal number, exp(s - bound) is taken once and serves the row and the column. Beyond
- * (tau below about 0.024 in float) each anchor has its own running maximum. e^(1/tau) is formed
- * by neither. */
+ * Two ways through the exponentials. Scores of unit rows are bounded by the scale: while
+ * e^(-2 bound) is a normal number, exp(s - bound) is taken once and serves the row and the column.
+ * Beyond (tau below 0.025 in float) each anchor has its own running maximum. e^(1/tau) is formed by
+ * neither. */
 #ifndef AK_CROSS_ENTROPY_H
 #define AK_CROSS_ENTROPY_H
 

@@ -38,7 +38,7 @@ static void fill_drawn(ak_tensor *w, init_plan plan)
 
 /* Make the rows of q [r, n], r <= n, orthonormal: Gram-Schmidt, each row twice, because once loses
  * orthogonality in proportion to the condition ("twice is enough", Giraud et al. 2005). The result
- * is the Q of the decomposition with a positive diagonal, so Q is uniform over all such matrices. */
+ * is the Q of the decomposition with a positive diagonal: Q is uniform over all such matrices. */
 static void orthonormalize(double *q, int64_t r, int64_t n)
 {
     for (int64_t i = 0; i < r; i++) {

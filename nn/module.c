@@ -22,7 +22,7 @@ struct ak_module {
     ak_module    **children;        /* [n_children] */
 };
 
-/* ---- building --------------------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user)
 {
@@ -166,7 +166,7 @@ bool ak__module_positive(ak_ctx *ctx, const char *name, const char *what, int64_
     return false;
 }
 
-/* ---- parameters of layers --------------------------------------------------------------------- */
+/* ---- parameters of layers -------------------------------------------------------------------- */
 
 ak_tensor *ak__module_weight(ak_module *m, ak_shape shape, ak_init init)
 {
@@ -194,7 +194,7 @@ ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double
     return t;
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running --------------------------------------------------------------------------------- */
 
 ak_tensor *ak_forward(ak_module *m, ak_tensor *x)
 {
@@ -238,7 +238,7 @@ ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *
     return &ak__poison;
 }
 
-/* ---- looking ---------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------------------- */
 
 const char *ak_module_name(const ak_module *m)
 {

@@ -127,7 +127,7 @@ ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name)
     return m;
 }
 
-/* ---- activations ------------------------------------------------------------------------------ */
+/* ---- activations ----------------------------------------------------------------------------- */
 
 static const char *const activation_names[] = {
     [AK_RELU] = "ReLU",         [AK_LEAKY_RELU] = "leaky ReLU", [AK_ELU] = "ELU",

@@ -18,7 +18,7 @@ typedef struct ak__optim_entry {
     double     lr_scale, decay;
     int64_t    room;            /* size with padding */
     int64_t    at;              /* place in the moment arrays */
-    int64_t    steps;           /* that it took part in: fewer than the optimiser's after a freeze */
+    int64_t    steps;           /* that it took part in: fewer than the optimiser's if frozen */
     bool       was_frozen;
 } ak__optim_entry;
 

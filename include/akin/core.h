@@ -91,7 +91,7 @@ typedef enum ak_status {
 typedef struct ak_ctx ak_ctx;
 
 typedef struct ak_options {
-    uint64_t seed;          /* of every random number; default 0 (AK_SEED in the environment wins) */
+    uint64_t seed;          /* of every random number; default 0 (AK_SEED wins) */
     int      threads;       /* OpenMP threads of kernels, [1, ...); 0 = OpenMP's own default */
     bool     check_numbers; /* as ak_check_numbers(ctx, true) */
     bool     quiet;         /* no messages at level info */
@@ -156,7 +156,8 @@ AK_API void ak_check_numbers(ak_ctx *ctx, bool on);
 typedef enum ak_log_level { AK_LOG_ERROR, AK_LOG_WARNING, AK_LOG_INFO } ak_log_level;
 typedef void (*ak_log_fn)(void *user, ak_log_level level, const char *message);
 AK_API void ak_on_log(ak_ctx *ctx, ak_log_fn fn, void *user);
-AK_API void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, ...) AK_PRINTF(3, 4);
+AK_API void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, ...)
+    AK_PRINTF(3, 4);
 
 /* ---- memory --------------------------------------------------------------------------------- */
 

@@ -98,7 +98,7 @@ AK_API ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t coun
 
 /* Drawn pictures: ten classes of grey 28x28 shapes and strokes (disc, ring, square, frame,
  * triangle, cross, bars, zigzag, star, crescent) in random place, size, rotation, thickness and
- * contrast, with noise and a stray stroke. A stand-in where no data set is installed, and for tests.
+ * contrast, with noise and a stray stroke. A stand-in where no data set is installed; for tests.
  *
  *   first    picture i is a pure function of (seed, first + i): ranges that do not overlap are
  *            disjoint samples of one distribution (training: 0.., test: 1000000..)

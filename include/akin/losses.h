@@ -157,8 +157,8 @@ AK_API ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonc
  *   image, text   [N, D] (text [M, D] with targets); N = 1 gives 0 and a warning
  *   log_scale     one number (ak_temperature); NULL = the fixed o.tau. o.log_scale, o.queue and
  *                 o.no_batch_negatives are not for this loss
- *   targets       columns as anchors use the columns of the same targets. labels are CLIP with equal
- *                 shares for equal captions; ids leave equal captions out instead
+ *   targets       columns as anchors use the columns of the same targets. labels give equal
+ *                 captions equal shares; ids leave equal captions out instead
  *   grad          dS = (P + Q - 2 I) / (2N), P and Q softmax of rows and columns;
  *                 d log_scale = sum dS S. The clamp of the scale is not part of the loss: call
  *                 ak_temperature_clamp after each optimiser step
@@ -230,7 +230,7 @@ AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
 typedef enum ak_sharding {
     AK_SHARD_MEAN,          /* mean over samples: average the losses and gradients */
     AK_SHARD_CANDIDATES     /* anchors stay, candidates come from all processes, and gradients flow
-                             * back through them; shuffling samples among processes changes nothing */
+                             * back through them; who holds which sample changes nothing */
 } ak_sharding;
 
 typedef struct ak_loss_info {

@@ -22,8 +22,10 @@
  *     }
  *     static gate g;                                  // must outlive the module
  *     ak_module *m = ak_module_new(ctx, "gated", gate_forward, &g);
- *     g.value = ak_module_add(m, ak_nn_linear(ctx, "gated/value", 64, 64, (ak_linear_options){ 0 }));
- *     g.gate  = ak_module_add(m, ak_nn_linear(ctx, "gated/gate", 64, 64, (ak_linear_options){ 0 }));
+ *     g.value = ak_module_add(m, ak_nn_linear(ctx, "gated/value", 64, 64,
+ *                                               (ak_linear_options){ 0 }));
+ *     g.gate  = ak_module_add(m, ak_nn_linear(ctx, "gated/gate", 64, 64,
+ *                                               (ak_linear_options){ 0 }));
  *
  * Constructors return NULL after an error (recorded in the context: wrong sizes AK_ERR_VALUE, a
  * name in use AK_ERR_VALUE, AK_ERR_MEMORY) and while one is pending. Every function here accepts
@@ -45,7 +47,7 @@ extern "C" {
 
 typedef struct ak_module ak_module;
 
-/* ---- running modules -------------------------------------------------------------------------- */
+/* ---- running modules ------------------------------------------------------------------------- */
 
 /* Apply a module.
  *
@@ -58,7 +60,7 @@ AK_API ak_tensor *ak_forward(ak_module *m, ak_tensor *x);
  * a frozen encoder whose running statistics must stay. true: follow the context again. */
 AK_API void ak_module_train(ak_module *m, bool train);
 
-/* ---- what a module is made of ----------------------------------------------------------------- */
+/* ---- what a module is made of ---------------------------------------------------------------- */
 
 AK_API const char *ak_module_name(const ak_module *m);      /* its path; "" for NULL */
 /* Parameters and buffers, its own first, then those of its children in the order they were added
@@ -72,7 +74,7 @@ AK_API int64_t ak_module_size(const ak_module *m);
 /* A tree: name, what it is, shapes, numbers of parameters. */
 AK_API void ak_module_print(const ak_module *m, FILE *file);
 
-/* ---- modules of one's own --------------------------------------------------------------------- */
+/* ---- modules of one's own -------------------------------------------------------------------- */
 
 typedef ak_tensor *(*ak_forward_fn)(ak_module *m, ak_tensor *x);
 
@@ -94,7 +96,7 @@ AK_API ak_ctx *ak_module_ctx(const ak_module *m);
 /* What ak_module_print shows beside the name; copied. */
 AK_API void ak_module_describe(ak_module *m, const char *format, ...) AK_PRINTF(2, 3);
 
-/* ---- initialisers ----------------------------------------------------------------------------- */
+/* ---- initialisers ---------------------------------------------------------------------------- */
 
 /* For a weight [O, .., I] fan_in is the product of all axes but the first, fan_out that of all but
  * the last. uniform means [-bound, bound) with the same variance. */
@@ -125,7 +127,7 @@ typedef struct ak_init {
  */
 AK_API ak_status ak_init_fill(ak_tensor *w, ak_init how);
 
-/* ---- layers ----------------------------------------------------------------------------------- */
+/* ---- layers ---------------------------------------------------------------------------------- */
 /* Parameters are listed with their shapes; biases and norm weights carry AK_PARAM_NO_DECAY. */
 
 typedef enum ak_activation {
@@ -181,11 +183,11 @@ AK_API ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p);   /* p
 AK_API ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o);
 AK_API ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o);
 AK_API ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, int64_t ow);
-AK_API ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name);     /* [N, .., C] -> [N, C] */
+AK_API ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name);   /* [N, .., C] -> [N, C] */
 AK_API ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name);             /* [N, ..] -> [N, D] */
 AK_API ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name);
 
-/* ---- containers ------------------------------------------------------------------------------- */
+/* ---- containers ------------------------------------------------------------------------------ */
 
 /* One after the other; the list ends with NULL:
  *     ak_nn_sequential(ctx, "net", (ak_module *[]){ a, b, c, NULL }) */
@@ -195,7 +197,7 @@ AK_API ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *con
 AK_API ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body,
                                  ak_module *shortcut, ak_activation activation);
 
-/* ---- heads ------------------------------------------------------------------------------------ */
+/* ---- heads ----------------------------------------------------------------------------------- */
 
 typedef struct ak_mlp_options {
     bool          batch_norm;       /* after every linear layer but the last */
@@ -218,7 +220,7 @@ AK_API ak_module *ak_projector(ak_ctx *ctx, const char *name, int in, int hidden
  * SimSiam (Chen, He 2021). */
 AK_API ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidden);
 
-/* ---- encoders for pictures -------------------------------------------------------------------- */
+/* ---- encoders for pictures ------------------------------------------------------------------- */
 
 #define AK_CONVNET_MAX 8
 typedef struct ak_convnet_options {

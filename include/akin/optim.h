@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-/* ---- schedules: a factor for the learning rate as a function of the step, from 0 --------------- */
+/* ---- schedules: a factor for the learning rate as a function of the step, from 0 ------------- */
 
 typedef enum ak_schedule_kind { AK_SCHEDULE_CONSTANT, AK_SCHEDULE_COSINE, AK_SCHEDULE_STEP }
     ak_schedule_kind;
@@ -48,7 +48,7 @@ AK_API ak_schedule ak_staircase(int64_t every, double factor);
 /* The factor at a step, >= 0. */
 AK_API double ak_schedule_at(ak_schedule schedule, int64_t step);
 
-/* ---- optimisers ------------------------------------------------------------------------------- */
+/* ---- optimisers ------------------------------------------------------------------------------ */
 
 typedef struct ak_optim ak_optim;
 
@@ -119,7 +119,7 @@ AK_API double ak_optim_lr(const ak_optim *opt);
 /* Replace the base learning rate, (0, inf). */
 AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
 
-/* ---- clipping: call between ak_backward and ak_optim_step -------------------------------------- */
+/* ---- clipping: call between ak_backward and ak_optim_step ------------------------------------ */
 
 /* Scale all gradients of the optimiser by max_norm / norm if norm > max_norm. The scaling happens
  * inside the next step, so it costs one reading pass. Returns the norm before (over parameters
@@ -129,7 +129,7 @@ AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
 /* Clamp each gradient element to [-limit, limit], limit > 0. */
 AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);
 
-/* ---- moving averages -------------------------------------------------------------------------- */
+/* ---- moving averages ------------------------------------------------------------------------- */
 
 /* teacher = momentum teacher + (1 - momentum) student, for every parameter "student/rest" and its
  * namesake "teacher/rest"; buffers (running statistics) are copied.

@@ -8,7 +8,10 @@
 #include "vector_math.h"
 
 /* `lanes` is the constant VW in the main loops, so that the branch folds away there. */
-V_INLINE vf v_get(const float *p, int lanes) { return lanes == VW ? v_load(p) : v_load_n(p, lanes); }
+V_INLINE vf v_get(const float *p, int lanes)
+{
+    return lanes == VW ? v_load(p) : v_load_n(p, lanes);
+}
 V_INLINE void v_put(float *p, vf x, int lanes)
 {
     if (lanes == VW)

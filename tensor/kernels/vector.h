@@ -84,7 +84,8 @@ V_INLINE vi v_shift_left(vi a, int n) { return _mm512_slli_epi32(a, (unsigned)n)
 V_INLINE vf v_to_float(vi a) { return _mm512_cvtepi32_ps(a); }
 V_INLINE vf v_from_u8(const uint8_t *p)
 {
-    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
 }
 
 V_INLINE __m256 v_low(vf a) { return _mm512_castps512_ps256(a); }
@@ -147,7 +148,8 @@ V_INLINE vi v_shift_left(vi a, int n) { return _mm256_slli_epi32(a, n); }
 V_INLINE vf v_to_float(vi a) { return _mm256_cvtepi32_ps(a); }
 V_INLINE vf v_from_u8(const uint8_t *p)
 {
-    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+    const __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)p);
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
 
 V_INLINE __m256 v_fold_add(vf a) { return a; }

@@ -100,7 +100,8 @@ static void expect_turned(const ak_tensor *w, const char *name)
 static ak_conv_options conv_options(void)
 {
     return (ak_conv_options){ .stride = whole("opt_stride", 1), .padding = whole("opt_padding", 0),
-                              .dilation = whole("opt_dilation", 1), .groups = whole("opt_groups", 1),
+                              .dilation = whole("opt_dilation", 1),
+                              .groups = whole("opt_groups", 1),
                               .output_padding = whole("opt_output_padding", 0) };
 }
 

@@ -19,7 +19,7 @@ static ak_ctx *quiet(void)
     return ctx;
 }
 
-/* ---- optimisers ------------------------------------------------------------------------------- */
+/* ---- optimisers ------------------------------------------------------------------------------ */
 
 static bool starts_with(const char *text, const char *start)
 {
@@ -95,7 +95,7 @@ Test(golden, optimiser_steps)
     golden_free(f);
 }
 
-/* ---- ResNet-18 -------------------------------------------------------------------------------- */
+/* ---- ResNet-18 ------------------------------------------------------------------------------- */
 
 /* torchvision's name of a tensor of ours: without "net/", dots for slashes. */
 static const char *their_name(const ak_tensor *t)

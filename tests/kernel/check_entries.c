@@ -54,14 +54,26 @@ static void run_max(const ak_kernels *k, kernel_call *c)
 {
     c->result[0] = k->max(c->in[0], c->n);
 }
-static void run_axpy(const ak_kernels *k, kernel_call *c) { k->axpy(c->io[0], c->a, c->in[0], c->n); }
+static void run_axpy(const ak_kernels *k, kernel_call *c)
+{
+    k->axpy(c->io[0], c->a, c->in[0], c->n);
+}
 static void run_scale(const ak_kernels *k, kernel_call *c)
 {
     k->scale(c->io[0], c->a, c->in[0], c->n);
 }
-static void run_add(const ak_kernels *k, kernel_call *c) { k->add(c->io[0], c->in[0], c->in[1], c->n); }
-static void run_sub(const ak_kernels *k, kernel_call *c) { k->sub(c->io[0], c->in[0], c->in[1], c->n); }
-static void run_mul(const ak_kernels *k, kernel_call *c) { k->mul(c->io[0], c->in[0], c->in[1], c->n); }
+static void run_add(const ak_kernels *k, kernel_call *c)
+{
+    k->add(c->io[0], c->in[0], c->in[1], c->n);
+}
+static void run_sub(const ak_kernels *k, kernel_call *c)
+{
+    k->sub(c->io[0], c->in[0], c->in[1], c->n);
+}
+static void run_mul(const ak_kernels *k, kernel_call *c)
+{
+    k->mul(c->io[0], c->in[0], c->in[1], c->n);
+}
 static void run_mul_add(const ak_kernels *k, kernel_call *c)
 {
     k->mul_add(c->io[0], c->in[0], c->in[1], c->n);
@@ -129,7 +141,10 @@ static void run_sgd(const ak_kernels *k, kernel_call *c)
                                .grad_scale = 0.5F, .nesterov = c->flag, .first = c->second};
     k->sgd(c->io[0], c->io[1], c->flag || c->second ? c->io[2] : NULL, c->n, &args);
 }
-static void run_lerp(const ak_kernels *k, kernel_call *c) { k->lerp(c->io[0], c->in[0], c->a, c->n); }
+static void run_lerp(const ak_kernels *k, kernel_call *c)
+{
+    k->lerp(c->io[0], c->in[0], c->a, c->n);
+}
 
 /* The bytes are made of the first input's bits, so that they are guarded as well. */
 static void run_from_u8(const ak_kernels *k, kernel_call *c)

@@ -210,8 +210,8 @@ static void check_product(const isa_table *isa, product p)
 /* Sizes at and beside the tile and the blocks. */
 static int64_t random_size(const int64_t tile, const int64_t block, bool large)
 {
-    const int64_t sizes[] = {0, 1, 2, 3, 5, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 1, 17, 31,
-                             33, 64, 97, 130, large ? block - 1 : 4, large ? block + 1 : 7};
+    const int64_t sizes[] = {0, 1, 2, 3, 5, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 1, 17,
+                             31, 33, 64, 97, 130, large ? block - 1 : 4, large ? block + 1 : 7};
     return at_least(sizes[random_bits() % (sizeof sizes / sizeof sizes[0])], 0);
 }
 
@@ -319,7 +319,8 @@ static void check_operands(const isa_table *isa)
     for (int v = 0; v < 60; v++) {
         fill(data, 61, FILL_PLAIN);
         fill(matrix, MOST * MOST, FILL_PLAIN);
-        const int64_t M = 1 + (int64_t)(random_bits() % MOST), N = 1 + (int64_t)(random_bits() % MOST);
+        const int64_t M = 1 + (int64_t)(random_bits() % MOST);
+        const int64_t N = 1 + (int64_t)(random_bits() % MOST);
         const int64_t K = (int64_t)(random_bits() % MOST);
         const float alpha = v % 3 ? 1 : 0.5F;
         const ak__operand patches = {.pack = patch_pack, .data = data};

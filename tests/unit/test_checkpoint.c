@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- a folder for each test ------------------------------------------------------------------- */
+/* ---- a folder for each test ------------------------------------------------------------------ */
 
 static char folder[64], file[128];
 
@@ -72,7 +72,7 @@ static void write_bytes(const unsigned char *bytes, size_t n)
     fclose(f);
 }
 
-/* ---- a small run with every kind of state ------------------------------------------------------ */
+/* ---- a small run with every kind of state ---------------------------------------------------- */
 
 typedef struct run {
     ak_ctx    *ctx;

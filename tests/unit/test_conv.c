@@ -119,7 +119,8 @@ static void check_geometry(ak__conv g)
         ak_real *y = numbers(ctx, ny, 6), *dx = numbers(ctx, nx, 7), *dw = numbers(ctx, nw, 8);
         void *s = ak__step_alloc(ctx, ak__conv_forward_scratch(&g) + 1);
         ak__conv_forward(&g, x, w, add ? NULL : bias, y, add, s);
-        compare(&g, "output", y, o.y, o.size_y, add ? numbers(ctx, ny, 6) : bias, add ? 0 : g.O, ny);
+        compare(&g, "output", y, o.y, o.size_y, add ? numbers(ctx, ny, 6) : bias, add ? 0 : g.O,
+                ny);
         s = ak__step_alloc(ctx, ak__conv_data_scratch(&g) + 1);
         ak__conv_data(&g, dy, w, add ? NULL : back, dx, add, s);
         compare(&g, "data gradient", dx, o.dx, o.size_x, add ? numbers(ctx, nx, 7) : back,

@@ -31,7 +31,8 @@ static void column(const ak_tensor *x, int64_t c, double *mean, double *var)
 Test(batch_norm, running_statistics_move_by_momentum)
 {
     ak_ctx *ctx = quiet();
-    ak_tensor *mean = ak_buffer(ctx, "mean", AK_SHAPE(3)), *var = ak_buffer(ctx, "var", AK_SHAPE(3));
+    ak_tensor *mean = ak_buffer(ctx, "mean", AK_SHAPE(3));
+    ak_tensor *var = ak_buffer(ctx, "var", AK_SHAPE(3));
     ak_fill(mean, 1);
     ak_fill(var, 2);
     ak_tensor *x = ak_randn(ctx, AK_SHAPE(40, 2, 3));
@@ -52,7 +53,8 @@ Test(batch_norm, running_statistics_move_by_momentum)
 Test(batch_norm, evaluation_uses_and_keeps_the_running_ones)
 {
     ak_ctx *ctx = quiet();
-    ak_tensor *mean = ak_buffer(ctx, "mean", AK_SHAPE(2)), *var = ak_buffer(ctx, "var", AK_SHAPE(2));
+    ak_tensor *mean = ak_buffer(ctx, "mean", AK_SHAPE(2));
+    ak_tensor *var = ak_buffer(ctx, "var", AK_SHAPE(2));
     ak_fill(mean, 0.5);
     ak_fill(var, 4);
     ak_train_mode(ctx, false);

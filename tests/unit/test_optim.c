@@ -255,7 +255,7 @@ Test(optim, lars_leaves_biases_and_zero_weights_alone)
     ak_close(ctx);
 }
 
-/* ---- refusals --------------------------------------------------------------------------------- */
+/* ---- refusals -------------------------------------------------------------------------------- */
 
 Test(optim, refuses_to_be_made)
 {
@@ -310,7 +310,8 @@ Test(optim, a_broken_step_touches_nothing)
     ak_step_end(ctx);
     set_grad(w, 1);
     cr_expect_eq(ak_optim_step(opt), AK_OK, "the bad gradient is gone");
-    expect_all(w, 1 - 0.1 / (1 + 1e-8), "a first step: the refused ones left no trace in the moments");
+    expect_all(w, 1 - 0.1 / (1 + 1e-8),
+               "a first step: the refused ones left no trace in the moments");
     ak_close(ctx);
 }
 
@@ -334,7 +335,7 @@ Test(optim, warns_once_of_parameters_that_nobody_owns)
     ak_close(ctx);
 }
 
-/* ---- moving averages -------------------------------------------------------------------------- */
+/* ---- moving averages ------------------------------------------------------------------------- */
 
 Test(ema, averages_parameters_and_copies_buffers)
 {

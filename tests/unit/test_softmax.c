@@ -151,7 +151,8 @@ Test(losses, smooth_l1_without_a_knee_is_l1)
 Test(cosine_similarity, of_a_zero_row_is_zero)
 {
     ak_ctx *ctx = quiet();
-    ak_tensor *a = ak_require_grad(ak_zeros(ctx, AK_SHAPE(2, 3))), *b = ak_randn(ctx, AK_SHAPE(2, 3));
+    ak_tensor *a = ak_require_grad(ak_zeros(ctx, AK_SHAPE(2, 3)));
+    ak_tensor *b = ak_randn(ctx, AK_SHAPE(2, 3));
     ak_tensor *y = ak_cosine_similarity(a, b);
     cr_expect_eq((double)y->data[0], 0.0);
     ak_backward(ak_sum(y));

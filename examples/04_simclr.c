@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* 04_simclr.c - two random views of one picture must recognise each other (Chen et al., ICML 2020).
  *
- * usage: 04_simclr [--resume | --fresh]   environment: AK_EPOCHS, AK_SEED, AK_DATA, AK_STEPS, AK_RUNS */
+ * usage: 04_simclr [--resume | --fresh]   environment: AK_EPOCHS, AK_SEED, AK_DATA, AK_STEPS */
 #include <akin/akin.h>
 #include <string.h>
 
@@ -60,7 +60,6 @@ int main(int argc, char **argv)
     ak_module *head = ak_mlp(ctx, "projector", (int[]){ 2048, 128, 64, 0 });
     ak_optim  *opt  = ak_adamw(ctx, "*", (ak_adamw_options){
         .lr = 2e-3, .weight_decay = 1e-4, .schedule = ak_cosine(100, epochs * steps) });
-
     ak_run *run = ak_run_open(ctx, "simclr", (ak_run_options){ .resume = resume });
     const char *checkpoint = ak_run_path(run, "last.ckpt");
     if (ak_checkpoint_exists(checkpoint))
@@ -70,25 +69,26 @@ int main(int argc, char **argv)
     ak_run_setting(run, "recipe", "batch 256, tau 0.2, AdamW 2e-3 decay 1e-4 warm-up 100 cosine, "
                    "crop 0.3-1, flip 0.5, jitter 0.4 p 0.8, convnet 32-64-128 pool 4, head 128-64");
     printf("run folder: %s\n", ak_run_folder(run));
-    int64_t done = ak_loader_tell(pairs).epoch, step = 0;
-    ak_progress *progress = ak_progress_open(ctx, (ak_progress_options){
-        .epochs = epochs, .steps = steps, .views = 512, .chance = 6.2364, .epoch = done });
+    const ak_loader_state at = ak_loader_tell(pairs);
+    int64_t done = at.epoch, step = 0;
+    ak_progress *p = ak_progress_open(ctx, (ak_progress_options){
+        .epochs = epochs, .steps = steps, .views = 512, .chance = 6.2364, .epoch = at.epoch,
+        .step = at.batch });
+    ak_loss_report r;
+    const ak_ntxent_options ntxent = { .tau = 0.2, .report = &r };
     for (bool stopped = false; done < epochs && !stopped; done++) {
-        ak_loss_report r;
-        const ak_ntxent_options ntxent = { .tau = 0.2, .report = &r };
         for (ak_batch b; !stopped && ak_loader_next(pairs, &b); stopped = stop && ++step >= stop) {
             ak_tensor *z1   = ak_forward(head, ak_forward(enc, b.view[0]));
             ak_tensor *z2   = ak_forward(head, ak_forward(enc, b.view[1]));
             ak_tensor *loss = ak_loss_ntxent(z1, z2, ntxent);
             ak_backward(loss);
             ak_optim_step(opt);
-            ak_progress_step(progress, r.loss, r.accuracy);
+            ak_progress_step(p, r.loss, r.accuracy);
             ak_step_end(ctx);               /* every tensor of this step is gone at once */
         }
-        ak_progress_epoch(progress);
+        ak_progress_epoch(p);
         ak_run_log(run, "epoch", NULL, (ak_value[]){ { "epoch", (double)done + 1 },
-            { "loss", ak_progress_loss(progress) }, { "accuracy", ak_progress_accuracy(progress) },
-            { "train_seconds", ak_progress_seconds(progress) }, { 0 } });
+            { "loss", ak_progress_loss(p) }, { "accuracy", ak_progress_accuracy(p) }, { 0 } });
         ak_checkpoint_save(ctx, checkpoint);
     }
     printf("\n%-16s   %-22s   %s\n", "test accuracy, %", "kNN k=20", "linear probe");

@@ -28,7 +28,7 @@ struct ak_progress {
 
 ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
 {
-    if (options.epochs < 1 || options.steps < 1 || options.epoch < 0) {
+    if (options.epochs < 1 || options.steps < 1 || options.epoch < 0 || options.step < 0) {
         ak_fail(ctx, AK_ERR_VALUE, "progress: %lld epochs (%lld done) of %lld steps; expected at "
                 "least 1 of each", (long long)options.epochs, (long long)options.epoch,
                 (long long)options.steps);
@@ -47,6 +47,7 @@ ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
         p->o.every = p->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS;
     p->last = p->line = ak__now();
     p->fresh = true;
+    p->step = p->o.step;
     return p;
 }
 
@@ -104,7 +105,7 @@ void ak_progress_step(ak_progress *p, double loss, double accuracy)
         return;
     const double now = ak__now();
     if (p->fresh) {
-        p->step = 0;
+        p->step = p->done ? 0 : p->o.step;
         p->loss = p->accuracy = (ak_average){ 0, 0 };
         p->fresh = false;
     } else {

@@ -94,7 +94,7 @@ typedef struct ak_progress_options {
     int64_t steps;          /* of an epoch, >= 1 */
     int64_t views;          /* items that a step encodes; 0 = views/s is not shown */
     double  chance;         /* loss that knows nothing (ln(2N-1) for NT-Xent); 0 = none */
-    int64_t epoch;          /* epochs already done (a resumed run) */
+    int64_t epoch, step;    /* epochs, and steps of the next one, already done (a resumed run) */
     double  every;          /* seconds between lines: 0 = 0.2 on a terminal, 30 elsewhere */
     FILE   *file;           /* NULL = stdout */
 } ak_progress_options;

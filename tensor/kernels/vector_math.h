@@ -76,8 +76,8 @@ V_INLINE vf v_log(vf x)
     vf y = v_fma(e, v_set1(V_LN2_HI), v_add(f, low));
     const vf nan = v_set1(__builtin_nanf(""));
     const vf inf = v_set1(__builtin_inff());
-    const vf low = v_sub(v_select(v_is_nan(x), x, v_zero()), inf);
-    const vf edge = v_select(v_lt(x, v_zero()), nan, low);
+    const vf bad = v_sub(v_select(v_is_nan(x), x, v_zero()), inf);
+    const vf edge = v_select(v_lt(x, v_zero()), nan, bad);
     y = v_select(v_gt(x, v_zero()), y, edge);
     return v_select(v_gt(x, v_set1(0x1.fffffep127F)), x, y);
 }

@@ -6,6 +6,14 @@
 #include <akin/autograd.h>
 #include <akin/ops.h>
 
+/* Under AddressSanitizer: is memory lost? Criterion does not see the report at the end of a test. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/lsan_interface.h>
+#define ABUSE_EXPECT_NO_LEAK() cr_expect_eq(__lsan_do_recoverable_leak_check(), 0, "memory leaks")
+#else
+#define ABUSE_EXPECT_NO_LEAK() ((void)0)
+#endif
+
 static inline ak_ctx *abuse_open(uint64_t seed)
 {
     ak_ctx *ctx = ak_open((ak_options){ .seed = seed, .quiet = true });

@@ -67,6 +67,7 @@ ParameterizedTest(int *number, oom, every_op)
     const ak_op *op = ak_op_at(*number);
     cr_expect(exhaust(op_once, op, true, op->name) > 1);
     cr_expect(exhaust(op_once, op, false, op->name) > 1);
+    ABUSE_EXPECT_NO_LEAK();
 }
 
 /* ---- a training step ------------------------------------------------------------------------ */
@@ -113,6 +114,7 @@ Test(oom, training_step)
     const int steps = 2;
     cr_expect(exhaust(train_once, &steps, true, "training") > 3);
     cr_expect(exhaust(train_once, &steps, false, "training") > 3);
+    ABUSE_EXPECT_NO_LEAK();
 }
 
 /* After an error the context goes on where memory is back. */

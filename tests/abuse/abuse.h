@@ -6,7 +6,7 @@
 #include <akin/autograd.h>
 #include <akin/ops.h>
 
-/* Under AddressSanitizer: is memory lost? Criterion does not see the report at the end of a test. */
+/* Under AddressSanitizer: is memory lost? Criterion does not see the report at a test's end. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
 #define ABUSE_EXPECT_NO_LEAK() cr_expect_eq(__lsan_do_recoverable_leak_check(), 0, "memory leaks")

@@ -148,7 +148,7 @@ ak_tensor *ak_loss_clip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                         ak_infonce_options o)
 {
     if (image && !ak_is_poison(image) && (o.queue || o.no_batch_negatives || o.log_scale))
-        ak_fail(image->ctx, AK_ERR_VALUE, "clip: .queue, .no_batch_negatives and .log_scale are not "
+        ak_fail(image->ctx, AK_ERR_VALUE, "clip: .queue, .no_batch_negatives and .log_scale are no "
                 "options of this loss\n    hint: the log scale is an argument; ak_loss_infonce has "
                 "the others");
     o.log_scale = log_scale;

@@ -229,7 +229,7 @@ AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
 /* How the loss of a batch that is spread over several processes is made. */
 typedef enum ak_sharding {
     AK_SHARD_MEAN,          /* mean over samples: average the losses and gradients */
-    AK_SHARD_CANDIDATES     /* anchors stay, candidates come from all processes, and gradients flow
+    AK_SHARD_CANDIDATES     /* anchors stay, candidates come from all processes, gradients flow
                              * back through them; who holds which sample changes nothing */
 } ak_sharding;
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Losses against reference implementations: simclr.npz, clip.npz, supcon.npz. Both forms of each. */
+/* Losses against reference implementations: simclr.npz, clip.npz, supcon.npz; both forms. */
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>
@@ -30,7 +30,8 @@ static ak_tensor *leaf(golden_file *f, const char *key)
 
 #define EXPECT_NUMBER(t, f, key)                                                                   \
     cr_expect(golden_close_number(ak_item(t), f, key, GOLDEN_TOL, msg), "%s", msg)
-#define EXPECT_GRAD(t, f, key) cr_expect(golden_close((t)->grad, f, key, GOLDEN_TOL, msg), "%s", msg)
+#define EXPECT_GRAD(t, f, key)                                                                     \
+    cr_expect(golden_close((t)->grad, f, key, GOLDEN_TOL, msg), "%s", msg)
 
 Test(golden_losses, ntxent)
 {
@@ -60,7 +61,8 @@ Test(golden_losses, clip)
     int sets = 0;
     for (int s = 0; golden_has(f, golden_key("s%d_image", s)); s++, sets++) {
         for (int composed = 0; composed < 2; composed++) {
-            ak_tensor *x = leaf(f, golden_key("s%d_image", s)), *y = leaf(f, golden_key("s%d_text", s));
+            ak_tensor *x = leaf(f, golden_key("s%d_image", s));
+            ak_tensor *y = leaf(f, golden_key("s%d_text", s));
             ak_tensor *scale = leaf(f, golden_key("s%d_logit_scale", s));
             const ak_infonce_options o = { 0 };
             ak_tensor *loss = composed ? ak_loss_clip_composed(x, y, scale, o)

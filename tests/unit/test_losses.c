@@ -224,8 +224,8 @@ Test(losses, fused_equals_composed_large)
     expect_equal_large("ntxent_views", (ak_sample){ .in = { { 3, { 3, 37, 5 } } }, .n_in = 1 });
     expect_equal_large("infonce", (ak_sample){ .in = { { 2, { 90, 8 } }, { 2, { 90, 8 } } },
                                                .n_in = 2 });
-    expect_equal_large("clip", (ak_sample){ .in = { { 2, { 97, 5 } }, { 2, { 97, 5 } }, { 1, { 1 } } },
-                                            .n_in = 3 });
+    expect_equal_large("clip", (ak_sample){
+        .in = { { 2, { 97, 5 } }, { 2, { 97, 5 } }, { 1, { 1 } } }, .n_in = 3 });
     expect_equal_large("supcon", (ak_sample){ .in = { { 3, { 33, 3, 6 } } }, .n_in = 1 });
 }
 
@@ -301,9 +301,11 @@ Test(losses, small_temperatures)
 /* Rows that are not of unit length have scores beyond the scale. */
 Test(losses, long_rows_taken_as_they_are)
 {
-    ak_tensor *a = ak_scale(leaf(AK_SHAPE(6, 4), 1), 20), *b = ak_scale(leaf(AK_SHAPE(6, 4), 2), 20);
+    ak_tensor *a = ak_scale(leaf(AK_SHAPE(6, 4), 1), 20);
+    ak_tensor *b = ak_scale(leaf(AK_SHAPE(6, 4), 2), 20);
     const ak_infonce_options o = { .tau = 0.1, .normalized = true };
-    const double x = ak_item(ak_loss_infonce(a, b, o)), y = ak_item(ak_loss_infonce_composed(a, b, o));
+    const double x = ak_item(ak_loss_infonce(a, b, o));
+    const double y = ak_item(ak_loss_infonce_composed(a, b, o));
     cr_expect(isfinite(x) && fabs(x - y) <= 1e-5 * fabs(y), "%g %g", x, y);
 }
 
@@ -376,8 +378,9 @@ Test(losses, order_of_samples)
 Test(losses, length_does_not_matter)
 {
     ak_tensor *a = leaf(AK_SHAPE(6, 4), 1), *b = leaf(AK_SHAPE(6, 4), 2);
-    ak_tensor *loss = ak_loss_ntxent(a, b, (ak_ntxent_options){ .tau = 0.2 });
-    const double longer = ak_item(ak_loss_ntxent(ak_scale(a, 7), b, (ak_ntxent_options){ .tau = 0.2 }));
+    const ak_ntxent_options o = { .tau = 0.2 };
+    ak_tensor *loss = ak_loss_ntxent(a, b, o);
+    const double longer = ak_item(ak_loss_ntxent(ak_scale(a, 7), b, o));
     cr_expect_float_eq(ak_item(loss), longer, 1e-5);
     ak_backward(loss);
     for (int i = 0; i < 6; i++) {
@@ -414,6 +417,7 @@ Test(losses, upstream_and_accumulation)
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
+#ifdef _OPENMP
 static void bits_of_step(ak_real *out, int64_t tile, bool ntxent)
 {
     ak__similarity_tile = tile;
@@ -428,6 +432,7 @@ static void bits_of_step(ak_real *out, int64_t tile, bool ntxent)
     memcpy(out + 2 + a->size, b->grad, (size_t)b->size * sizeof(ak_real));
     ak_step_end(ctx);
 }
+#endif
 
 Test(losses, same_bits_for_any_number_of_threads)
 {
@@ -558,8 +563,8 @@ Test(losses, supcon_cases)
     /* base temperature multiplies */
     ak_index *labels = ak_index_from(ctx, AK_SHAPE(4), (const int32_t[]){ 1, 1, 2, 2 });
     const double plain = ak_item(ak_loss_supcon(z, labels, (ak_supcon_options){ .tau = 0.1 }));
-    const double based = ak_item(ak_loss_supcon(z, labels, (ak_supcon_options){ .tau = 0.1,
-                                                                                .base_tau = 0.05 }));
+    const ak_supcon_options half = { .tau = 0.1, .base_tau = 0.05 };
+    const double based = ak_item(ak_loss_supcon(z, labels, half));
     cr_expect_float_eq(based, 2 * plain, 1e-5);
     /* a 0/1 matrix of partners is labels */
     ak_tensor *pairs = ak_zeros(ctx, AK_SHAPE(4, 4));
@@ -573,8 +578,8 @@ Test(losses, label_smoothing_lifts_the_minimum)
 {
     ak_tensor *a = leaf(AK_SHAPE(5, 8), 1);
     const double hard = ak_item(ak_loss_ntxent(a, a, (ak_ntxent_options){ .tau = 0.05 }));
-    const double soft = ak_item(ak_loss_ntxent(a, a, (ak_ntxent_options){ .tau = 0.05,
-                                                                          .label_smoothing = 0.1 }));
+    const ak_ntxent_options o = { .tau = 0.05, .label_smoothing = 0.1 };
+    const double soft = ak_item(ak_loss_ntxent(a, a, o));
     cr_expect_gt(soft, hard + 0.5);
 }
 
@@ -660,8 +665,9 @@ Test(losses, shapes_that_do_not_fit)
     expect_refused(ak_loss_infonce(a, a, (ak_infonce_options){ .queue = leaf(AK_SHAPE(5, 3), 2) }),
                    AK_ERR_SHAPE, "queue [5,3]");
     a = leaf(AK_SHAPE(3, 2), 1);
-    expect_refused(ak_loss_infonce(a, a, (ak_infonce_options){ .targets = leaf(AK_SHAPE(3, 4), 2) }),
-                   AK_ERR_SHAPE, "target matrix is [3,4], expected [3,3]");
+    const ak_infonce_options wide = { .targets = leaf(AK_SHAPE(3, 4), 2) };
+    expect_refused(ak_loss_infonce(a, a, wide), AK_ERR_SHAPE,
+                   "target matrix is [3,4], expected [3,3]");
     a = leaf(AK_SHAPE(3, 2), 1);
     ak_index *two = ak_index_from(ctx, AK_SHAPE(2), (const int32_t[]){ 0, 1 });
     expect_refused(ak_loss_supcon(a, two, (ak_supcon_options){ 0 }), AK_ERR_SHAPE, "labels [2]");

@@ -25,6 +25,11 @@
 #include <stdatomic.h>
 #include <string.h>
 
+/* Products of at most THIN_N columns take K in blocks of up to THIN_K: each element of A is used
+ * so seldom that reading its rows in long pieces counts for more than a panel of B in L1. */
+#define THIN_N 96
+#define THIN_K 640
+
 /* ---- packing buffers ------------------------------------------------------------------------ */
 
 /* What one thread packs into. Sized for the blocks of every instruction set. */
@@ -33,9 +38,8 @@
 #define MAX_SPACES   256
 #define MAX_TEAM     128
 /* Of the last resort: one panel of each, on the stack. */
-#define SMALL_K      256
-#define SMALL_A      (SMALL_K * AK_MAX_MR)
-#define SMALL_B      (SMALL_K * AK_MAX_NR)
+#define SMALL_A      (THIN_K * 16)
+#define SMALL_B      (THIN_K * 32)
 
 typedef struct pack_space {
     ak_real *a, *b;
@@ -100,10 +104,13 @@ ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major)
     return (ak__operand){.pack = pack_matrix, .data = data, .ld = ld, .k_major = k_major};
 }
 
+static bool is_matrix(const ak__operand *x) { return x->pack == pack_matrix; }
+
 /* ---- one product ---------------------------------------------------------------------------- */
 
 typedef struct gemm_job {
     int64_t            M, N, K;
+    int64_t            k_from;              /* k in [k_from, K) */
     ak_real            alpha, beta;
     const ak__operand *X, *Y;
     ak_real           *C;
@@ -160,23 +167,35 @@ typedef struct b_block {
     pack_space *const *owners;
 } b_block;
 
+/* Pack panels of `width` of positions [i0, i1), every stride-th, one after the other into dst. A
+ * matrix stored [K, I] is taken in slices of K across all panels: a row of it is read from one end
+ * to the other while its cache lines and pages are at hand. */
+static ak_real *pack_panels(const ak__operand *x, ak_real *dst, int64_t i0, int64_t i1,
+                            int64_t stride, const b_block *b, int width)
+{
+    const int64_t slice = is_matrix(x) && x->k_major ? 16 : b->kb;
+    ak_real *end = dst;
+    for (int64_t k = 0; k < b->kb; k += slice) {
+        const int64_t nk = min_of(slice, b->kb - k);
+        ak_real *panel = dst;
+        for (int64_t i = i0; i < i1; i += stride * width, panel += width * b->kb)
+            x->pack(x, panel + k * width, i, min_of(width, i1 - i), b->k0 + k, nk, width);
+        end = panel;
+    }
+    return end;
+}
+
 /* Pack this thread's panels: every tm-th, or if B stays in place only the last one where it is
  * narrower than the tile, since the tile reads whole rows of B. */
 static void pack_b(const gemm_job *job, const grid_place *g, const b_block *b)
 {
-    const int64_t nr = ak__k.nr;
+    const int nr = ak__k.nr;
     const pack_space *mine = job->team[g->tj * g->tm + g->ti];
-    if (job->direct_b) {
-        const int64_t rest = (b->j1 - b->j0) % nr;
-        if (rest > 0)
-            job->Y->pack(job->Y, mine->b, b->j1 - rest, rest, b->k0, b->kb, (int)nr);
-        return;
-    }
-    int64_t slot = 0;
-    for (int64_t j = b->j0 + g->ti * nr; j < b->j1; j += g->tm * nr, slot++) {
-        const int64_t n = min_of(nr, b->j1 - j);
-        job->Y->pack(job->Y, mine->b + slot * nr * b->kb, j, n, b->k0, b->kb, (int)nr);
-    }
+    const int64_t rest = (b->j1 - b->j0) % nr;
+    if (!job->direct_b)
+        (void)pack_panels(job->Y, mine->b, b->j0 + (int64_t)g->ti * nr, b->j1, g->tm, b, nr);
+    else if (rest > 0)
+        (void)pack_panels(job->Y, mine->b, b->j1 - rest, b->j1, 1, b, nr);
 }
 
 /* Where the panel that starts at column j is, and its leading dimension. */
@@ -197,12 +216,9 @@ static const ak_real *panel_b(const gemm_job *job, const grid_place *g, const b_
 
 static void pack_a(const gemm_job *job, ak_real *dst, int64_t i0, int64_t i1, const b_block *b)
 {
-    const int64_t mr = ak__k.mr;
-    ak_real *panel = dst;
-    for (int64_t i = i0; i < i1; i += mr, panel += mr * b->kb)
-        job->X->pack(job->X, panel, i, min_of(mr, i1 - i), b->k0, b->kb, (int)mr);
+    const ak_real *end = pack_panels(job->X, dst, i0, i1, 1, b, ak__k.mr);
     if (job->alpha != 1)
-        ak__k.scale(dst, job->alpha, dst, panel - dst);
+        ak__k.scale(dst, job->alpha, dst, end - dst);
 }
 
 /* Loops jr and ir: rows [i0, i1) of C, the columns and the piece of K of b. */
@@ -210,7 +226,7 @@ static void tiles(const gemm_job *job, const grid_place *g, const b_block *b, co
                   int64_t i0, int64_t i1)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    const bool accumulate = b->k0 > 0 || job->beta != 0;
+    const bool accumulate = b->k0 > job->k_from || job->beta != 0;
     const bool finish = job->ep && b->k0 + b->kb == job->K;
     const ak__operand *X = job->X;
     const int64_t rs = packed || X->k_major ? 1 : X->ld;
@@ -276,7 +292,7 @@ static void run_thread(const gemm_job *job, int thread, int threads)
         scale_c(job, &g);
     for (int64_t jc = 0; jc < g.width; jc += nc) {
         const int64_t j0 = min_of(g.j0 + jc, g.j1);
-        for (int64_t k = 0; k < job->K; k += job->kb) {
+        for (int64_t k = job->k_from; k < job->K; k += job->kb) {
             const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), g.tm,
                                owners};
             pack_b(job, &g, &b);
@@ -295,22 +311,23 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 
 /* Multiply-adds below which a second thread costs more than it brings. */
 #define MIN_WORK_PER_THREAD 32768.0
-/* Packing A pays off if each element is used for at least this many columns. */
-#define PACK_A_COLUMNS 96
+/* A stored [K, M] is read in place only if it is this small: each row of a tile of it is a few
+ * floats, a whole row of A apart from the next. */
+#define SMALL_A_BYTES (64 * 1024)
 /* Packing B pays off if each element is used for at least this many rows, unless all of B fits
  * in half of L1 anyway. */
 #define PACK_B_ROWS  32
 #define SMALL_B_BYTES (16 * 1024)
 
-static bool is_matrix(const ak__operand *x) { return x->pack == pack_matrix; }
-
 static void choose_paths(gemm_job *job)
 {
-    const int64_t kc = ak__k.kc;
+    const int64_t kc = job->N <= THIN_N ? THIN_K : ak__k.kc;
     const int64_t blocks = ceil_div(job->K, kc);
-    job->kb = blocks > 0 ? min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc) : 1;
+    job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
+    const int64_t a_bytes = job->M * job->K * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
-    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= PACK_A_COLUMNS;
+    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= THIN_N &&
+                    (!job->X->k_major || a_bytes <= SMALL_A_BYTES);
     job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
                     (job->M <= PACK_B_ROWS || b_bytes <= SMALL_B_BYTES);
 }
@@ -352,10 +369,8 @@ static void run_small(gemm_job *job)
     run_thread(job, 0, 1);
 }
 
-static void run_job(gemm_job *job)
+static void run_whole(gemm_job *job)
 {
-    assert(ak__k.mr * ak__k.kc <= SMALL_A && ak__k.nr * ak__k.kc <= SMALL_B);
-    assert(ak__k.mc * ak__k.kc <= SPACE_A && ak__k.kc * ak__k.nc <= SPACE_B);
     pack_space *team[MAX_TEAM];
     const int threads = take_spaces(choose_threads(job), team);
     job->team = team;
@@ -373,6 +388,111 @@ static void run_job(gemm_job *job)
 #endif
     }
     give_spaces(threads, team);
+}
+
+/* ---- a long K and a small result ------------------------------------------------------------ */
+
+/* Few tiles, so the threads take pieces of K instead. Each piece is summed by itself, in the rear
+ * of a packing buffer, and then all are added in order. */
+#define SPLIT_AREA   12288                  /* M * N at most; 16 of them leave room to pack B */
+#define SPLIT_K      1024                   /* k of a piece at least */
+#define SPLIT_MOST   16
+
+typedef struct split_job {
+    const gemm_job *whole;
+    int             pieces;
+    int64_t         length;                 /* k of a piece */
+    ak_real        *part[SPLIT_MOST];
+} split_job;
+
+/* A power of two, so that 2, 4, 8, 16 threads have equal shares. */
+static int count_pieces(const gemm_job *job)
+{
+    int n = 1;
+    while (job->M * job->N <= SPLIT_AREA && n < SPLIT_MOST && job->K >= 2 * n * SPLIT_K)
+        n *= 2;
+    return n;
+}
+
+static void run_pieces(split_job *split, pack_space *space, int thread, int threads)
+{
+    const int64_t area = split->whole->M * split->whole->N;
+    pack_space rest = *space;
+    pack_space *team[1] = {&rest};
+    for (int p = thread; p < split->pieces; p += threads) {
+        rest.room_b -= area;
+        split->part[p] = rest.b + rest.room_b;
+    }
+    for (int p = thread; p < split->pieces; p += threads) {
+        gemm_job piece = *split->whole;
+        piece.k_from = p * split->length;
+        piece.K = min_of(piece.k_from + split->length, piece.K);
+        piece.beta = 0;
+        piece.ep = NULL;
+        piece.C = split->part[p];
+        piece.ldc = piece.N;
+        piece.team = team;
+        run_thread(&piece, 0, 1);
+    }
+}
+
+static void add_pieces(const split_job *split, int thread, int threads)
+{
+    const gemm_job *job = split->whole;
+    const grid_place mine = {.i0 = job->M * thread / threads,
+                             .i1 = job->M * (thread + 1) / threads, .j1 = job->N};
+    if (job->beta != 1)
+        scale_c(job, &mine);
+    for (int64_t i = mine.i0; i < mine.i1; i++) {
+        ak_real *row = job->C + i * job->ldc;
+        for (int p = 0; p < split->pieces; p++)
+            ak__k.add(row, row, split->part[p] + i * job->N, job->N);
+        if (job->ep)
+            ak__k.gemm_finish(row, job->ldc, 1, job->N, job->ep->bias, job->ep->relu);
+    }
+}
+
+static void run_split(gemm_job *job, int pieces)
+{
+    pack_space *team[SPLIT_MOST];
+    const int want = (int)min_of(choose_threads(job), pieces);
+    int have = take_spaces(want, team);
+    while (have == 0) {
+        /* another thread of control will give one back; there are none before the first context */
+        if (atomic_load(&space_count) == 0 && !ak__gemm_reserve(1)) {
+            run_small(job);
+            return;
+        }
+        have = take_spaces(want, team);
+    }
+    split_job split = {.whole = job, .pieces = pieces};
+    split.length = ceil_div(ceil_div(job->K, pieces), 8) * 8;
+    if (have == 1) {
+        run_pieces(&split, team[0], 0, 1);
+        add_pieces(&split, 0, 1);
+    } else {
+#ifdef _OPENMP
+#pragma omp parallel num_threads(have)
+        {
+            const int t = omp_get_thread_num(), n = omp_get_num_threads();
+            run_pieces(&split, team[t], t, n);
+#pragma omp barrier
+            add_pieces(&split, t, n);
+        }
+#endif
+    }
+    give_spaces(have, team);
+}
+
+static void run_job(gemm_job *job)
+{
+    assert(ak__k.mr * job->kb <= SMALL_A && ak__k.nr * job->kb <= SMALL_B);
+    assert(ak__k.mc * ak__k.kc <= SPACE_A && ak__k.kc * ak__k.nc <= SPACE_B);
+    const int pieces = count_pieces(job);
+    if (pieces > 1)
+        run_split(job, pieces);
+    else
+        run_whole(job);
 }
 
 void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak__operand *X,
@@ -420,6 +540,7 @@ void ak__gemm_batched(ak__gemm_form form, int64_t batch, int64_t M, int64_t N, i
     const double work = (double)M * (double)N * (double)K;
     const bool spread = batch > 1 && work < LARGE_ITEM &&
                         work * (double)batch >= 2 * MIN_WORK_PER_THREAD;
+    (void)spread;                           /* without OpenMP */
     AK__PARALLEL_FOR(i, batch, spread)
         ak__gemm(form, M, N, K, alpha, A + i * stride_a, lda, B + i * stride_b, ldb, beta,
                  C + i * stride_c, ldc, NULL);

@@ -19,7 +19,8 @@ typedef struct probe {
     const ak_features *train;
     int64_t  D, C, chunk, chunks;   /* rows of a chunk: depends on the number of rows alone */
     double   l2;
-    double  *mean, *inverse;        /* [D] of the training items; inverse 0: constant feature */
+    double  *mean, *square;         /* [D] of the training items */
+    ak_real *shift, *inverse;       /* [D] mean, 1 / deviation (0 for a constant feature) */
     ak_real *w;                     /* [C, D] */
     ak_real *bias;                  /* [C] */
     ak_real *block;                 /* [threads, ROWS, D] standardised rows */
@@ -31,6 +32,7 @@ typedef struct probe {
 static void probe_free(probe *p)
 {
     ak__free(p->mean);
+    ak__free(p->shift);
     ak__free(p->w);
     ak__free(p->partial);
     ak__free(p->partial_sum);
@@ -42,16 +44,18 @@ static bool probe_alloc(probe *p)
 {
     const size_t D = (size_t)p->D, C = (size_t)p->C, chunks = (size_t)p->chunks;
     p->mean = ak__malloc(2 * D * sizeof *p->mean);
+    p->shift = ak__malloc(2 * D * sizeof *p->shift);
     p->w = ak__malloc((C * D + C) * sizeof *p->w);
     p->partial = ak__malloc(chunks * C * D * sizeof *p->partial);
     p->partial_sum = ak__malloc(chunks * (C + 1) * sizeof *p->partial_sum);
     p->score = ak__malloc(chunks * ROWS * C * sizeof *p->score);
     p->block = ak__malloc((size_t)ak__max_threads() * ROWS * D * sizeof *p->block);
-    if (!p->block || !p->mean || !p->w || !p->partial || !p->partial_sum || !p->score) {
+    if (!p->block || !p->mean || !p->shift || !p->w || !p->partial || !p->partial_sum || !p->score) {
         ak__fail_memory(p->train->ctx, chunks * C * D * sizeof *p->partial);
         return false;
     }
-    p->inverse = p->mean + D;
+    p->square = p->mean + D;
+    p->inverse = p->shift + D;
     p->bias = p->w + C * D;
     return true;
 }
@@ -60,7 +64,7 @@ static bool probe_alloc(probe *p)
 static void moments(probe *p, int64_t begin, int64_t end)
 {
     const ak_features *f = p->train;
-    double *mean = p->mean, *square = p->inverse;
+    double *mean = p->mean, *square = p->square;
     for (int64_t j = begin; j < end; j++)
         mean[j] = square[j] = 0;
     for (int64_t i = 0; i < f->n; i++)
@@ -77,7 +81,8 @@ static void moments(probe *p, int64_t begin, int64_t end)
     for (int64_t j = begin; j < end; j++) {
         const double deviation = sqrt(square[j] / (double)f->n);
         const bool constant = deviation <= 1e-7 * fabs(mean[j]) || deviation == 0;
-        p->inverse[j] = constant ? 0 : 1 / (deviation + 1e-6);
+        p->shift[j] = (ak_real)mean[j];
+        p->inverse[j] = constant ? 0 : (ak_real)(1 / (deviation + 1e-6));
     }
 }
 
@@ -87,7 +92,8 @@ static void standardise(probe *p)
         moments(p, begin, end);
 }
 
-/* Rows at .. at+rows-1 as z = (x - mean) inverse, in this thread's buffer. */
+/* Rows at .. at+rows-1 as z = (x - mean) inverse, in this thread's buffer. That the mean is rounded
+ * shifts a feature by a constant, which the bias takes up. */
 static const ak_real *standard_rows(const probe *p, const ak_features *f, int64_t at, int64_t rows)
 {
     ak_real *block = p->block + (size_t)ak__thread_id() * ROWS * (size_t)p->D;
@@ -95,7 +101,7 @@ static const ak_real *standard_rows(const probe *p, const ak_features *f, int64_
         const ak_real *x = f->x + (at + i) * p->D;
         ak_real *z = block + i * p->D;
         for (int64_t j = 0; j < p->D; j++)
-            z[j] = (ak_real)(((double)x[j] - p->mean[j]) * p->inverse[j]);
+            z[j] = (x[j] - p->shift[j]) * p->inverse[j];
     }
     return block;
 }
@@ -237,8 +243,8 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
 static bool probe_options(ak_ctx *ctx, ak_linear_probe_options *o)
 {
     o->l2 = o->l2 == 0 ? 1e-4 : o->l2 == AK_NONE ? 0 : o->l2;
-    o->max_iterations = o->max_iterations ? o->max_iterations : 100;
-    o->gradient_norm = o->gradient_norm != 0 ? o->gradient_norm : 1e-4;
+    o->max_iterations = o->max_iterations ? o->max_iterations : 300;
+    o->gradient_norm = o->gradient_norm != 0 ? o->gradient_norm : 1e-3;
     o->memory = o->memory ? o->memory : 10;
     if (o->l2 >= 0 && isfinite(o->l2) && o->max_iterations >= 1 && o->gradient_norm > 0 &&
         o->memory >= 1 && o->memory <= 100)

@@ -136,8 +136,8 @@ AK_API double ak_eval_knn(ak_module *enc, ak_dataset *train, ak_dataset *test,
 typedef struct ak_linear_probe_options {
     double l2;              /* penalty l2 |W|^2, biases included, [0, inf); 0 = 1e-4;
                              * AK_NONE = none */
-    int    max_iterations;  /* [1, ...); 0 = 100 */
-    double gradient_norm;   /* stop when no component of the gradient is larger; 0 = 1e-4 */
+    int    max_iterations;  /* [1, ...); 0 = 300 */
+    double gradient_norm;   /* stop when no component of the gradient is larger; 0 = 1e-3 */
     int    memory;          /* pairs that L-BFGS remembers, [1, 100]; 0 = 10 */
 } ak_linear_probe_options;
 

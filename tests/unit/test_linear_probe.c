@@ -179,7 +179,7 @@ Test(linear_probe, agrees_with_gradient_descent)
     ak_ctx *ctx = quiet();
     ak_features *train = blobs(ctx, 1, N), *test = blobs(ctx, 2, 1000);
     const double expected = descent_accuracy(train, test, 1e-3);
-    const ak_linear_probe_options o = { .l2 = 1e-3 };
+    const ak_linear_probe_options o = { .l2 = 1e-3, .gradient_norm = 1e-4 };
     const ak_eval_result r = ak_eval_linear_on(train, test, o);
     cr_assert_gt(expected, 0.7);
     cr_assert_float_eq(r.accuracy, expected, 0.0021, "%g, descent %g", r.accuracy, expected);

@@ -32,7 +32,7 @@ static void row(ak_run *run, const char *name, ak_module *enc, ak_dataset *train
         ak_run_log(run, name, r[i].protocol, (ak_value[]){ { "accuracy", r[i].accuracy },
             { "lo", r[i].lo }, { "hi", r[i].hi }, { 0 } });
     }
-    printf("   %08x\n    %s\n    %s\n", (unsigned)ak_hash(a->ctx, "*"), r[0].protocol, r[1].protocol);
+    printf("   %08x\n  %s\n  %s\n", (unsigned)ak_hash(a->ctx, "*"), r[0].protocol, r[1].protocol);
     fflush(stdout);
     ak_features_close(b);
     ak_features_close(a);

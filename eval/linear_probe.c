@@ -50,7 +50,8 @@ static bool probe_alloc(probe *p)
     p->partial_sum = ak__malloc(chunks * (C + 1) * sizeof *p->partial_sum);
     p->score = ak__malloc(chunks * ROWS * C * sizeof *p->score);
     p->block = ak__malloc((size_t)ak__max_threads() * ROWS * D * sizeof *p->block);
-    if (!p->block || !p->mean || !p->shift || !p->w || !p->partial || !p->partial_sum || !p->score) {
+    if (!p->block || !p->mean || !p->shift || !p->w || !p->partial || !p->partial_sum ||
+        !p->score) {
         ak__fail_memory(p->train->ctx, chunks * C * D * sizeof *p->partial);
         return false;
     }

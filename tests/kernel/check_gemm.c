@@ -49,7 +49,7 @@ static void check_tile(const isa_table *isa, int m, int n, int64_t kc, bool accu
     check_result(near, isa->name, "gemm_direct m %d n %d kc %lld", m, n, (long long)kc);
     check_result(equal, isa->name, "gemm_tile m %d n %d kc %lld: other bits than gemm_direct", m, n,
                  (long long)kc);
-    const bool kept = guarded_free(a) & guarded_free(b) & guarded_free(c) & guarded_free(d);
+    const bool kept = guarded_free(a) + guarded_free(b) + guarded_free(c) + guarded_free(d) == 4;
     check_result(kept, isa->name, "gemm tile m %d n %d wrote outside", m, n);
     free(start);
     free(pa);
@@ -81,7 +81,7 @@ static void check_pack(const isa_table *isa, int width, int64_t ni, int64_t nk, 
             ok = ok && memcmp(&y.x[k * width + i], want, sizeof zero) == 0;
         }
     }
-    const bool kept = guarded_free(x) & guarded_free(y);
+    const bool kept = guarded_free(x) + guarded_free(y) == 2;
     check_result(ok && kept, isa->name, "gemm_pack width %d ni %lld nk %lld k_major %d", width,
                  (long long)ni, (long long)nk, k_major);
 }
@@ -116,7 +116,7 @@ static void check_finish(const isa_table *isa)
             bool ok = true;
             for (int64_t i = 0; i < c.n; i++)
                 ok = ok && near_enough(c.x[i], want[i], 0);
-            const bool kept = guarded_free(c) & guarded_free(bias);
+            const bool kept = guarded_free(c) + guarded_free(bias) == 2;
             check_result(ok && kept, isa->name, "gemm_finish n %lld variant %d", (long long)n, v);
             free(want);
         }
@@ -199,7 +199,7 @@ static void check_product(const isa_table *isa, product p)
     for (int64_t i = 0; i + 1 < p.M; i++)
         for (int64_t j = p.N; j < p.ldc && p.N > 0; j++)
             ok = ok && memcmp(&c.x[i * p.ldc + j], &c0[i * p.ldc + j], sizeof(float)) == 0;
-    const bool kept = guarded_free(a) & guarded_free(b) & guarded_free(c) & guarded_free(bias);
+    const bool kept = guarded_free(a) + guarded_free(b) + guarded_free(c) + guarded_free(bias) == 4;
     check_result(ok && kept, isa->name,
                  "gemm form %d M %lld N %lld K %lld alpha %g beta %g bias %d relu %d", (int)p.form,
                  (long long)p.M, (long long)p.N, (long long)p.K, (double)p.alpha, (double)p.beta,

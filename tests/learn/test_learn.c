@@ -127,7 +127,7 @@ Test(learn, simclr_on_drawn_pictures)
     ak_close(ctx);
 }
 
-/* ---- a curve that stays ---------------------------------------------------------------------- */
+/* ---- a curve that stays -------------------------------------------------------------------- */
 
 /* Losses of the first steps on the portable kernels, from the double build. A change of the code
  * that moves them changes what the library computes: state why, then renew them (the test prints
@@ -177,7 +177,7 @@ Test(learn, curves_stay_where_they_are)
     ak_close(ctx);
 }
 
-/* ---- the same bits --------------------------------------------------------------------------- */
+/* ---- the same bits ------------------------------------------------------------------------- */
 
 static uint32_t weights_after(int threads, int workers)
 {

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/state.h"
+#include "io/checkpoint.h"
 #include "io/file.h"
 
 #include <inttypes.h>
@@ -181,17 +182,12 @@ ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 
 typedef struct input {
     ak_ctx     *ctx;
-    const char *path;
-    ak__bytes   file;
+    const char *path;               /* for messages */
+    const unsigned char *data;      /* [size] the file */
+    size_t      size;
     uint64_t    contents, n;
     block      *blocks;             /* [n] sorted by name */
 } input;
-
-static void close_input(input *in)
-{
-    ak__free(in->blocks);
-    ak__bytes_free(&in->file);
-}
 
 static ak_status damaged(const input *in, const char *what)
 {
@@ -201,12 +197,12 @@ static ak_status damaged(const input *in, const char *what)
 
 static ak_status check_head(input *in)
 {
-    const size_t size = in->file.n;
-    if (size < sizeof magic || memcmp(in->file.data, magic, sizeof magic) != 0)
+    const size_t size = in->size;
+    if (size < sizeof magic || memcmp(in->data, magic, sizeof magic) != 0)
         return damaged(in, "not a file of weights or a checkpoint");
     if (size < HEAD_BYTES + FOOT_BYTES)
         return damaged(in, "shortened: its head is incomplete");
-    const unsigned char *at = in->file.data + sizeof magic;
+    const unsigned char *at = in->data + sizeof magic;
     const uint64_t version = ak__get_u64(&at);
     if (version != VERSION)
         return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: format version %" PRIu64 ", this library reads "
@@ -221,10 +217,10 @@ static ak_status check_head(input *in)
     for (size_t done = 0; done < size - FOOT_BYTES; ) {
         const size_t left = size - FOOT_BYTES - done;
         const uInt part = left > 1u << 30 ? 1u << 30 : (uInt)left;
-        crc = crc32(crc, in->file.data + done, part);
+        crc = crc32(crc, in->data + done, part);
         done += part;
     }
-    at = in->file.data + size - FOOT_BYTES;
+    at = in->data + size - FOOT_BYTES;
     if (ak__get_u64(&at) != crc)
         return damaged(in, "its checksum does not fit its content");
     if (in->n > (size - HEAD_BYTES - FOOT_BYTES) / block_bytes(0, 0, 0))
@@ -288,8 +284,8 @@ static ak_status parse_blocks(input *in)
     in->blocks = ak__malloc(room);
     if (!in->blocks)
         return ak__fail_memory(in->ctx, room);
-    const unsigned char *at = in->file.data + HEAD_BYTES;
-    const unsigned char *const end = in->file.data + in->file.n - FOOT_BYTES;
+    const unsigned char *at = in->data + HEAD_BYTES;
+    const unsigned char *const end = in->data + in->size - FOOT_BYTES;
     for (uint64_t i = 0; i < in->n; i++)
         if (!parse_block(&at, end, &in->blocks[i]))
             return damaged(in, "a block does not fit into the file");
@@ -300,18 +296,6 @@ static ak_status parse_blocks(input *in)
         if (compare_blocks(&in->blocks[i - 1], &in->blocks[i]) == 0)
             return damaged(in, "two blocks have the same name");
     return AK_OK;
-}
-
-static ak_status open_input(input *in)
-{
-    if (ak__file_read_raw(in->ctx, in->path, &in->file) != AK_OK)
-        return ak_error(in->ctx);
-    ak_status status = check_head(in);
-    if (status == AK_OK)
-        status = parse_blocks(in);
-    if (status != AK_OK)
-        close_input(in);
-    return status;
 }
 
 static const block *find_block(const input *in, const char *name, bool state)
@@ -480,31 +464,48 @@ static void take_tensor(ak_tensor *t, const block *b)
         memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
 }
 
+static void take_all(const input *in, const char *pattern, bool whole)
+{
+    ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++)
+        if (ak_match(pattern, t->name))
+            take_tensor(t, find_block(in, t->name, false));
+    if (!whole)
+        return;
+    const unsigned char *at = find_block(in, CONTEXT_BLOCK, true)->data + 8;
+    in->ctx->next_stream = ak__get_u64(&at);
+    for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next) {
+        const block *b = find_block(in, s->name, true);
+        s->ops->load(s->obj, b->data, (size_t)b->bytes);
+    }
+}
+
+ak_status ak__checkpoint_parse(ak_ctx *ctx, const char *name, const uint8_t *data, size_t size,
+                               const char *pattern, bool whole)
+{
+    input in = { .ctx = ctx, .path = name, .data = data, .size = size };
+    ak_status status = check_head(&in);
+    if (status == AK_OK)
+        status = parse_blocks(&in);
+    if (status == AK_OK)
+        status = check_tensors(&in, pattern, !whole);
+    if (status == AK_OK && whole)
+        status = check_states(&in);
+    if (status == AK_OK)
+        take_all(&in, pattern, whole);
+    ak__free(in.blocks);
+    return status;
+}
+
 static ak_status read_file(ak_ctx *ctx, const char *path, const char *pattern, bool whole)
 {
     if (ak_error(ctx) != AK_OK)
         return ak_error(ctx);
-    input in = { .ctx = ctx, .path = path };
-    if (open_input(&in) != AK_OK)
+    ak__bytes file = { 0 };
+    if (ak__file_read_raw(ctx, path, &file) != AK_OK)
         return ak_error(ctx);
-    ak_status status = check_tensors(&in, pattern, !whole);
-    if (status == AK_OK && whole)
-        status = check_states(&in);
-    if (status == AK_OK) {
-        ak_tensor *t;
-        for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++)
-            if (ak_match(pattern, t->name))
-                take_tensor(t, find_block(&in, t->name, false));
-    }
-    if (status == AK_OK && whole) {
-        const unsigned char *at = find_block(&in, CONTEXT_BLOCK, true)->data + 8;
-        ctx->next_stream = ak__get_u64(&at);
-        for (const ak__state *s = ak__state_first(ctx); s; s = s->next) {
-            const block *b = find_block(&in, s->name, true);
-            s->ops->load(s->obj, b->data, (size_t)b->bytes);
-        }
-    }
-    close_input(&in);
+    const ak_status status = ak__checkpoint_parse(ctx, path, file.data, file.n, pattern, whole);
+    ak__bytes_free(&file);
     return status;
 }
 

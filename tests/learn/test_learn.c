@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static ak_ctx *quiet(int threads)
 {
@@ -199,4 +200,37 @@ Test(learn, weights_do_not_depend_on_threads)
         cr_expect_eq(weights_after(threads, 0), want, "%d threads", threads);
     cr_expect_eq(weights_after(2, 1), want, "one loader thread");
     cr_expect_eq(weights_after(2, 4), want, "four loader threads");
+}
+
+/* ---- stop and resume ------------------------------------------------------------------------------ */
+
+Test(learn, resumed_in_the_middle_of_an_epoch)
+{
+    char path[] = "/tmp/akin-learn-XXXXXX";
+    const int fd = mkstemp(path);
+    cr_assert(fd >= 0);
+    close(fd);
+    uint32_t want = 0, got = 0;
+    double losses[2][6];
+    for (int half = 0; half < 2; half++) {
+        ak_ctx *ctx = quiet(0);
+        simclr s;
+        simclr_open(&s, ctx, 2 + half);         /* loader threads have batches in the making */
+        if (half)
+            cr_assert_eq(ak_checkpoint_load(ctx, path), AK_OK, "%s", ak_error_message(ctx));
+        for (int i = 0; i < 20 && !half; i++)
+            simclr_step(&s);
+        if (!half)
+            cr_assert_eq(ak_checkpoint_save(ctx, path), AK_OK, "%s", ak_error_message(ctx));
+        for (int i = 0; i < 6; i++)
+            losses[half][i] = simclr_step(&s);
+        *(half ? &got : &want) = ak_hash(ctx, "*");
+        ak_loader_close(s.pairs);
+        ak_close(ctx);
+    }
+    unlink(path);
+    for (int i = 0; i < 6; i++)
+        cr_expect_eq(losses[0][i], losses[1][i], "step %d: %.17g, %.17g", i, losses[0][i],
+                     losses[1][i]);
+    cr_expect_eq(got, want, "weights differ");
 }

@@ -336,14 +336,14 @@ ak_tensor *ak_flatten(ak_tensor *x)
 double ak_item(const ak_tensor *t)
 {
     if (t == &ak__poison)
-        return NAN;
+        return (double)NAN;
     if (!ak__tensor_alive(t->ctx, t, "item"))
-        return NAN;
+        return (double)NAN;
     if (t->size != 1) {
         char text[160];
         ak_fail(t->ctx, AK_ERR_SHAPE, "item: one number wanted, the tensor is %s",
                 ak_shape_text(t->shape, text));
-        return NAN;
+        return (double)NAN;
     }
     return (double)t->data[0];
 }
@@ -351,7 +351,7 @@ double ak_item(const ak_tensor *t)
 double ak_at(const ak_tensor *t, ak_shape place)
 {
     if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "at"))
-        return NAN;
+        return (double)NAN;
     int64_t at = 0;
     bool    inside = place.n == t->shape.n;
     for (int i = 0; inside && i < place.n; i++) {
@@ -362,7 +362,7 @@ double ak_at(const ak_tensor *t, ak_shape place)
         char a[160], b[160];
         ak_fail(t->ctx, AK_ERR_SHAPE, "at: no element %s in %s", ak_shape_text(place, a),
                 ak_shape_text(t->shape, b));
-        return NAN;
+        return (double)NAN;
     }
     return (double)t->data[at];
 }

@@ -202,7 +202,7 @@ Test(learn, weights_do_not_depend_on_threads)
     cr_expect_eq(weights_after(2, 4), want, "four loader threads");
 }
 
-/* ---- stop and resume ------------------------------------------------------------------------------ */
+/* ---- stop and resume ------------------------------------------------------------------------ */
 
 Test(learn, resumed_in_the_middle_of_an_epoch)
 {

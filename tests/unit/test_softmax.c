@@ -35,7 +35,7 @@ Test(softmax, extreme_logits)
 Test(softmax, masked_entries_and_rows)
 {
     ak_ctx *ctx = quiet();
-    const double none = -INFINITY;
+    const double none = -(double)INFINITY;
     ak_tensor *x = ak_require_grad(ak_from_double(ctx, AK_SHAPE(2, 3),
                                                   (double[]){ 1, none, 1, none, none, none }));
     ak_tensor *y = ak_softmax(x);
@@ -133,7 +133,7 @@ Test(losses, extremes)
     cr_expect_eq((double)x->grad[1], 0.0);
     cr_expect_float_eq(ak_item(ak_bce_logits(x, ak_full(ctx, AK_SHAPE(2), 0.5))), 5000, 1e-2);
     /* a target of 0 adds nothing, whatever the logit */
-    ak_tensor *logits = ak_from_double(ctx, AK_SHAPE(1, 2), (double[]){ 0, -INFINITY });
+    ak_tensor *logits = ak_from_double(ctx, AK_SHAPE(1, 2), (double[]){ 0, -(double)INFINITY });
     ak_tensor *p = ak_from_double(ctx, AK_SHAPE(1, 2), (double[]){ 1, 0 });
     cr_expect_float_eq(ak_item(ak_kl_div_logits(logits, p)), 0, 1e-6);
     cr_expect_float_eq(ak_item(ak_cross_entropy_soft(logits, p)), 0, 1e-6);

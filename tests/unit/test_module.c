@@ -4,6 +4,7 @@
 
 #include <akin/autograd.h>
 #include <akin/nn.h>
+#include <akin/optim.h>
 
 #include <math.h>
 #include <stdlib.h>
@@ -305,4 +306,32 @@ Test(module, print_shows_the_tree)
     cr_expect_not_null(strstr(text, total), "%s", text);
     free(text);
     ak_close(ctx);
+}
+
+/* Every allocation fails once, and from then on: an error and NULL, never a crash. */
+Test(module, running_out_of_memory)
+{
+    for (int sticky = 0; sticky < 2; sticky++) {
+        bool done = false;
+        for (uint64_t k = 1; !done; k++) {
+            cr_assert_lt(k, 5000);
+            ak_ctx *ctx = quiet();
+            ak_fail_alloc_after(k, sticky);
+            ak_module *net = ak_resnet18(ctx, "net", (ak_resnet_options){ .width = 2,
+                                                                         .classes = 3 });
+            ak_module *head = ak_projector(ctx, "head", 3, 4, 2);
+            ak_optim *opt = ak_adamw(ctx, "*", (ak_adamw_options){ 0 });
+            ak_tensor *x = ak_randn(ctx, AK_SHAPE(2, 5, 5, 3));
+            ak_tensor *loss = ak_mean(ak_square(ak_forward(head, ak_forward(net, x))));
+            ak_backward(loss);
+            ak_optim_step(opt);
+            ak_fail_alloc_after(0, false);
+            done = ak_error(ctx) == AK_OK;
+            if (!done)
+                cr_assert_eq(ak_error(ctx), AK_ERR_MEMORY, "allocation %d: %s", (int)k,
+                             ak_error_message(ctx));
+            ak_step_end(ctx);
+            ak_close(ctx);
+        }
+    }
 }

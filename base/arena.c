@@ -89,16 +89,9 @@ static char *block_data(ak__block *b)
     return (char *)b + HEADER;
 }
 
-static bool add_block(ak__arena *arena, size_t need)
+static bool push_block(ak__arena *arena, size_t size)
 {
-    size_t size = arena->reserved > FIRST_BLOCK ? arena->reserved / 2 : FIRST_BLOCK;
-    if (size < need)
-        size = need;
     ak__block *b = ak__malloc(HEADER + size);
-    if (!b && size > need) {        /* ask for no more than what is wanted */
-        size = need;
-        b = ak__malloc(HEADER + size);
-    }
     if (!b)
         return false;
     *b = (ak__block){ .next = arena->top, .size = size };
@@ -107,6 +100,14 @@ static bool add_block(ak__arena *arena, size_t need)
     arena->reserved += size;
     arena->fresh_block = true;
     return true;
+}
+
+static bool add_block(ak__arena *arena, size_t need)
+{
+    size_t size = arena->reserved > FIRST_BLOCK ? arena->reserved / 2 : FIRST_BLOCK;
+    if (size > need && push_block(arena, size))
+        return true;
+    return push_block(arena, need);     /* no more than what is wanted */
 }
 
 void *ak__arena_alloc(ak__arena *arena, size_t bytes)
@@ -187,26 +188,25 @@ ak__arena_mark ak__arena_mark_get(const ak__arena *arena)
 
 void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
 {
-    /* Blocks added after the mark stay reserved only if the mark is in none of them: a loop that
-     * marks and releases would otherwise ask the system each time. */
-    while (arena->top && arena->top != mark.block) {
-        ak__block *next = arena->top->next;
-        if (!mark.block && !next) {         /* the arena was empty: keep its first block */
-            wipe(arena->top, 0);
-            arena->in_use = 0;
-            return;
-        }
-        if (next == mark.block && mark.block) {
-            wipe(arena->top, 0);            /* one spare block on top of the marked one */
-            break;
-        }
-        free_block(arena, arena->top);
-        arena->top = next;
+    size_t since = arena->in_use - mark.in_use, total = 0;
+    int    blocks = 0;
+    for (const ak__block *b = arena->top; b && b != mark.block; b = b->next) {
+        total += b->size;
+        blocks++;
     }
-    if (arena->top && arena->top == mark.block) {
-        assert(arena->top->used >= mark.used);
-        wipe(arena->top, mark.used);
-    } else if (arena->top && arena->top->next == mark.block && mark.block) {
+    if (blocks == 1 && arena->top->size >= since) {
+        wipe(arena->top, 0);
+    } else if (blocks > 0) {
+        /* One spare block that holds as much as was used since the mark: a loop that marks and
+         * releases asks the system only once. Without memory for it there is no spare. */
+        while (arena->top != mark.block) {
+            ak__block *next = arena->top->next;
+            free_block(arena, arena->top);
+            arena->top = next;
+        }
+        push_block(arena, total > since ? total : since);
+    }
+    if (mark.block) {
         assert(mark.block->used >= mark.used);
         wipe(mark.block, mark.used);
     }
@@ -241,6 +241,19 @@ void ak__heads_reset(ak__heads *heads)
 {
     heads->current = NULL;
     heads->used = 0;
+}
+
+void ak__heads_match(ak__heads *to, const ak__heads *from)
+{
+    ak__head_block **last = &to->first;
+    for (const ak__head_block *b = from->first; b; b = b->next, last = &(*last)->next) {
+        if (*last)
+            continue;
+        *last = ak__malloc(AK__ALIGN + HEADS_PER_BLOCK * AK__HEAD_SIZE);
+        if (!*last)
+            return;         /* ak__heads_take tries again and reports */
+        (*last)->next = NULL;
+    }
 }
 
 void ak__heads_free(ak__heads *heads)

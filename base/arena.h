@@ -45,6 +45,8 @@ typedef struct ak__heads {
 } ak__heads;
 void *ak__heads_take(ak__heads *heads);     /* NULL: out of memory */
 void  ak__heads_reset(ak__heads *heads);
+/* Give `to` as many slots as `from` has, so that the next step asks the system for none. */
+void  ak__heads_match(ak__heads *to, const ak__heads *from);
 void  ak__heads_free(ak__heads *heads);
 
 /* Free pieces of a step's memory, by size; backward returns gradient buffers here as soon as

@@ -113,6 +113,7 @@ ak_status ak_step_end(ak_ctx *ctx)
     ctx->generation++;
     ctx->steps++;
     ak__arena_reset(&ctx->step);
+    ak__heads_match(&ctx->heads[1], &ctx->heads[0]);
     const ak__heads last = ctx->heads[0];
     ctx->heads[0] = ctx->heads[1];
     ctx->heads[1] = last;

@@ -9,17 +9,13 @@
 #include "tensor/gemm.h"
 
 #include "base/parallel.h"
+#include "bench/peak.h"
 
 #include <math.h>
 #include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#ifdef AK_HAVE_SIMD
-#include <immintrin.h>
-#endif
 
 #define RUNS 15
 
@@ -34,93 +30,6 @@ static const gemm_case cases[] = {
 #define CASES ((int)(sizeof cases / sizeof cases[0]))
 
 static const char *const form_names[] = {"nn", "nt", "tn"};
-
-static double seconds(void)
-{
-    struct timespec t;
-    (void)timespec_get(&t, TIME_UTC);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- peak ----------------------------------------------------------------------------------- */
-
-static volatile float sink;
-
-/* `n` rounds of twelve independent multiply-adds (enough to hide the latency) for the widest
- * vectors in use. Returns the multiply-adds done. */
-#ifdef AK_HAVE_SIMD
-__attribute__((target("avx512f"))) static double spin_avx512(int64_t n)
-{
-    __m512 acc[12];
-    const __m512 x = _mm512_set1_ps(0.999F), y = _mm512_set1_ps(0.001F);
-    for (int j = 0; j < 12; j++)
-        acc[j] = _mm512_set1_ps((float)j);
-    for (int64_t i = 0; i < n; i++)
-        for (int j = 0; j < 12; j++)
-            acc[j] = _mm512_fmadd_ps(acc[j], x, y);
-    for (int j = 1; j < 12; j++)
-        acc[0] = _mm512_add_ps(acc[0], acc[j]);
-    sink = _mm512_cvtss_f32(acc[0]);
-    return 12.0 * 16.0 * (double)n;
-}
-
-__attribute__((target("avx2,fma"))) static double spin_avx2(int64_t n)
-{
-    __m256 acc[12];
-    const __m256 x = _mm256_set1_ps(0.999F), y = _mm256_set1_ps(0.001F);
-    for (int j = 0; j < 12; j++)
-        acc[j] = _mm256_set1_ps((float)j);
-    for (int64_t i = 0; i < n; i++)
-        for (int j = 0; j < 12; j++)
-            acc[j] = _mm256_fmadd_ps(acc[j], x, y);
-    for (int j = 1; j < 12; j++)
-        acc[0] = _mm256_add_ps(acc[0], acc[j]);
-    sink = _mm256_cvtss_f32(acc[0]);
-    return 12.0 * 8.0 * (double)n;
-}
-#endif
-
-static double spin_ref(int64_t n)
-{
-    float acc[12];
-    for (int j = 0; j < 12; j++)
-        acc[j] = (float)j;
-    for (int64_t i = 0; i < n; i++)
-        for (int j = 0; j < 12; j++)
-            acc[j] = acc[j] * 0.999F + 0.001F;
-    for (int j = 1; j < 12; j++)
-        acc[0] += acc[j];
-    sink = acc[0];
-    return 12.0 * (double)n;
-}
-
-static double spin(int64_t n)
-{
-#ifdef AK_HAVE_SIMD
-    if (strcmp(ak__k.isa, "avx512") == 0)
-        return spin_avx512(n);
-    if (strcmp(ak__k.isa, "avx2") == 0)
-        return spin_avx2(n);
-#endif
-    return spin_ref(n);
-}
-
-/* Operations per second of all threads. */
-static double measure_peak(void)
-{
-    double best = 0;
-    for (int run = 0; run < 5; run++) {
-        double work = 0;
-        const double start = seconds();
-#ifdef _OPENMP
-#pragma omp parallel reduction(+ : work)
-#endif
-        work += spin(200000);
-        const double rate = 2 * work / (seconds() - start);
-        best = rate > best ? rate : best;
-    }
-    return best;
-}
 
 /* ---- cases ---------------------------------------------------------------------------------- */
 
@@ -179,10 +88,10 @@ static void run_case(const gemm_case *c, int form, const float *A, const float *
     double rates[RUNS];
     product(c, form, A, B, C);
     for (int run = 0; run < RUNS; run++) {
-        const double start = seconds();
+        const double start = bench_seconds();
         for (int r = 0; r < repeats; r++)
             product(c, form, A, B, C);
-        rates[run] = flop * repeats / (seconds() - start);
+        rates[run] = flop * repeats / (bench_seconds() - start);
     }
     qsort(rates, RUNS, sizeof rates[0], by_value);
     out->best = rates[RUNS - 1];
@@ -257,7 +166,7 @@ int main(int argc, char **argv)
     }
     static outcome all[3 * CASES];
     int count = 0;
-    double peak = measure_peak();
+    double peak = bench_peak();
     for (int i = 0; i < CASES; i++) {
         int n;
         if (!run_shape(&cases[i], filtered ? &rows : NULL, all + count, &n)) {
@@ -265,7 +174,7 @@ int main(int argc, char **argv)
             return 1;
         }
         count += n;
-        const double now = n > 0 ? measure_peak() : 0;
+        const double now = n > 0 ? bench_peak() : 0;
         peak = now > peak ? now : peak;
     }
     print_outcomes(all, count, peak, json);

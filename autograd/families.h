@@ -10,10 +10,11 @@ extern const ak_op *const ak__ops_binary[];
 extern const ak_op *const ak__ops_reduce[];
 extern const ak_op *const ak__ops_linear[];
 extern const ak_op *const ak__ops_layout[];
+extern const ak_op *const ak__ops_index[];
+extern const ak_op *const ak__ops_select[];
 extern const ak_op *const ak__ops_random[];
 extern const ak_op *const ak__ops_norm[];
 extern const ak_op *const ak__ops_softmax[];
 extern const ak_op *const ak__ops_conv[];
-extern const ak_op *const ak__ops_similarity[];
 
 #endif

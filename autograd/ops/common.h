@@ -8,6 +8,7 @@
 #include <akin/op.h>
 
 #include "base/parallel.h"
+#include "tensor/kernels/kernels.h"
 
 /* Elements of one piece of work. A tensor of one span is done by the calling thread at once: even
  * an idle parallel region would cost more than a small op. */
@@ -90,7 +91,16 @@ void ak__fold_parts(ak_real *sum, ak_real *part, int64_t parts, int64_t size);
 bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t C);
 
 /* Is this index array of the call's context and step, of every value in [0, limit)? Fails the
- * call if not. layout.c */
+ * call if not. index_ops.c */
 ak_status ak__index_check(ak_call *k, const ak_index *ix, int64_t limit, const char *what);
+
+/* dx = or += dy over n elements */
+static inline void ak__pass_span(ak_real *dx, const ak_real *dy, int64_t n, bool add)
+{
+    if (add)
+        ak__k.add(dx, dx, dy, n);
+    else
+        memcpy(dx, dy, (size_t)n * sizeof *dx);
+}
 
 #endif

@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         return fprintf(stderr, "usage: 04_simclr [--resume | --fresh]\n"), 2;
     ak_ctx *ctx = ak_open((ak_options){ .seed = 1 });
     ak_on_error(ctx, ak_error_exit, NULL);
-    const int64_t epochs = ak_env_int(ctx, "AK_EPOCHS", 4);
+    const int64_t epochs = ak_env_int(ctx, "AK_EPOCHS", 3);
     const int64_t stop = ak_env_int(ctx, "AK_STEPS", 0);    /* a trial: few steps, few pictures */
     ak_dataset *train = pictures(ctx, true, stop ? 2000 : 0);       /* [60000, 28, 28, 1] */
     ak_dataset *test  = pictures(ctx, false, stop ? 500 : 0);

@@ -37,6 +37,8 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
     ak__call_operands_text(k, operands, sizeof operands);
+    if (k->ctx->tracing)            /* before the hook, which may end the program */
+        ak_tape_print(k->ctx, stderr);
     return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
                    "; run with AK_TRACE=1 to see what ran", k->op->name, what, operands,
                    k->number, k->ctx->generation);

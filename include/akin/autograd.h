@@ -47,8 +47,9 @@ AK_API void ak_tape_print(ak_ctx *ctx, FILE *file);
 AK_API void ak_tape_table(ak_ctx *ctx, FILE *file);
 /* A Graphviz digraph: `dot -Tsvg`. */
 AK_API void ak_tape_dot(ak_ctx *ctx, FILE *file);
-/* Calls, time and bytes per op: gathered while on, printed by ak_close (to stderr). AK_TRACE=1 in
- * the environment switches it on from the start. */
+/* Calls, time and bytes per op: gathered while on, printed by ak_close (to stderr). An op that
+ * fails while it is on prints the tape first. AK_TRACE=1 in the environment switches it on from
+ * the start. */
 AK_API void ak_trace(ak_ctx *ctx, bool on);
 AK_API void ak_trace_print(ak_ctx *ctx, FILE *file);
 
@@ -70,7 +71,10 @@ typedef struct ak_gradcheck {
  * fixed random weights. Ends the running step, several times: operands must live as long as the
  * context (ak_keep or ak_param).
  *
- *   returns   AK_OK if all could be computed (compare result->worst with your tolerance)
+ *   returns   AK_OK if all could be computed (compare result->worst with your tolerance). A right
+ *             gradient has 1e-9 in the double build (akin/core.h: AK_REAL_BITS) and 1e-4 to 1e-2
+ *             in float; a wrong one has 0.1 and more. Kinks (relu at 0, a maximum that changes
+ *             hands) closer than `step` look wrong: draw other operands
  */
 AK_API ak_status ak_gradcheck_fn(ak_ctx *ctx, ak_grad_fn fn, void *user, ak_tensor *const *in,
                                  int n, ak_gradcheck *result);

@@ -37,6 +37,9 @@
  *         return ak_mean(ak_sub(neg, pos));
  *     }
  *
+ * ak_gradcheck_fn (akin/autograd.h) proves it, ak_eval_contrastive(z1, z2) (akin/eval.h) is the
+ * accuracy that goes with it, and akin/op.h is for a loss with a backward of its own.
+ *
  * The losses here are such compositions too: ak_loss_*_composed is the specification of each, made
  * of ops alone and with the whole score matrix in memory; tests hold both forms equal.
  *

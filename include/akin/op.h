@@ -23,9 +23,17 @@
  *                                 .backward = cube_backward };
  *     ak_tensor *my_cube(ak_tensor *x) { return ak_apply(&cube, &x, 1, NULL); }
  *
+ * What each function sees: shape has in and attr (ak_apply's copy) and sets out->shape, AK_SCALAR
+ * for one number. Forward has out->data as well; like shape it may fail, by ak_call_fail and
+ * return. Backward has out->grad, dL/dy, never NULL.
+ *
  * Rules for backward: it adds into gradients and never assigns (except through
  * ak_call_grad_fresh); it looks only at in, out, attr and saved; it skips operands whose
- * gradient is NULL. Operands may be the same tensor twice.
+ * gradient is NULL. Operands may be the same tensor twice: their gradients are then one.
+ *
+ * A loss with a backward of its own is such an op, with the embeddings as operands:
+ * ak_apply(&op, (ak_tensor *[]){ z1, z2 }, 2, &options). ak_gradcheck_op (akin/autograd.h) proves
+ * it by its samples.
  */
 #ifndef AKIN_OP_H
 #define AKIN_OP_H
@@ -47,7 +55,7 @@ typedef struct ak_call {        /* one application of one op */
     int         n_in;
     ak_tensor  *out;
     const void *attr;           /* options, copied into the step (op->attr_size bytes) */
-    void       *saved;          /* forward leaves here what backward needs: ak_call_save */
+    void       *saved;          /* what forward left for backward: set by ak_call_save */
     struct ak_call *prev;       /* the tape, newest first */
     int64_t     number;         /* of the call in its step, from 1 */
     double      seconds;        /* of forward, when tracing */
@@ -109,8 +117,9 @@ AK_API ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, 
     AK_PRINTF(3, 4);
 /* Add "hint: ..." to the error that was just recorded. */
 AK_API void ak_call_hint(ak_call *k, const char *format, ...) AK_PRINTF(2, 3);
-/* Memory for k->saved, kept until the step ends if the call is recorded. NULL: out of memory
- * (already recorded: just return). */
+/* Memory that forward leaves to backward: sets k->saved and returns it, until the step ends. One
+ * piece a call: a second request returns the first. NULL: out of memory (already recorded: just
+ * return). */
 AK_API void *ak_call_save(ak_call *k, size_t bytes);
 /* Memory for this forward or backward only; released when it returns. */
 AK_API void *ak_call_scratch(ak_call *k, size_t bytes);

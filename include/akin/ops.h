@@ -178,7 +178,10 @@ AK_API ak_tensor *ak_pick(ak_tensor *x, ak_index *columns);
  * the two views of one sample. */
 typedef enum ak_mask_rule { AK_MASK_SELF = 1, AK_MASK_PAIR = 2 } ak_mask_rule;
 /* Set s[i, i] (SELF; any n) and s[i, (i + n/2) mod n] (PAIR; even n) to -inf, without gradient
- * there. errors: AK_ERR_SHAPE, AK_ERR_VALUE for unknown rules */
+ * there. Where s [N, N] compares one view with the other, partners stand on the diagonal and SELF
+ * takes them out. Mask last: while numbers are checked, an op that makes an infinity of -inf (add,
+ * scale) is an error; exp, logsumexp, softmax, max and relu do not. errors: AK_ERR_SHAPE,
+ * AK_ERR_VALUE for unknown rules */
 AK_API ak_tensor *ak_mask(ak_tensor *s, int rules);
 /* [n, n], n even -> [n]: y[i] = s[i, (i + n/2) mod n], the scores of the positive pairs */
 AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);

@@ -2,6 +2,7 @@
 /* Wrong use of every op of the registry: refused with a message, never a crash. */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
+#include <criterion/redirect.h>
 
 #include <math.h>
 #include <string.h>
@@ -207,6 +208,22 @@ Test(misuse, the_hook_is_called_once_at_the_faulty_call)
     cr_expect_eq(hook_status, AK_ERR_SHAPE);
     cr_expect(named);
     ak_close(ctx);
+}
+
+/* What every message about an op promises: AK_TRACE=1 shows what ran. */
+Test(misuse, a_traced_failure_prints_the_tape, .init = cr_redirect_stderr)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_trace(ctx, true);
+    ak_tensor *x = ak_require_grad(ak_zeros(ctx, AK_SHAPE(2, 3)));
+    cr_expect(ak_is_poison(ak_matmul(x, ak_square(x))));
+    fflush(stderr);
+    ak_close(ctx);
+    char text[400] = "";
+    FILE *shown = cr_get_redirected_stderr();
+    cr_assert(fread(text, 1, sizeof text - 1, shown) > 0);
+    cr_expect(strstr(text, "2 ops ran, 1 are on the tape\n   1  square ") == strchr(text, ':') + 2,
+              "%s", text);
 }
 
 Test(misuse, functions_beside_the_registry)

@@ -245,7 +245,7 @@ static bool copies_x(const ak__contrast *o)
 
 static bool is_symmetric(const ak__contrast *o) { return !o->n_y && !o->first_view; }
 
-static saved_parts carve_parts(carver *c, const ak_call *k, const contrast_sizes *z, bool small)
+static saved_parts carve_parts(carver *c, const ak_call *k, const contrast_sizes *z, int64_t kept)
 {
     const ak__contrast *o = k->attr;
     saved_parts s = { .state = carve(c, 1, sizeof(contrast_state)) };
@@ -260,8 +260,8 @@ static saved_parts carve_parts(carver *c, const ak_call *k, const contrast_sizes
         s.q = carve(c, z->K * z->D, sizeof(ak_real));
         s.inverse_q = carve(c, z->K, sizeof(ak_real));
     }
-    if (small)
-        s.keep = carve(c, z->R * z->C, sizeof(ak_real));
+    if (kept > 0)
+        s.keep = carve(c, kept, sizeof(ak_real));
     s.row = carve(c, z->R, sizeof(ak__anchor));
     s.column = o->two_sided ? carve(c, z->C + z->K, sizeof(ak__anchor)) : NULL;
     for (int side = 0; side < 2; side++) {
@@ -475,13 +475,14 @@ static void contrast_forward(ak_call *k)
                            .sources = z.K > 0 ? 2 : 1 };
     sim.candidates[0].n = z.C;
     sim.candidates[1].n = z.K;
+    const int64_t kept = ak__similarity_kept(&sim);
     carver count = { 0 };
-    carve_parts(&count, k, &z, ak__similarity_is_small(&sim));
+    carve_parts(&count, k, &z, kept);
     carver c = { .base = ak_call_save(k, count.used) };
     sim.memory = ak_call_scratch(k, ak__similarity_memory(&sim) * sizeof(ak_real));
     if (!c.base || !sim.memory)
         return;
-    const saved_parts s = carve_parts(&c, k, &z, ak__similarity_is_small(&sim));
+    const saved_parts s = carve_parts(&c, k, &z, kept);
     contrast_state *st = s.state;
     prepare_embeddings(k, &z, &s, &sim);
     sim.scale = o->log_scale >= 0 ? exp((double)k->in[o->log_scale]->data[0]) : 1 / o->tau;

@@ -208,15 +208,22 @@ static double exp_row(ak_real *e, const ak_real *s, ak_real shift, const ak_real
 static void absorb_bounded(const ak__similarity *sim, const ak__tile *t)
 {
     const ak__cross_entropy *p = program_of(sim);
+    const ak_real bound = (ak_real)p->bound;
     ak_real *e = scratch_row(t, EXP_ROW), *sum = scratch_row(t, SUM);
     memset(sum, 0, (size_t)t->n * sizeof *sum);
     for (int64_t i = 0; i < t->m; i++) {
-        const double of_row = exp_row(e, t->s + i * t->ld, (ak_real)p->bound,
-                                      weights_of(sim, t, i), t->n);
+        const ak_real *s = t->s + i * t->ld, *w = weights_of(sim, t, i);
+        double of_row;
+        if (!t->columns) {
+            of_row = exp_row(w ? e : NULL, s, bound, w, t->n);
+        } else if (!w) {
+            of_row = (double)ak__k.exp_fold(sum, s, bound, t->n);
+        } else {
+            of_row = exp_row(e, s, bound, w, t->n);
+            ak__k.add(sum, sum, e, t->n);
+        }
         if (t->rows)
             p->row[t->r0 + i].sum += of_row;
-        if (t->columns)
-            ak__k.add(sum, sum, e, t->n);
     }
     if (t->columns)
         add_columns(p, t, sum);
@@ -481,7 +488,8 @@ static column_terms gather_columns(const ak__cross_entropy *p, const ak__tile *t
     return c;
 }
 
-/* e of row i becomes the exponential part of the gradient. */
+/* e of row i becomes the exponential part of the gradient; e may be the row itself unless columns
+ * are anchors too and have a maximum of their own. */
 static void gradient_exp(const ak__similarity *sim, const ak__tile *t, int64_t i,
                          const column_terms *c, ak_real *e)
 {
@@ -490,7 +498,12 @@ static void gradient_exp(const ak__similarity *sim, const ak__tile *t, int64_t i
     const ak_real *s = t->s + i * t->ld, *w = weights_of(sim, t, i);
     const ak_real of_row = (ak_real)a->exp_coefficient;
     const ak_real *of_column = c->e;
-    exp_row(e, s, p->bounded ? (ak_real)p->bound : shift_of(a), w, t->n);
+    const ak_real shift = p->bounded ? (ak_real)p->bound : shift_of(a);
+    if (!w && (p->bounded || !t->columns)) {
+        ak__k.exp_weigh(e, s, shift, of_row, t->columns ? of_column : NULL, t->n);
+        return;
+    }
+    exp_row(e, s, shift, w, t->n);
     if (p->bounded && t->columns) {
         AK__PRAGMA(omp simd)
         for (int64_t j = 0; j < t->n; j++)
@@ -556,12 +569,15 @@ static void gradient_few(const ak__similarity *sim, const ak__tile *t, bool colu
 void ak__cross_entropy_gradient(const ak__similarity *sim, const ak__tile *t)
 {
     const ak__cross_entropy *p = program_of(sim);
-    ak_real *e = scratch_row(t, EXP_ROW);
     const column_terms c = gather_columns(p, t);
+    const bool in_place = by_list(p) && p->smoothing == 0 && (p->bounded || !t->columns);
     for (int64_t i = 0; i < t->m; i++) {
+        ak_real *s = t->s + i * t->ld, *e = in_place ? s : scratch_row(t, EXP_ROW);
         gradient_exp(sim, t, i, &c, e);
+        if (in_place)
+            continue;
         gradient_filled(sim, t, i, &c, e);
-        memcpy(t->s + i * t->ld, e, (size_t)t->n * sizeof *e);
+        memcpy(s, e, (size_t)t->n * sizeof *e);
     }
     if (!by_list(p))
         return;

@@ -1,27 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The driver of the similarity engine: blocks, their schedule, masks, products. */
+/* The driver of the similarity engine: blocks and tiles, their schedule, masks, products. */
 #include "losses/similarity.h"
 
 #include "base/parallel.h"
-#include "tensor/gemm.h"
+#include "tensor/panels.h"
 
 #include <math.h>
 
 int64_t ak__similarity_tile;
 
-/* Elements of a problem that is done as one tile. */
-#define SMALL_PROBLEM (512 * 512)
-/* Rows and columns of a tile otherwise: the tile and the rows it is made of fit in L2. From
- * LARGE_PROBLEM rows and columns on there are tiles enough for many threads also when they are
- * larger, and larger ones spend less time on packing. */
+/* A tile has at most this many rows and columns: it stays in L2 from the product that makes it
+ * to the products that use its gradient up. */
 #define TILE_SIDE 256
-#define TILE_SIDE_LARGE 512
-#define LARGE_PROBLEM 4096
-/* Fewer rows make wider tiles, up to this. */
-#define TILE_WIDEST 1024
+/* A block has at most this many, or as many as make BLOCK_ELEMENTS of X. */
+#define LARGEST_BLOCK 1024
+#define BLOCK_ELEMENTS (128 * 1024)
+/* Scores are kept from one sweep to the other up to this many (10 MB in float): reading them again
+ * costs less than making them again. */
+#define KEPT_SCORES (5 * 512 * 1024)
 
 static int64_t min_side(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t blocks_of(int64_t n, int64_t side) { return (n + side - 1) / side; }
+static int64_t max_side(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t round_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
 int64_t ak__similarity_columns(const ak__similarity *sim)
 {
@@ -31,47 +32,103 @@ int64_t ak__similarity_columns(const ak__similarity *sim)
     return n;
 }
 
-/* How the problem is cut. */
+/* ---- how the problem is cut ------------------------------------------------------------------ */
+
+/* Blocks are what threads share out, tiles what a program sees. A block's rows of X and Y are
+ * packed once for all its tiles. */
 typedef struct tile_plan {
-    int64_t height, width;      /* of a tile */
-    int64_t row_blocks;
-    int64_t column_blocks;      /* of all sources together */
+    int64_t height, width;              /* of a block */
+    int64_t tile_height, tile_width;
+    int64_t row_blocks, column_blocks;  /* column blocks of all sources together */
 } tile_plan;
 
-bool ak__similarity_is_small(const ak__similarity *sim)
+/* n in equal parts of at most `side`. */
+static int64_t even_side(int64_t n, int64_t side) { return ceil_div(n, ceil_div(n, side)); }
+
+/* Side of a block along an axis of n embeddings. Larger blocks spend less on packing; smaller ones
+ * leave enough of them for the threads. */
+static int64_t block_side(int64_t n, int64_t D)
 {
-    const int64_t C = ak__similarity_columns(sim);
-    if (ak__similarity_tile > 0)
-        return sim->sources == 1 && sim->R <= ak__similarity_tile && C <= ak__similarity_tile;
-    return sim->sources == 1 && sim->R * C <= SMALL_PROBLEM;
+    const int64_t most = max_side(BLOCK_ELEMENTS / D, 128);
+    const int64_t side = n <= 512 ? 128 : n < 4096 ? TILE_SIDE : n < 8192 ? 512 : LARGEST_BLOCK;
+    return even_side(n, min_side(side, most));
 }
 
 static tile_plan plan_of(const ak__similarity *sim)
 {
-    const int64_t C = ak__similarity_columns(sim);
-    const int64_t side = min_side(sim->R, C) >= LARGE_PROBLEM ? TILE_SIDE_LARGE : TILE_SIDE;
-    tile_plan p = { .height = side, .width = side };
-    if (ak__similarity_tile > 0) {
-        p.height = p.width = ak__similarity_tile;
-    } else if (ak__similarity_is_small(sim)) {
-        p.height = sim->R;
-        p.width = sim->candidates[0].n;
-    } else if (!sim->symmetric && sim->R < TILE_SIDE) {
-        p.height = sim->R;
-        p.width = min_side(TILE_SIDE * TILE_SIDE / sim->R, TILE_WIDEST);
-    }
-    p.row_blocks = blocks_of(sim->R, p.height);
+    const int64_t C = sim->candidates[0].n > 0 ? sim->candidates[0].n : 1;
+    tile_plan p = { .height = block_side(sim->R, sim->D), .width = block_side(C, sim->D) };
+    if (sim->sources > 1)
+        p.width = block_side(max_side(C, sim->candidates[1].n), sim->D);
+    if (p.height == sim->R && sim->R >= 32 && ak__similarity_columns(sim) >= 1024)
+        p.height = ceil_div(sim->R, 2);         /* something for a second thread */
+    if (sim->symmetric)
+        p.width = p.height;
+    if (ak__similarity_tile > 0)
+        p.height = p.width = min_side(ak__similarity_tile, LARGEST_BLOCK);
+    p.tile_height = even_side(p.height, TILE_SIDE);
+    p.tile_width = even_side(p.width, TILE_SIDE);
+    p.row_blocks = ceil_div(sim->R, p.height);
     for (int i = 0; i < sim->sources; i++)
-        p.column_blocks += blocks_of(sim->candidates[i].n, p.width);
+        p.column_blocks += ceil_div(sim->candidates[i].n, p.width);
     return p;
 }
 
-static int64_t scratch_of(const tile_plan *p)
+static int64_t count_blocks(const ak__similarity *sim, const tile_plan *p)
 {
-    return p->height * p->width + AK__TILE_ROWS * p->width;
+    const int64_t n = p->row_blocks;
+    return sim->symmetric ? n * (n + 1) / 2 : n * p->column_blocks;
 }
 
-/* Threads that may work at tiles. A step of one tile is left to the threads of the product. */
+/* Where the kept scores of block (i, j) start, in blocks; i <= j if symmetric. */
+static int64_t block_index(const ak__similarity *sim, const tile_plan *p, int64_t i, int64_t j)
+{
+    return sim->symmetric ? i * (2 * p->row_blocks - i + 1) / 2 + j - i : i * p->column_blocks + j;
+}
+
+int64_t ak__similarity_kept(const ak__similarity *sim)
+{
+    const tile_plan p = plan_of(sim);
+    const int64_t scores = count_blocks(sim, &p) * p.height * p.width;
+    const bool one = count_blocks(sim, &p) == 1;
+    return scores <= KEPT_SCORES && (one || ak__similarity_tile == 0) ? scores : 0;
+}
+
+/* A thread's memory: where in it what lies, in elements. Parts begin on cache lines. */
+typedef struct block_memory {
+    int64_t tile, scratch, turned;              /* scores; rows for the program; G^T packed */
+    int64_t x_left, y_right;                    /* for S = X Y^T */
+    int64_t x_right, y_below;                   /* for dY += G^T X and dX += G Y */
+    int64_t size;
+} block_memory;
+
+static int64_t take(int64_t *at, int64_t n)
+{
+    const int64_t here = *at;
+    *at += round_up(n, 64 / (int64_t)sizeof(ak_real));
+    return here;
+}
+
+/* Pieces of a block are packed one after the other, so each may end in an unfilled panel. */
+static block_memory memory_of(const tile_plan *p, int64_t D)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr, wide = round_up(D, nr);
+    const int64_t rows = p->height + ceil_div(p->height, p->tile_height) * mr;
+    const int64_t columns = p->width + ceil_div(p->width, p->tile_width) * nr;
+    block_memory m = { 0 };
+    int64_t at = 0;
+    m.tile = take(&at, p->tile_height * p->tile_width);
+    m.scratch = take(&at, AK__TILE_ROWS * p->tile_width);
+    m.turned = take(&at, p->tile_height * round_up(p->tile_width, mr));
+    m.x_left = take(&at, rows * D);
+    m.y_right = take(&at, columns * D);
+    m.x_right = take(&at, p->height * wide);
+    m.y_below = take(&at, p->width * wide);
+    m.size = at;
+    return m;
+}
+
+/* Threads that may work at blocks. */
 static int64_t team_of(const tile_plan *p)
 {
     return min_side(p->row_blocks, p->column_blocks) > 1 && !ak__in_parallel() ? ak__max_threads()
@@ -81,7 +138,7 @@ static int64_t team_of(const tile_plan *p)
 size_t ak__similarity_memory(const ak__similarity *sim)
 {
     const tile_plan p = plan_of(sim);
-    return (size_t)(team_of(&p) * scratch_of(&p));
+    return (size_t)(team_of(&p) * memory_of(&p, sim->D).size);
 }
 
 /* ---- masks ----------------------------------------------------------------------------------- */
@@ -143,64 +200,134 @@ static void apply_mask(const ak__similarity *sim, const ak__tile *t)
         mask_weights(mask, t);
 }
 
-/* ---- the walk -------------------------------------------------------------------------------- */
+/* ---- one block ------------------------------------------------------------------------------- */
+
+#define MOST_PIECES (LARGEST_BLOCK / TILE_SIDE)
 
 typedef struct sweep {
     const ak__similarity *sim;
     tile_plan    plan;
+    block_memory memory;
     ak__tile_fn *fn;
     bool         gradient;
 } sweep;
 
-/* dX += G Y, in pieces of columns: so narrow, the product reads G where it is, and that is faster
- * than packing what is used for 128 columns or so. */
-#define PIECE 64
-static void add_product(ak_real *dx, const ak__tile *t, const ak_real *y, int64_t D)
-{
-    for (int64_t d = 0; d < D; d += PIECE)
-        ak__gemm(AK__NN, t->m, min_side(PIECE, D - d), t->n, 1, t->s, t->ld, y + d, D, 1, dx + d, D,
-                 NULL);
-}
+/* A block and its operands, packed in pieces of a tile's rows or columns. */
+typedef struct block {
+    int64_t  r0, m;                     /* rows */
+    int64_t  start, n;                  /* columns within their source */
+    int64_t  c0;                        /* first column, counted through all sources */
+    int      source;
+    bool     columns;                   /* as anchors too */
+    ak_real *kept;                      /* where its scores stay, NULL = nowhere */
+    ak__panels x_left[MOST_PIECES], x_right[MOST_PIECES];
+    ak__panels y_right[MOST_PIECES], y_below[MOST_PIECES];
+} block;
 
-/* One tile: block i of the rows, block j of the columns. */
-static void do_tile(const sweep *w, int64_t i, int64_t j, int thread)
+static block block_at(const sweep *w, int64_t i, int64_t j)
 {
     const ak__similarity *sim = w->sim;
     const tile_plan *p = &w->plan;
-    ak__tile t = { .rows = true, .columns = sim->two_sided || sim->symmetric, .stride = p->width };
+    block b = { .r0 = i * p->height, .columns = sim->two_sided || sim->symmetric };
     int64_t first = j;                  /* block of columns within its source */
-    while (first >= blocks_of(sim->candidates[t.source].n, p->width)) {
-        t.c0 += sim->candidates[t.source].n;
-        first -= blocks_of(sim->candidates[t.source++].n, p->width);
+    while (first >= ceil_div(sim->candidates[b.source].n, p->width)) {
+        b.c0 += sim->candidates[b.source].n;
+        first -= ceil_div(sim->candidates[b.source++].n, p->width);
     }
-    const ak__candidates *c = &sim->candidates[t.source];
-    const int64_t D = sim->D, start = first * p->width;
-    t.c0 += start;
-    t.n = min_side(p->width, c->n - start);
-    t.r0 = i * p->height;
-    t.m = min_side(p->height, sim->R - t.r0);
+    b.m = min_side(p->height, sim->R - b.r0);
+    b.start = first * p->width;
+    b.c0 += b.start;
+    b.n = min_side(p->width, sim->candidates[b.source].n - b.start);
     if (sim->symmetric && i == j)
-        t.columns = false;              /* every anchor of the block is a row here */
+        b.columns = false;              /* every anchor of the block is a row here */
+    if (sim->keep)
+        b.kept = sim->keep + block_index(sim, p, i, j) * p->height * p->width;
+    return b;
+}
 
-    ak_real *memory = sim->memory + thread * scratch_of(p);
-    t.scratch = memory + p->height * p->width;
-    t.s = sim->keep ? sim->keep : memory;
-    t.ld = sim->keep ? c->n : p->width;
-    const ak_real *x = sim->x + t.r0 * D, *y = c->y + start * D;
-    if (!sim->keep || !sim->kept) {
-        ak__gemm(AK__NT, t.m, t.n, D, (ak_real)sim->scale, x, D, y, D, 0, t.s, t.ld, NULL);
+/* n rows of x in pieces of `side` rows: `left` or `right` to be multiplied along D, or `below` to
+ * be summed over the rows. */
+static void pack_along(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
+                       int64_t D, ak_real alpha, int width)
+{
+    for (int64_t i = 0; i < n; i += side, out++) {
+        *out = ak__panels_pack(to, x + i * D, D, false, min_side(side, n - i), D, alpha, width);
+        to += ak__panels_size(out->I, D, width);
+    }
+}
+
+static void pack_below(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
+                       int64_t D)
+{
+    for (int64_t i = 0; i < n; i += side, out++) {
+        *out = ak__panels_pack(to, x + i * D, D, true, D, min_side(side, n - i), 1, ak__k.nr);
+        to += ak__panels_size(D, out->K, ak__k.nr);
+    }
+}
+
+static void pack_block(const sweep *w, block *b, ak_real *memory)
+{
+    const ak__similarity *sim = w->sim;
+    const tile_plan *p = &w->plan;
+    const block_memory *at = &w->memory;
+    const ak_real *x = sim->x + b->r0 * sim->D;
+    const ak_real *y = sim->candidates[b->source].y + b->start * sim->D;
+    if (!(b->kept && sim->kept)) {
+        pack_along(b->x_left, memory + at->x_left, x, b->m, p->tile_height, sim->D,
+                   (ak_real)sim->scale, ak__k.mr);
+        pack_along(b->y_right, memory + at->y_right, y, b->n, p->tile_width, sim->D, 1, ak__k.nr);
+    }
+    if (w->gradient && sim->dx)
+        pack_below(b->y_below, memory + at->y_below, y, b->n, p->tile_width, sim->D);
+    if (w->gradient && sim->candidates[b->source].dy)
+        pack_below(b->x_right, memory + at->x_right, x, b->m, p->tile_height, sim->D);
+}
+
+/* One tile: piece a of the block's rows, piece c of its columns. */
+static void do_tile(const sweep *w, const block *b, int64_t a, int64_t c, ak_real *memory)
+{
+    const ak__similarity *sim = w->sim;
+    const tile_plan *p = &w->plan;
+    const int64_t D = sim->D, i = a * p->tile_height, j = c * p->tile_width;
+    ak__tile t = { .s = memory + w->memory.tile, .ld = p->tile_width, .r0 = b->r0 + i,
+                   .m = min_side(p->tile_height, b->m - i), .c0 = b->c0 + j,
+                   .n = min_side(p->tile_width, b->n - j), .source = b->source, .rows = true,
+                   .columns = b->columns, .scratch = memory + w->memory.scratch,
+                   .stride = p->tile_width };
+    if (b->kept) {
+        t.s = b->kept + i * p->width + j;
+        t.ld = p->width;
+    }
+    if (!(b->kept && sim->kept)) {
+        ak__panels_multiply(&b->x_left[a], &b->y_right[c], t.s, t.ld, false);
         apply_mask(sim, &t);
     }
     w->fn(sim, &t);
     if (!w->gradient)
         return;
     if (sim->dx)
-        add_product(sim->dx + t.r0 * D, &t, y, D);
-    if (c->dy)
-        ak__gemm(AK__TN, t.n, D, t.m, 1, t.s, t.ld, x, D, 1, c->dy + start * D, D, NULL);
+        ak__panels_multiply_rows(t.s, t.ld, 1, t.m, &b->y_below[c], sim->dx + t.r0 * D, D, true);
+    ak_real *dy = sim->candidates[b->source].dy;
+    if (dy) {
+        const ak__panels turned = ak__panels_pack(memory + w->memory.turned, t.s, t.ld, true, t.n,
+                                                  t.m, 1, ak__k.mr);
+        ak__panels_multiply(&turned, &b->x_right[a], dy + (b->start + j) * D, D, true);
+    }
 }
 
-/* Step s: tiles (i, (i + s) mod n) of the longer side. */
+static void do_block(const sweep *w, int64_t i, int64_t j, int thread)
+{
+    ak_real *memory = w->sim->memory + thread * w->memory.size;
+    block b = block_at(w, i, j);
+    pack_block(w, &b, memory);
+    for (int64_t a = 0; a * w->plan.tile_height < b.m; a++)
+        for (int64_t c = 0; c * w->plan.tile_width < b.n; c++)
+            do_tile(w, &b, a, c, memory);
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+/* Step s: blocks (i, (i + s) mod n) of the longer side. */
 static void walk_rectangle(const sweep *w)
 {
     const int64_t rows = w->plan.row_blocks, columns = w->plan.column_blocks;
@@ -208,7 +335,7 @@ static void walk_rectangle(const sweep *w)
     for (int64_t s = 0; s < most; s++) {
         AK__PARALLEL_FOR_DYNAMIC(a, count, count > 1) {
             const int64_t b = (a + s) % most;
-            do_tile(w, rows > columns ? b : a, rows > columns ? a : b, ak__thread_id());
+            do_block(w, rows > columns ? b : a, rows > columns ? a : b, ak__thread_id());
         }
     }
 }
@@ -219,21 +346,23 @@ static void walk_triangle(const sweep *w)
 {
     const int64_t n = w->plan.row_blocks, ring = n % 2 ? n : n - 1;
     AK__PARALLEL_FOR_DYNAMIC(i, n, n > 1)
-        do_tile(w, i, i, ak__thread_id());
+        do_block(w, i, i, ak__thread_id());
     for (int64_t round = 0; n > 1 && round < ring; round++) {
         const int64_t pairs = (ring + 1) / 2;
         AK__PARALLEL_FOR_DYNAMIC(k, pairs, pairs > 1) {
             const int64_t a = (round + k) % ring;
             const int64_t b = k == 0 ? ring : (round - k + ring) % ring;
             if (b < n)
-                do_tile(w, min_side(a, b), a > b ? a : b, ak__thread_id());
+                do_block(w, min_side(a, b), a > b ? a : b, ak__thread_id());
         }
     }
 }
 
 static void walk_all(ak__similarity *sim, ak__tile_fn *fn, bool gradient)
 {
-    const sweep w = { .sim = sim, .plan = plan_of(sim), .fn = fn, .gradient = gradient };
+    const tile_plan plan = plan_of(sim);
+    const sweep w = { .sim = sim, .plan = plan, .memory = memory_of(&plan, sim->D), .fn = fn,
+                      .gradient = gradient };
     if (sim->symmetric)
         walk_triangle(&w);
     else
@@ -243,16 +372,12 @@ static void walk_all(ak__similarity *sim, ak__tile_fn *fn, bool gradient)
 void ak__similarity_absorb(ak__similarity *sim, ak__tile_fn *absorb)
 {
     sim->kept = false;
-    if (!ak__similarity_is_small(sim))
-        sim->keep = NULL;
     walk_all(sim, absorb, false);
     sim->kept = sim->keep != NULL;
 }
 
 void ak__similarity_gradient(ak__similarity *sim, ak__tile_fn *gradient)
 {
-    if (!ak__similarity_is_small(sim))
-        sim->keep = NULL;
     walk_all(sim, gradient, true);
     sim->kept = false;
 }

@@ -11,17 +11,18 @@
  *     gradient(tile)    overwrite each score s by dL/ds; the driver then adds
  *                       dX += G Y and dY += G^T X
  *
- * Rows and columns are cut into blocks. Tiles are done in steps; within a step no two tiles share a
- * block of rows or of columns, so they run in parallel, and a program may write the statistics of
- * its rows and columns without locks. Which tiles make a step depends on the sizes alone: every sum
- * has one order, and the bits are the same for any number of threads.
+ * Rows and columns are cut into blocks, a block of both into tiles that stay in cache. Blocks are
+ * done in steps; within a step no two share rows or columns, so they run in parallel, and a program
+ * may write the statistics of its rows and columns without locks. Which blocks make a step depends
+ * on the sizes alone: every sum has one order, and the bits are the same for any number of threads.
  *
- *   X and Y differ   step s holds the tiles (i, (i + s) mod n)
- *   X = Y            a tile and its mirror image are one: each pair of blocks is met once and used
- *                    for both sides. Steps are the rounds of a tournament (circle method), in which
- *                    every block plays at most once, after one step for the diagonal tiles.
+ *   X and Y differ   step s holds the blocks (i, (i + s) mod n)
+ *   X = Y            a block and its mirror image are one: each pair is met once and used for both
+ *                    sides. Steps are the rounds of a tournament (circle method), in which every
+ *                    row of blocks plays at most once, after one step for the diagonal.
  *
- * A small problem is one tile, and its scores may be kept from absorb to gradient. */
+ * A block's rows are packed once for all products of its tiles. The scores of a small problem are
+ * kept from absorb to gradient; those of a large one are made again. */
 #ifndef AK_SIMILARITY_H
 #define AK_SIMILARITY_H
 
@@ -71,7 +72,7 @@ typedef struct ak__similarity {
     bool           two_sided;   /* columns are anchors too (implied by symmetric) */
     double         scale;
     ak__pair_mask  mask;
-    ak_real       *keep;        /* [R, C]: scores of a problem of one tile stay here; NULL = no */
+    ak_real       *keep;        /* ak__similarity_kept() elements: scores stay here; NULL = no */
     bool           kept;        /* they are there */
     ak_real       *memory;      /* ak__similarity_memory() elements */
     void          *program;
@@ -81,8 +82,9 @@ typedef void ak__tile_fn(const ak__similarity *sim, const ak__tile *tile);
 
 /* Columns in all. */
 int64_t ak__similarity_columns(const ak__similarity *sim);
-/* Is it one tile? A matter of sizes alone. */
-bool ak__similarity_is_small(const ak__similarity *sim);
+/* Scores that a problem this small should keep from absorb to gradient (elements for `keep`); 0 =
+ * too many. A matter of sizes alone. */
+int64_t ak__similarity_kept(const ak__similarity *sim);
 /* Elements of working memory that both sweeps need, for the threads there are now. */
 size_t ak__similarity_memory(const ak__similarity *sim);
 /* Call absorb on every tile once. Fills keep if it is there and the problem is small. */
@@ -91,7 +93,7 @@ void ak__similarity_absorb(ak__similarity *sim, ak__tile_fn *absorb);
  * dS/dX = scale * Y. Overwrites keep. */
 void ak__similarity_gradient(ak__similarity *sim, ak__tile_fn *gradient);
 
-/* For tests and experiments: rows and columns of a tile; 0 = chosen by size. */
+/* For tests and experiments: rows and columns of a block; 0 = chosen by size. */
 extern int64_t ak__similarity_tile;
 
 #endif

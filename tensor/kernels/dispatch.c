@@ -46,6 +46,7 @@ static const table_entry table_entries[] = {
     ENTRY(axpy),          ENTRY(scale),          ENTRY(add),            ENTRY(sub),
     ENTRY(mul),           ENTRY(mul_add),        ENTRY(exp),            ENTRY(log),
     ENTRY(tanh),          ENTRY(erf),            ENTRY(sigmoid),        ENTRY(exp_sum),
+    ENTRY(exp_fold),      ENTRY(exp_weigh),
     ENTRY(relu),          ENTRY(relu_backward),  ENTRY(gelu),           ENTRY(gelu_backward),
     ENTRY(gelu_tanh),     ENTRY(gelu_tanh_backward), ENTRY(layer_norm_row), ENTRY(column_moments),
     ENTRY(column_sum),    ENTRY(column_affine),  ENTRY(batch_norm_sums), ENTRY(batch_norm_grad),

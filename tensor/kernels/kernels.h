@@ -79,6 +79,11 @@ typedef struct ak_kernels {
     void (*sigmoid)(ak_real *y, const ak_real *x, int64_t n);
     /* y = exp(x - shift); returns the sum of y. -inf gives 0. y may be NULL (sum only). */
     ak_real (*exp_sum)(ak_real *y, const ak_real *x, ak_real shift, int64_t n);
+    /* sum[j] += exp(x[j] - shift); returns what was added in all. */
+    ak_real (*exp_fold)(ak_real *sum, const ak_real *x, ak_real shift, int64_t n);
+    /* y[j] = exp(x[j] - shift) * (a + b[j]); b NULL = 0 */
+    void (*exp_weigh)(ak_real *y, const ak_real *x, ak_real shift, ak_real a, const ak_real *b,
+                      int64_t n);
 
     /* ---- activations. Backward forms: dx = or += (accumulate) ---- */
     void (*relu)(ak_real *y, const ak_real *x, int64_t n);

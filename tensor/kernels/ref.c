@@ -205,6 +205,24 @@ static ak_real exp_sum_ref(ak_real *y, const ak_real *x, ak_real shift, int64_t 
     return (ak_real)s;
 }
 
+static ak_real exp_fold_ref(ak_real *sum, const ak_real *x, ak_real shift, int64_t n)
+{
+    double s = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const ak_real e = ak__exp(x[i] - shift);
+        sum[i] += e;
+        s += (double)e;
+    }
+    return (ak_real)s;
+}
+
+static void exp_weigh_ref(ak_real *y, const ak_real *x, ak_real shift, ak_real a, const ak_real *b,
+                          int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        y[i] = ak__exp(x[i] - shift) * (b ? a + b[i] : a);
+}
+
 /* ---- activations ---- */
 
 static void put_grad(ak_real *dx, ak_real g, bool accumulate)
@@ -440,6 +458,8 @@ void ak__kernels_ref(ak_kernels *table)
     table->erf = erf_ref;
     table->sigmoid = sigmoid_ref;
     table->exp_sum = exp_sum_ref;
+    table->exp_fold = exp_fold_ref;
+    table->exp_weigh = exp_weigh_ref;
     table->relu = relu_ref;
     table->relu_backward = relu_backward_ref;
     table->gelu = gelu_ref;

@@ -82,6 +82,14 @@ static void run_exp_sum(const ak_kernels *k, kernel_call *c)
 {
     c->result[0] = k->exp_sum(c->flag ? NULL : c->io[0], c->in[0], c->a, c->n);
 }
+static void run_exp_fold(const ak_kernels *k, kernel_call *c)
+{
+    c->result[0] = k->exp_fold(c->io[0], c->in[0], c->a, c->n);
+}
+static void run_exp_weigh(const ak_kernels *k, kernel_call *c)
+{
+    k->exp_weigh(c->io[0], c->in[0], c->a, c->b, c->flag ? c->in[1] : NULL, c->n);
+}
 static void run_relu(const ak_kernels *k, kernel_call *c) { k->relu(c->io[0], c->in[0], c->n); }
 static void run_relu_backward(const ak_kernels *k, kernel_call *c)
 {
@@ -164,6 +172,8 @@ static const entry_record records[] = {
     {"mul", run_mul, "n", "nn", 0, "+++++", SELF},
     {"mul_add", run_mul_add, "n", "nn", 2, "+++++", 0},
     {"exp_sum", run_exp_sum, "n", "n", 64, "", F | R1 | SELF},
+    {"exp_fold", run_exp_fold, "n", "n", 64, "+...", R1},
+    {"exp_weigh", run_exp_weigh, "n", "nn", 64, "+.+.+", F | SELF},
     {"relu", run_relu, "n", "n", 0, "++++", SELF},
     {"relu_backward", run_relu_backward, "n", "nn", 0, "+++++", F},
     {"gelu", run_gelu, "n", "n", 4, "", SELF},

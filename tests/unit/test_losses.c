@@ -342,6 +342,39 @@ Test(losses, number_that_is_none_shows)
     }
 }
 
+/* However the scores are cut: one block, kept ones, ones made again, blocks of several tiles, a
+ * block wider than high. */
+Test(losses, cut_by_size)
+{
+    static const int64_t rows[] = { 90, 300, 1700, 4200 };
+    enum { D = 3 };
+    for (size_t n = 0; n < sizeof rows / sizeof *rows; n++) {
+        const int64_t N = rows[n];
+        double loss[2];
+        ak_real *grad[2];
+        for (int forced = 0; forced < 2; forced++) {
+            ak__similarity_tile = forced ? 100 : 0;
+            ak_tensor *x = leaf(AK_SHAPE(N, D), 1), *y = leaf(AK_SHAPE(N, D), 2);
+            ak_tensor *queue = leaf(AK_SHAPE(1500, D), 3);
+            ak_tensor *l = ak_loss_clip(x, y, NULL, (ak_infonce_options){ .tau = 0.3 });
+            l = ak_add(l, ak_loss_ntxent(x, y, (ak_ntxent_options){ .tau = 0.3 }));
+            if (N < 1000)
+                l = ak_add(l, ak_loss_infonce(x, y, (ak_infonce_options){ .queue = queue }));
+            loss[forced] = ak_item(l);
+            cr_assert_eq(ak_backward(l), AK_OK);
+            grad[forced] = malloc((size_t)(2 * N * D) * sizeof(ak_real));
+            memcpy(grad[forced], x->grad, (size_t)(N * D) * sizeof(ak_real));
+            memcpy(grad[forced] + N * D, y->grad, (size_t)(N * D) * sizeof(ak_real));
+            ak_step_end(ctx);
+        }
+        cr_expect_float_eq(loss[0], loss[1], 10 * EQUAL * fabs(loss[1]));
+        cr_expect(largest_difference(grad[0], grad[1], 2 * N * D) <= 20 * EQUAL, "%d", (int)N);
+        free(grad[0]);
+        free(grad[1]);
+    }
+    ak__similarity_tile = 0;
+}
+
 /* ---- symmetries ------------------------------------------------------------------------------ */
 
 /* Samples in another order (as after shuffling shards): same loss, gradients in that order. */

@@ -30,6 +30,10 @@
 #define THIN_N 96
 #define THIN_K 640
 
+/* Up to so many columns the rows of A are read in place: packing them would cost more than the
+ * few panels of B gain. */
+#define ROWS_IN_PLACE_N 128
+
 /* ---- packing buffers ------------------------------------------------------------------------ */
 
 /* What one thread packs into. Sized for the blocks of every instruction set. */
@@ -106,6 +110,10 @@ ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major)
 
 static bool is_matrix(const ak__operand *x) { return x->pack == pack_matrix; }
 
+/* Threads with at least so many rows each pack B for themselves: that costs less than to wait for
+ * each other twice a block. */
+#define OWN_B_ROWS 96
+
 /* ---- one product ---------------------------------------------------------------------------- */
 
 typedef struct gemm_job {
@@ -163,7 +171,7 @@ static grid_place place_of(const gemm_job *job, int thread, int threads)
 /* Columns [j0, j1) of the block [k0, k0+kb) of B, as the tiles find it. */
 typedef struct b_block {
     int64_t j0, j1, k0, kb;
-    int     tm;                             /* panel p lies with thread p % tm of this column */
+    int     tm;                             /* panel p lies with owner p % tm of those that share */
     pack_space *const *owners;
 } b_block;
 
@@ -193,7 +201,8 @@ static void pack_b(const gemm_job *job, const grid_place *g, const b_block *b)
     const pack_space *mine = job->team[g->tj * g->tm + g->ti];
     const int64_t rest = (b->j1 - b->j0) % nr;
     if (!job->direct_b)
-        (void)pack_panels(job->Y, mine->b, b->j0 + (int64_t)g->ti * nr, b->j1, g->tm, b, nr);
+        (void)pack_panels(job->Y, mine->b, b->j0 + (b->tm > 1 ? (int64_t)g->ti * nr : 0), b->j1,
+                          b->tm, b, nr);
     else if (rest > 0)
         (void)pack_panels(job->Y, mine->b, b->j1 - rest, b->j1, 1, b, nr);
 }
@@ -284,16 +293,18 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 {
     const grid_place g = place_of(job, thread, threads);
     const int64_t nr = ak__k.nr;
-    pack_space *const *owners = job->team + g.tj * g.tm;
-    const bool shared = g.tm > 1 && !job->direct_b;
-    const int64_t slots = min_of(ak__k.nc, owners[g.ti]->room_b / job->kb) / nr;
-    const int64_t nc = job->direct_b ? g.width : slots * nr * g.tm;
+    pack_space *const *column = job->team + g.tj * g.tm;
+    const bool shared = g.tm > 1 && !job->direct_b && job->M < OWN_B_ROWS * g.tm;
+    pack_space *const *owners = shared ? column : column + g.ti;
+    const int sharing = shared ? g.tm : 1;
+    const int64_t slots = min_of(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
+    const int64_t nc = job->direct_b ? g.width : slots * nr * sharing;
     if (job->beta != 0 && job->beta != 1)
         scale_c(job, &g);
     for (int64_t jc = 0; jc < g.width; jc += nc) {
         const int64_t j0 = min_of(g.j0 + jc, g.j1);
         for (int64_t k = job->k_from; k < job->K; k += job->kb) {
-            const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), g.tm,
+            const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), sharing,
                                owners};
             pack_b(job, &g, &b);
             if (shared) {
@@ -326,7 +337,7 @@ static void choose_paths(gemm_job *job)
     job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
     const int64_t a_bytes = job->M * job->K * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
-    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= THIN_N &&
+    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= ROWS_IN_PLACE_N &&
                     (!job->X->k_major || a_bytes <= SMALL_A_BYTES);
     job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
                     (job->M <= PACK_B_ROWS || b_bytes <= SMALL_B_BYTES);

@@ -21,7 +21,8 @@ typedef struct ak__epilogue {
 } ak__epilogue;
 
 /* C[M,N] = alpha op(A) op(B) + beta C, then the epilogue (ep may be NULL).
- * beta 0: C is not read (it may hold NaN). K = 0 gives beta C. */
+ * beta 0: C is not read (it may hold NaN). K = 0, and likewise alpha = 0, gives beta C: then A and
+ * B are not read. */
 void ak__gemm(ak__gemm_form form, int64_t M, int64_t N, int64_t K, ak_real alpha,
               const ak_real *A, int64_t lda, const ak_real *B, int64_t ldb, ak_real beta,
               ak_real *C, int64_t ldc, const ak__epilogue *ep);

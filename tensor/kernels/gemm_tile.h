@@ -9,6 +9,24 @@
 #define MR AK__MR
 #define NR (2 * VW)
 
+/* One k of v_tile. */
+#define V_TILE_STEP                                                                                \
+    {                                                                                              \
+        const vf b0 = v_load(b);                                                                   \
+        const vf b1 = nv > 1 ? v_load(b + VW) : v_zero();                                          \
+        V_UNROLL                                                                                   \
+        for (int i = 0; i < m; i++) {                                                              \
+            const vf x = v_set1(row[i / 3][(i % 3) * rs]);                                         \
+            acc[i][0] = v_fma(x, b0, acc[i][0]);                                                   \
+            if (nv > 1)                                                                            \
+                acc[i][1] = v_fma(x, b1, acc[i][1]);                                               \
+        }                                                                                          \
+        V_UNROLL                                                                                   \
+        for (int g = 0; g < (m + 2) / 3; g++)                                                      \
+            row[g] += cs;                                                                          \
+        b += ldb;                                                                                  \
+    }
+
 /* m rows of nv vectors; both constant where it is called, so that the tile lives in registers.
  * Rows are reached from one pointer per three rows, because an address can add rs once or twice
  * for free, and that many pointers fit. */
@@ -26,21 +44,14 @@ V_INLINE void v_tile(int m, int nv, int64_t kc, const float *a, int64_t rs, int6
         __builtin_prefetch(c + i * ldc, 1);
         __builtin_prefetch(c + i * ldc + n - 1, 1);
     }
-    for (int64_t k = 0; k < kc; k++) {
-        const vf b0 = v_load(b);
-        const vf b1 = nv > 1 ? v_load(b + VW) : v_zero();
+    int64_t k = 0;
+    for (; k + 4 <= kc; k += 4) {           /* the loop's own work is a tenth of a single step */
         V_UNROLL
-        for (int i = 0; i < m; i++) {
-            const vf x = v_set1(row[i / 3][(i % 3) * rs]);
-            acc[i][0] = v_fma(x, b0, acc[i][0]);
-            if (nv > 1)
-                acc[i][1] = v_fma(x, b1, acc[i][1]);
-        }
-        V_UNROLL
-        for (int g = 0; g < (m + 2) / 3; g++)
-            row[g] += cs;
-        b += ldb;
+        for (int u = 0; u < 4; u++)
+            V_TILE_STEP
     }
+    for (; k < kc; k++)
+        V_TILE_STEP
     const bool whole = n == nv * VW;
     const int rest = n - (nv - 1) * VW;     /* columns of the last vector */
     V_UNROLL

@@ -382,6 +382,34 @@ AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);
  */
 AK_API ak_tensor *ak_resize_bilinear(ak_tensor *x, int64_t oh, int64_t ow);
 
+/* ---- attention: sequences [N, T, C] --------------------------------------------------------- */
+
+typedef struct ak_attention_options {
+    int    heads;       /* H: operands are [N, T, H D], as projections make them; 0: [N, H, T, D] */
+    double scale;       /* of the scores, (0, ..); 0 = 1 / sqrt(D) */
+    bool   causal;      /* query i sees the keys 0 .. i only, also where Tq and Tk differ */
+    ak_index  *key_lengths; /* [N] in [0, Tk]: sample n has the keys 0 .. length-1; NULL = all */
+    ak_index  *key_mask;    /* [N, Tk]: 0 = padding, 1 = a key; NULL = all are keys. Padding in
+                             * front of a key must hold finite numbers */
+    ak_tensor *bias;        /* added to the scaled scores: [Tq, Tk], [H, Tq, Tk] or
+                             * [N, H, Tq, Tk], a constant; -INFINITY hides a key; NULL = none */
+} ak_attention_options;
+/* Scaled dot-product attention (Vaswani et al., arXiv 1706.03762), of each head by itself.
+ *
+ *   y = softmax(scale q k^T + bias) v,  the softmax over the keys that a query sees
+ *   q        [N, H, Tq, D]   or with .heads = H   [N, Tq, H D]
+ *   k, v     [N, H, Tk, D], [N, H, Tk, Dv]   or   [N, Tk, H D], [N, Tk, H Dv]
+ *   returns  [N, H, Tq, Dv]  or  [N, Tq, H Dv]; belongs to the step. A query that sees no key gives
+ *            zeros and has no gradient.
+ *   grad     with P = softmax(..), dS = scale P (dy v^T - <y, dy>): dv = P^T dy, dq = dS k,
+ *            dk = dS^T q; none by the bias
+ *   memory   scores exist in tiles only, and backward makes them again (Dao et al., arXiv
+ *            2205.14135): what is kept is y and one number a query
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, lengths, the mask, and for a bias that
+ *            needs a gradient. Index arrays must live as long as the tape.
+ */
+AK_API ak_tensor *ak_attention(ak_tensor *q, ak_tensor *k, ak_tensor *v, ak_attention_options o);
+
 /* ---- random --------------------------------------------------------------------------------- */
 
 /* Dropout: zero with probability p, the others times 1 / (1 - p). The mask is a function of the

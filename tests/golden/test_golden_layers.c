@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolutions, norms, softmax, losses on rows, pooling and resizing against PyTorch: outputs,
- * gradients of inputs and parameters, buffers. Weights in the files are in PyTorch's layout. */
+/* Convolutions, norms, softmax, losses on rows, pooling, resizing and attention against PyTorch:
+ * outputs, gradients of inputs and parameters, buffers. Weights in the files are in PyTorch's
+ * layout. */
 #include <criterion/criterion.h>
 
 #include <math.h>
@@ -293,3 +294,48 @@ static void resize_case(void)
 
 Test(golden, pool) { each_case("layer-pool", pool_case); }
 Test(golden, resize) { each_case("layer-resize", resize_case); }
+
+/* ---- attention ------------------------------------------------------------------------------- */
+
+static void attention_case(void)
+{
+    ak_tensor *q = leaf("x"), *k = leaf("x2"), *v = leaf("x3");
+    const char *mask = golden_text(file, key("opt_mask"));
+    ak_attention_options o = { .causal = !strcmp(mask, "causal") };
+    cr_assert(o.causal || !strcmp(mask, "full") || !strcmp(mask, "padding"), "mask %s", mask);
+    if (!strcmp(mask, "padding"))
+        o.key_lengths = golden_index(ctx, file, key("key_lengths"));
+    expect_output(ak_attention(q, k, v, o));
+    expect(q->grad, "gx");
+    expect(k->grad, "gx2");
+    expect(v->grad, "gx3");
+}
+
+/* The part-th third of the joint projection's weight [3 C, C] and bias [3 C], on x. */
+static ak_tensor *project(ak_tensor *x, ak_tensor *w, ak_tensor *b, int part)
+{
+    const int64_t C = w->shape.dims[1];
+    return ak_linear(x, ak_slice(w, 0, part * C, C), ak_slice(b, 0, part * C, C));
+}
+
+/* PyTorch's MultiheadAttention: heads stay side by side in the last axis. */
+static void multihead_case(void)
+{
+    ak_tensor *x = leaf("x"), *x2 = leaf("x2"), *from = x2 ? x2 : x;
+    ak_tensor *w = leaf("p_in_proj_weight"), *b = leaf("p_in_proj_bias");
+    ak_tensor *w_out = leaf("p_out_proj.weight"), *b_out = leaf("p_out_proj.bias");
+    ak_tensor *y = ak_attention(project(x, w, b, 0), project(from, w, b, 1),
+                                project(from, w, b, 2),
+                                (ak_attention_options){ .heads = whole("opt_heads", 0) });
+    expect_output(ak_linear(y, w_out, b_out));
+    expect(x->grad, "gx");
+    if (x2)
+        expect(x2->grad, "gx2");
+    expect(w->grad, "gp_in_proj_weight");
+    expect(b->grad, "gp_in_proj_bias");
+    expect(w_out->grad, "gp_out_proj.weight");
+    expect(b_out->grad, "gp_out_proj.bias");
+}
+
+Test(golden, attention) { each_case("layer-attention", attention_case); }
+Test(golden, multihead) { each_case("layer-multihead", multihead_case); }

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attention by tiles of scores: a block of queries against a block of keys.
+ *
+ * A piece of work is some queries (forward) or some keys (backward) of one head. It goes over
+ * blocks of keys; their K and V are packed once, into the panels that the register tile reads, and
+ * meet all blocks of queries of the piece. A tile of scores S stays in L2, most of what it meets
+ * in L1. With n keys in a block, m queries:
+ *
+ *     forward     S = Q K^T    softmax     Y += P V                              4 m n D
+ *     backward    S = Q K^T    dP = dY V^T    P, dS    dV += P^T dY
+ *                 dK += dS^T Q    dQ += dS K                                    10 m n D
+ *
+ * Causal: a row of register tiles ends at the diagonal, a column of them begins there, and the
+ * part of S beyond that some register tile still reads is zero. So the work is half. */
+#include "attention_tiles.h"
+
+#include "base/parallel.h"
+#include "base/real.h"
+
+#include <string.h>
+
+/* Largest tile. Both are for D = 64: S and the blocks of the two sides stay in L2 together. */
+#define MOST_KEYS    256
+#define MOST_QUERIES 96
+/* Queries of a piece of the forward at most, if there are many heads, or few. */
+#define PIECE_QUERIES     512
+#define PIECE_QUERIES_FEW 128
+/* Keys of a piece of the backward at least: it is cut only where there are few heads. */
+#define PIECE_KEYS 256
+/* Pieces that are enough for all threads of most machines. */
+#define ENOUGH_PIECES 32
+
+static int64_t min_count(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max_count(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static int64_t round_to(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
+
+/* n in equal blocks of at most `most`, rounded up to whole units. */
+static int64_t even_block(int64_t n, int64_t most, int64_t unit)
+{
+    return n > 0 ? min_count(round_to(parts_of(n, parts_of(n, most)), unit), round_to(most, unit))
+                 : unit;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+typedef struct attention_plan {
+    int64_t keys, queries;              /* of a tile */
+    int64_t ld;                         /* of a tile's rows: no multiple of a page's part */
+    int64_t piece;                      /* queries (forward) or keys (backward) of a piece */
+    int64_t pieces;                     /* of a head */
+} attention_plan;
+
+static attention_plan plan_tiles(const ak__attention *a, bool backward)
+{
+    const int64_t heads = a->N * a->H;
+    attention_plan p = { .keys = even_block(a->Tk, MOST_KEYS, ak__k.nr),
+                         .queries = even_block(a->Tq, MOST_QUERIES, ak__k.mr) };
+    p.ld = round_to(p.keys, 32) + 16;
+    if (!backward) {
+        p.piece = even_block(a->Tq, heads < ENOUGH_PIECES ? PIECE_QUERIES_FEW : PIECE_QUERIES,
+                             p.queries);
+        p.pieces = max_count(parts_of(a->Tq, p.piece), 1);
+        return p;
+    }
+    p.pieces = max_count(min_count(a->Tk / PIECE_KEYS, ENOUGH_PIECES / max_count(heads, 1)), 1);
+    p.piece = max_count(round_to(parts_of(a->Tk, p.pieces), p.keys), 1);
+    p.pieces = max_count(parts_of(a->Tk, p.piece), 1);
+    return p;
+}
+
+/* What one thread works in: panels of the two sides and tiles. */
+typedef struct attention_space {
+    ak_real *keys, *values;             /* K^T [D, keys], V [keys, Dv] or V^T [Dv, keys] */
+    ak_real *s;                         /* scores, then probabilities */
+    ak_real *top, *sum;                 /* forward: of the queries of a piece */
+    /* backward only */
+    ak_real *ds;                        /* dP, then dS */
+    ak_real *rows_k;                    /* K [keys, D] */
+    ak_real *rows_q, *rows_dy;          /* Q [queries, D], dY [queries, Dv] */
+} attention_space;
+
+/* The next part of memory, of which `used` elements are taken; NULL memory: only count. */
+static ak_real *take_part(ak_real *memory, int64_t *used, int64_t size)
+{
+    ak_real *part = memory ? memory + *used : NULL;
+    *used += round_to(size, 16);        /* 64 bytes and more: panels are aligned */
+    return part;
+}
+
+/* Lay out the space of one thread in memory; returns its size. */
+static int64_t lay_out(attention_space *x, const ak__attention *a, const attention_plan *p,
+                       bool backward, ak_real *memory)
+{
+    const int64_t wide = round_to(a->D, ak__k.nr), wide_v = round_to(a->Dv, ak__k.nr);
+    const int64_t keys = round_to(p->keys, ak__k.nr);
+    int64_t used = 0;
+    *x = (attention_space){ .keys = take_part(memory, &used, keys * a->D) };
+    x->s = take_part(memory, &used, p->queries * p->ld);
+    if (!backward) {
+        x->values = take_part(memory, &used, p->keys * wide_v);
+        x->top = take_part(memory, &used, p->piece);
+        x->sum = take_part(memory, &used, p->piece);
+        return used;
+    }
+    x->values = take_part(memory, &used, keys * a->Dv);
+    x->ds = take_part(memory, &used, p->queries * p->ld);
+    x->rows_k = take_part(memory, &used, p->keys * wide);
+    x->rows_q = take_part(memory, &used, p->queries * wide);
+    x->rows_dy = take_part(memory, &used, p->queries * wide_v);
+    return used;
+}
+
+static int64_t space_size(const ak__attention *a, const attention_plan *p, bool backward)
+{
+    attention_space x;
+    return lay_out(&x, a, p, backward, NULL);
+}
+
+/* Of the whole backward: <y, dy> of each query, and what the pieces of a head but the first have
+ * for dq. */
+static int64_t shared_size(const ak__attention *a, const attention_plan *p)
+{
+    const int64_t queries = a->N * a->H * a->Tq;
+    return round_to(queries, 16) + (p->pieces - 1) * round_to(queries * a->D, 16);
+}
+
+size_t ak__attention_memory(const ak__attention *a, bool backward)
+{
+    const attention_plan p = plan_tiles(a, backward);
+    const int64_t threads = ak__in_parallel() ? 1 : ak__max_threads();
+    return (size_t)(threads * space_size(a, &p, backward) + (backward ? shared_size(a, &p) : 0));
+}
+
+/* ---- one head -------------------------------------------------------------------------------- */
+
+/* One head of an operand, or of a result: a row for each position. */
+typedef struct head_rows { const ak_real *data; int64_t ld; } head_rows;
+typedef struct head_sums { ak_real *data; int64_t ld; } head_sums;
+
+static head_rows rows_of(const ak_real *data, const ak__heads *at, int64_t n, int64_t h)
+{
+    return (head_rows){ data + n * at->sample + h * at->head, at->row };
+}
+
+static head_sums sums_of(ak_real *data, const ak__heads *at, int64_t n, int64_t h)
+{
+    return (head_sums){ data ? data + n * at->sample + h * at->head : NULL, at->row };
+}
+
+/* Keys of sample n that may exist: up to the last that is not masked. */
+static int64_t last_key(const ak__attention *a, int64_t n)
+{
+    int64_t keys = a->key_lengths ? min_count(a->key_lengths[n], a->Tk) : a->Tk;
+    while (a->key_mask && keys > 0 && a->key_mask[n * a->Tk + keys - 1] == 0)
+        keys--;
+    return keys;
+}
+
+/* One tile: m queries from r0, n keys from c0. */
+typedef struct attention_tile {
+    const ak__attention *a;
+    int64_t sample, head;
+    int64_t r0, m, c0, n, ld;
+} attention_tile;
+
+/* Does the tile lie above the diagonal altogether? */
+static bool is_hidden(const attention_tile *t)
+{
+    return t->a->causal && t->r0 + t->m <= t->c0;
+}
+
+/* Keys of the tile that query i of it sees. */
+static int64_t visible(const attention_tile *t, int64_t i)
+{
+    if (!t->a->causal)
+        return t->n;
+    return max_count(min_count(t->r0 + i + 1 - t->c0, t->n), 0);
+}
+
+/* Keys that register tiles read of the row of query i; those that it does not see must be 0. */
+static int64_t read_of_row(const attention_tile *t, int64_t i)
+{
+    return t->a->causal ? max_count(min_count(t->r0 + i + ak__k.mr - t->c0, t->n), 0) : t->n;
+}
+
+/* First query of the tile that sees its key j. */
+static int64_t first_query(const attention_tile *t, int64_t j)
+{
+    return t->a->causal ? max_count(min_count(t->c0 + j - t->r0, t->m), 0) : 0;
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+/* Panels of nr columns of a right operand B[K, N]: rows of x, or with `turned` x^T. */
+static void pack_panels(ak_real *dst, const head_rows *x, int64_t first, int64_t K, int64_t N,
+                        bool turned)
+{
+    const int nr = ak__k.nr;
+    const ak_real *from = x->data + first * x->ld;
+    for (int64_t j = 0; j < N; j += nr, dst += K * nr)
+        ak__k.gemm_pack(dst, turned ? from + j * x->ld : from + j, x->ld, min_count(nr, N - j), K,
+                        nr, !turned);
+}
+
+/* s[m, n] = x[m, K] B[K, n], x = rows of queries, B packed; above the diagonal nothing is made. */
+static void make_scores(const attention_tile *t, ak_real *s, const head_rows *x,
+                        const ak_real *packed, int64_t K)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    for (int64_t j = 0; j < t->n; j += nr) {
+        for (int64_t i = first_query(t, j) / mr * mr; i < t->m; i += mr)
+            ak__k.gemm_direct(K, x->data + (t->r0 + i) * x->ld, x->ld, 1, packed + j * K, nr,
+                              s + i * t->ld + j, t->ld, (int)min_count(mr, t->m - i),
+                              (int)min_count(nr, t->n - j), false);
+    }
+}
+
+/* c += s[m, n] B[n, N], c = rows of queries. */
+static void add_to_queries(const attention_tile *t, const ak_real *s, const ak_real *packed,
+                           int64_t N, const head_sums *c)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    for (int64_t j = 0; j < N; j += nr) {
+        for (int64_t i = 0; i < t->m; i += mr)
+            ak__k.gemm_direct(read_of_row(t, i), s + i * t->ld, t->ld, 1, packed + j * t->n, nr,
+                              c->data + (t->r0 + i) * c->ld + j, c->ld,
+                              (int)min_count(mr, t->m - i), (int)min_count(nr, N - j), true);
+    }
+}
+
+/* c += s^T[n, m] B[m, N], c = rows of keys. */
+static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real *packed,
+                        int64_t N, const head_sums *c)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    for (int64_t j = 0; j < N; j += nr) {
+        for (int64_t i = 0; i < t->n; i += mr) {
+            const int64_t first = first_query(t, i);
+            ak__k.gemm_direct(t->m - first, s + first * t->ld + i, 1, t->ld,
+                              packed + j * t->m + first * nr, nr,
+                              c->data + (t->c0 + i) * c->ld + j, c->ld,
+                              (int)min_count(mr, t->n - i), (int)min_count(nr, N - j), true);
+        }
+    }
+}
+
+/* ---- scores to probabilities ----------------------------------------------------------------- */
+
+static bool has_extras(const ak__attention *a)
+{
+    return a->bias || a->key_mask;
+}
+
+/* Row i of the tile: scale, bias and mask. Returns the factor that is left to do. */
+static ak_real add_extras(const attention_tile *t, ak_real *s, int64_t i, int64_t n)
+{
+    const ak__attention *a = t->a;
+    if (!has_extras(a))
+        return a->scale;
+    ak__k.scale(s, a->scale, s, n);
+    if (a->bias) {
+        const ak_real *bias = a->bias + t->sample * a->bias_sample + t->head * a->bias_head;
+        ak__k.add(s, s, bias + (t->r0 + i) * a->Tk + t->c0, n);
+    }
+    const int32_t *exists = a->key_mask ? a->key_mask + t->sample * a->Tk + t->c0 : NULL;
+    for (int64_t j = 0; exists && j < n; j++)
+        s[j] = exists[j] ? s[j] : -(ak_real)INFINITY;
+    return 1;
+}
+
+static void clear_hidden(const attention_tile *t, ak_real *s, int64_t i)
+{
+    const int64_t seen = visible(t, i), end = read_of_row(t, i);
+    for (int64_t j = seen; j < end; j++)
+        s[j] = 0;
+}
+
+/* What to subtract before exp; anything finite will do where nothing is seen yet. */
+static ak_real shift_for(ak_real top)
+{
+    return top == -(ak_real)INFINITY ? 0 : top;
+}
+
+/* Scores become e^(s - largest so far); what was summed before is brought to the new largest. */
+static void softmax_tile(const attention_tile *t, ak_real *s, ak_real *top, ak_real *sum,
+                         const head_sums *y)
+{
+    for (int64_t i = 0; i < t->m; i++) {
+        ak_real *row = s + i * t->ld;
+        const int64_t n = visible(t, i);
+        const ak_real scale = add_extras(t, row, i, n);
+        const ak_real before = top[i], here = scale * ak__k.max(row, n);
+        if (n > 0 && !(here <= before)) {
+            top[i] = here;
+            const ak_real shrink = ak__exp(before - shift_for(here));
+            if (shrink != 1) {
+                sum[i] *= shrink;
+                ak_real *yi = y->data + (t->r0 + i) * y->ld;
+                ak__k.scale(yi, shrink, yi, t->a->Dv);
+            }
+        }
+        ak__k.scale(row, scale, row, n);
+        sum[i] += ak__k.exp_sum(row, row, shift_for(top[i]), n);
+        clear_hidden(t, row, i);
+    }
+}
+
+/* s becomes P = e^(scale s - lse), ds (holding dP) becomes dS = scale P (dP - delta). */
+static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *ds,
+                                  const ak_real *lse, const ak_real *delta)
+{
+    const ak_real factor = t->a->scale;
+    for (int64_t i = 0; i < t->m; i++) {
+        ak_real *p = s + i * t->ld, *dp = ds + i * t->ld;
+        const int64_t n = visible(t, i);
+        const ak_real scale = add_extras(t, p, i, n);
+        ak__k.scale(p, scale, p, n);
+        (void)ak__k.exp_sum(p, p, lse[i], n);
+        for (int64_t j = 0; j < n; j++)
+            dp[j] = p[j] * (dp[j] - delta[i]) * factor;
+        clear_hidden(t, p, i);
+        clear_hidden(t, dp, i);
+    }
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+static void zero_rows(const head_sums *x, int64_t begin, int64_t end, int64_t width)
+{
+    for (int64_t i = begin; i < end; i++)
+        memset(x->data + i * x->ld, 0, (size_t)width * sizeof(ak_real));
+}
+
+/* Divide by the sums, and leave log-sum-exps. */
+static void finish_queries(const ak__attention *a, const attention_space *x, const head_sums *y,
+                           ak_real *lse, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++) {
+        const ak_real sum = x->sum[i - begin];
+        ak_real *row = y->data + i * y->ld;
+        const bool blind = sum == 0;
+        ak__k.scale(row, blind ? 0 : 1 / sum, row, a->Dv);
+        lse[i] = blind ? (ak_real)INFINITY : x->top[i - begin] + ak__log(sum);
+    }
+}
+
+/* Queries [begin, end) of head h of sample n. */
+static void forward_piece(const ak__attention *a, const attention_plan *p,
+                          const attention_space *x, int64_t n, int64_t h, int64_t begin,
+                          int64_t end)
+{
+    const head_rows q = rows_of(a->q, &a->at_q, n, h), k = rows_of(a->k, &a->at_k, n, h);
+    const head_rows v = rows_of(a->v, &a->at_v, n, h);
+    const head_sums y = sums_of(a->y, &a->at_y, n, h);
+    const int64_t exist = last_key(a, n), keys = a->causal ? min_count(exist, end) : exist;
+    for (int64_t i = 0; i < end - begin; i++) {
+        x->top[i] = -(ak_real)INFINITY;
+        x->sum[i] = 0;
+    }
+    zero_rows(&y, begin, end, a->Dv);
+    for (int64_t c = 0; c < keys; c += p->keys) {
+        attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
+                             .n = min_count(p->keys, keys - c), .ld = p->ld };
+        pack_panels(x->keys, &k, c, a->D, t.n, true);
+        pack_panels(x->values, &v, c, t.n, a->Dv, false);
+        for (t.r0 = begin; t.r0 < end; t.r0 += p->queries) {
+            t.m = min_count(p->queries, end - t.r0);
+            if (is_hidden(&t))
+                continue;
+            make_scores(&t, x->s, &q, x->keys, a->D);
+            softmax_tile(&t, x->s, x->top + t.r0 - begin, x->sum + t.r0 - begin, &y);
+            add_to_queries(&t, x->s, x->values, a->Dv, &y);
+        }
+    }
+    finish_queries(a, x, &y, a->lse + (n * a->H + h) * a->Tq, begin, end);
+}
+
+/* Multiply-adds of a product below which a second thread costs more than it brings. */
+#define WORTH_THREADS 65536.0
+
+static bool worth_threads(const ak__attention *a, int64_t items)
+{
+    const double scores = (double)(a->N * a->H) * (double)a->Tq * (double)a->Tk;
+    return items > 1 && scores * (double)(a->D + a->Dv) >= WORTH_THREADS;
+}
+
+void ak__attention_forward(const ak__attention *a)
+{
+    const attention_plan p = plan_tiles(a, false);
+    const int64_t items = a->N * a->H * p.pieces, room = space_size(a, &p, false);
+    const bool nested = ak__in_parallel();
+    AK__PARALLEL_FOR_DYNAMIC(item, items, worth_threads(a, items)) {
+        attention_space x;
+        lay_out(&x, a, &p, false, a->memory + (nested ? 0 : ak__thread_id()) * room);
+        const int64_t head = item / p.pieces, begin = item % p.pieces * p.piece;
+        forward_piece(a, &p, &x, head / a->H, head % a->H, begin,
+                      min_count(begin + p.piece, a->Tq));
+    }
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+
+/* What the pieces of a backward share, behind the spaces of the threads. */
+typedef struct backward_work {
+    const ak__attention *a;
+    const ak__attention_grads *g;
+    attention_plan plan;
+    ak_real *delta;                     /* [N, H, Tq]: <y, dy> */
+    ak_real *parts;                     /* [pieces - 1][N, H, Tq, D]: dq of the later pieces */
+    int64_t  part_size;
+} backward_work;
+
+/* delta = <y, dy> of each query of head h of sample n: the sum of P dP over the keys. */
+static void make_delta(const backward_work *w, int64_t n, int64_t h)
+{
+    const ak__attention *a = w->a;
+    const head_rows y = rows_of(a->y, &a->at_y, n, h), dy = rows_of(w->g->dy, &a->at_y, n, h);
+    ak_real *delta = w->delta + (n * a->H + h) * a->Tq;
+    for (int64_t i = 0; i < a->Tq; i++)
+        delta[i] = ak__k.dot(y.data + i * y.ld, dy.data + i * dy.ld, a->Dv);
+}
+
+/* Where piece `piece` adds its part of dq. */
+static head_sums query_sums(const backward_work *w, int64_t piece, int64_t n, int64_t h)
+{
+    const ak__attention *a = w->a;
+    if (piece == 0 || !w->g->dq)
+        return sums_of(w->g->dq, &a->at_q, n, h);
+    return (head_sums){ w->parts + (piece - 1) * w->part_size + (n * a->H + h) * a->Tq * a->D,
+                        a->D };
+}
+
+/* The gradients of one head that a piece adds to. */
+typedef struct head_grads { head_sums dq, dk, dv; } head_grads;
+
+/* One tile of the backward; K and V of its keys are packed. */
+static void backward_tile(const backward_work *w, const attention_space *x,
+                          const attention_tile *t, const head_grads *d)
+{
+    const ak__attention *a = w->a;
+    const head_rows q = rows_of(a->q, &a->at_q, t->sample, t->head);
+    const head_rows dy = rows_of(w->g->dy, &a->at_y, t->sample, t->head);
+    const int64_t first = (t->sample * a->H + t->head) * a->Tq + t->r0;
+    make_scores(t, x->s, &q, x->keys, a->D);
+    make_scores(t, x->ds, &dy, x->values, a->Dv);
+    softmax_tile_backward(t, x->s, x->ds, a->lse + first, w->delta + first);
+    if (d->dv.data) {
+        pack_panels(x->rows_dy, &dy, t->r0, t->m, a->Dv, false);
+        add_to_keys(t, x->s, x->rows_dy, a->Dv, &d->dv);
+    }
+    if (d->dk.data) {
+        pack_panels(x->rows_q, &q, t->r0, t->m, a->D, false);
+        add_to_keys(t, x->ds, x->rows_q, a->D, &d->dk);
+    }
+    if (d->dq.data)
+        add_to_queries(t, x->ds, x->rows_k, a->D, &d->dq);
+}
+
+/* Keys [begin, end) of head h of sample n, against all queries. */
+static void backward_piece(const backward_work *w, const attention_space *x, int64_t piece,
+                           int64_t n, int64_t h, int64_t begin, int64_t end)
+{
+    const ak__attention *a = w->a;
+    const ak__attention_grads *g = w->g;
+    const head_rows k = rows_of(a->k, &a->at_k, n, h), v = rows_of(a->v, &a->at_v, n, h);
+    const head_grads d = { query_sums(w, piece, n, h), sums_of(g->dk, &a->at_k, n, h),
+                           sums_of(g->dv, &a->at_v, n, h) };
+    if (d.dq.data && (piece > 0 || g->fresh_q))
+        zero_rows(&d.dq, 0, a->Tq, a->D);
+    if (d.dk.data && g->fresh_k)
+        zero_rows(&d.dk, begin, end, a->D);
+    if (d.dv.data && g->fresh_v)
+        zero_rows(&d.dv, begin, end, a->Dv);
+    const int64_t keys = min_count(end, last_key(a, n));
+    for (int64_t c = begin; c < keys; c += w->plan.keys) {
+        attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
+                             .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld };
+        pack_panels(x->keys, &k, c, a->D, t.n, true);
+        pack_panels(x->values, &v, c, a->Dv, t.n, true);
+        if (d.dq.data)
+            pack_panels(x->rows_k, &k, c, t.n, a->D, false);
+        for (t.r0 = 0; t.r0 < a->Tq; t.r0 += w->plan.queries) {
+            t.m = min_count(w->plan.queries, a->Tq - t.r0);
+            if (!is_hidden(&t))
+                backward_tile(w, x, &t, &d);
+        }
+    }
+}
+
+/* dq += what the later pieces of head h of sample n have for it, in order. */
+static void add_parts(const backward_work *w, int64_t n, int64_t h)
+{
+    const int64_t Tq = w->a->Tq, D = w->a->D;
+    const head_sums dq = query_sums(w, 0, n, h);
+    for (int64_t piece = 1; piece < w->plan.pieces; piece++) {
+        const head_sums part = query_sums(w, piece, n, h);
+        for (int64_t i = 0; i < Tq; i++)
+            ak__k.add(dq.data + i * dq.ld, dq.data + i * dq.ld, part.data + i * D, D);
+    }
+}
+
+void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g)
+{
+    backward_work w = { .a = a, .g = g, .plan = plan_tiles(a, true) };
+    const attention_plan *p = &w.plan;
+    const int64_t heads = a->N * a->H, items = heads * p->pieces;
+    const int64_t room = space_size(a, p, true);
+    const bool nested = ak__in_parallel();
+    ak_real *const shared = a->memory + (nested ? 1 : ak__max_threads()) * room;
+    int64_t used = 0;
+    w.delta = take_part(shared, &used, heads * a->Tq);
+    w.parts = shared + used;
+    w.part_size = round_to(heads * a->Tq * a->D, 16);
+    AK__PARALLEL_FOR(head, heads, worth_threads(a, heads))
+        make_delta(&w, head / a->H, head % a->H);
+    AK__PARALLEL_FOR_DYNAMIC(item, items, worth_threads(a, items)) {
+        attention_space x;
+        lay_out(&x, a, p, true, a->memory + (nested ? 0 : ak__thread_id()) * room);
+        const int64_t head = item / p->pieces, piece = item % p->pieces;
+        const int64_t begin = piece * p->piece;
+        backward_piece(&w, &x, piece, head / a->H, head % a->H, begin,
+                       min_count(begin + p->piece, a->Tk));
+    }
+    if (p->pieces > 1 && g->dq) {
+        AK__PARALLEL_FOR(head, heads, worth_threads(a, heads))
+            add_parts(&w, head / a->H, head % a->H);
+    }
+}

@@ -6,7 +6,10 @@
 #include <string.h>
 
 /* Private bits of ak_tensor.flags. */
-enum { WALKED = 128 };      /* this output's backward has run */
+enum {
+    WALKED = 128,           /* this output's backward has run */
+    LENT = 64               /* its gradient is the caller's array */
+};
 
 /* Gradient memory of a root tensor, uninitialised. */
 static ak_real *grad_memory(ak_tensor *root)
@@ -49,7 +52,8 @@ ak_real *ak_call_grad(ak_call *k, int i)
 /* Gradients of leaves stay; what ops made gives its memory back for the calls before it. */
 static void give_back(ak_tensor *out)
 {
-    ak__pool_give(&out->ctx->gradients, out->grad, (size_t)out->size * sizeof(ak_real));
+    if (!(out->flags & LENT))
+        ak__pool_give(&out->ctx->gradients, out->grad, (size_t)out->size * sizeof(ak_real));
     out->grad = NULL;
 }
 
@@ -73,6 +77,24 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
     return AK_OK;
 }
 
+/* Start with the caller's array itself where it covers the root: the ops on the tape are the older
+ * ones, which read this gradient and add to those of their operands. */
+static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
+{
+    const size_t bytes = (size_t)root->size * sizeof(ak_real);
+    if (y->size == root->size) {
+        memcpy(&root->grad, &dy, sizeof dy);
+        root->flags |= LENT;
+        return true;
+    }
+    root->grad = grad_memory(root);
+    if (!root->grad)
+        return false;
+    memset(root->grad, 0, bytes);
+    memcpy(root->grad + y->offset, dy, (size_t)y->size * sizeof(ak_real));
+    return true;
+}
+
 ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
 {
     if (ak_is_poison(y))
@@ -90,12 +112,12 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
     if (root->flags & WALKED)
         return ak_fail(ctx, AK_ERR_STATE, "backward: it already ran over this tensor\n"
                        "    hint: add the losses and call ak_backward once a step");
-    root->grad = grad_memory(root);
-    if (!root->grad)
+    if (!set_start(y, root, dy))
         return AK_ERR_MEMORY;
-    memset(root->grad, 0, (size_t)root->size * sizeof(ak_real));
-    memcpy(root->grad + y->offset, dy, (size_t)y->size * sizeof(ak_real));
-    return walk(ctx, root->maker);
+    const ak_status status = walk(ctx, root->maker);
+    if (root->flags & LENT)
+        root->grad = NULL;
+    return status;
 }
 
 ak_status ak_backward(ak_tensor *loss)

@@ -6,6 +6,8 @@
  *     AK__PARALLEL_CHUNKS(c, n, 4096, begin, end) { ... work on [begin, end) ... }
  *
  * Chunk c covers [c*size, min(n, (c+1)*size)). Below two chunks no thread is woken.
+ * AK__PARALLEL_CHUNKS_BACK does the last chunk first: a second pass over an array then begins with
+ * what the first one left in the caches.
  */
 #ifndef AK_PARALLEL_H
 #define AK_PARALLEL_H
@@ -42,6 +44,14 @@ static inline int64_t ak__chunk_count(int64_t n, int64_t size) { return (n + siz
                    if (ak__chunk_count(n, size) > 1 && !ak__in_parallel()))                        \
     for (int64_t c = 0; c < ak__chunk_count(n, size); c++)                                         \
         for (int64_t begin = c * (size), end = begin + (size) < (n) ? begin + (size) : (n),        \
+                     once_##c = 1; once_##c; once_##c = 0)
+
+#define AK__PARALLEL_CHUNKS_BACK(c, n, size, begin, end)                                           \
+    AK__PRAGMA(omp parallel for schedule(static)                                                   \
+                   if (ak__chunk_count(n, size) > 1 && !ak__in_parallel()))                        \
+    for (int64_t from_end_##c = 1; from_end_##c <= ak__chunk_count(n, size); from_end_##c++)       \
+        for (int64_t c = ak__chunk_count(n, size) - from_end_##c, begin = c * (size),              \
+                     end = begin + (size) < (n) ? begin + (size) : (n),                            \
                      once_##c = 1; once_##c; once_##c = 0)
 
 #endif

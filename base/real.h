@@ -24,6 +24,7 @@ static inline ak_real ak__log1p(ak_real x) { return AK__F(log1p)(x); }
 static inline ak_real ak__sqrt(ak_real x) { return AK__F(sqrt)(x); }
 static inline ak_real ak__tanh(ak_real x) { return AK__F(tanh)(x); }
 static inline ak_real ak__erf(ak_real x) { return AK__F(erf)(x); }
+static inline ak_real ak__erfc(ak_real x) { return AK__F(erfc)(x); }
 static inline ak_real ak__pow(ak_real x, ak_real p) { return AK__F(pow)(x, p); }
 static inline ak_real ak__floor(ak_real x) { return AK__F(floor)(x); }
 static inline ak_real ak__fabs(ak_real x) { return AK__F(fabs)(x); }

@@ -27,4 +27,7 @@ ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);
 /* A parameter filled with `value` that is not decayed. */
 ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double value);
 
+/* Forward of a batch norm module that adds `skip` (shape of x) before its ReLU. */
+ak_tensor *ak__batch_norm_forward_add(ak_module *m, ak_tensor *x, ak_tensor *skip);
+
 #endif

@@ -38,10 +38,10 @@ static ak_tensor *basic_block_forward(ak_module *m, ak_tensor *x)
 {
     const basic_block *b = ak_module_user(m);
     ak_tensor *y = ak_forward(b->bn1, ak_forward(b->conv1, x));
-    y = ak_forward(b->bn2, ak_forward(b->conv2, y));
+    y = ak_forward(b->conv2, y);
     ak_tensor *s = b->shortcut_conv ? ak_forward(b->shortcut_bn, ak_forward(b->shortcut_conv, x))
                                     : x;
-    return ak_relu(ak_add(y, s));
+    return ak__batch_norm_forward_add(b->bn2, y, s);
 }
 
 static ak_module *basic_block_make(ak_ctx *ctx, const char *name, int in, int out, int stride)
@@ -53,7 +53,7 @@ static ak_module *basic_block_make(ak_ctx *ctx, const char *name, int in, int ou
     b->conv1 = add_conv(m, "conv1", in, out, 3, stride);
     b->bn1 = add_norm(m, "bn1", out, true);
     b->conv2 = add_conv(m, "conv2", out, out, 3, 1);
-    b->bn2 = add_norm(m, "bn2", out, false);
+    b->bn2 = add_norm(m, "bn2", out, true);     /* after the shortcut is added */
     if (stride != 1 || in != out) {
         b->shortcut_conv = add_conv(m, "downsample/0", in, out, 1, stride);
         b->shortcut_bn = add_norm(m, "downsample/1", out, false);

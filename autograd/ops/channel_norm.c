@@ -50,6 +50,7 @@ typedef struct channel_map {
     ak_real *ones, *minus_mean; /* where the mean is far: first x - mean, */
     ak_real *bias;              /* then times scale + bias */
     bool far_mean, relu;
+    ak__put put;
 } channel_map;
 
 #define MAP_NUMBERS 5           /* arrays of channel_map */
@@ -70,31 +71,35 @@ static channel_map make_map(channel_stats st, const ak_real *w, const ak_real *b
     return m;
 }
 
-static void apply_map(const channel_map *m, ak_real *y, const ak_real *x, int64_t R, int64_t C)
+/* add [R, C] or NULL */
+static void apply_map(const channel_map *m, ak_real *y, const ak_real *x, const ak_real *add,
+                      int64_t R, int64_t C)
 {
     if (!m->far_mean) {
-        ak__k.column_affine(y, x, m->scale, m->shift, R, C, m->relu);
+        ak__k.column_affine(y, x, m->scale, m->shift, add, R, C, m->relu, m->put);
+        ak__put_end(m->put);
         return;
     }
-    ak__k.column_affine(y, x, m->ones, m->minus_mean, R, C, false);
-    ak__k.column_affine(y, y, m->scale, m->bias, R, C, m->relu);
+    ak__k.column_affine(y, x, m->ones, m->minus_mean, NULL, R, C, false, AK__SET);
+    ak__k.column_affine(y, y, m->scale, m->bias, add, R, C, m->relu, AK__SET);
 }
 
-/* dx = or += g p + (x - mean) q + s with g = dy (where y > 0 if y is given), as numbers of each
- * channel; r = s - mean q. */
+/* dx = or += g p + (x - mean) q + s with g = dy where the gate is open, as numbers of each channel;
+ * r = s - mean q. */
 typedef struct channel_grad {
     ak_real *p, *q, *s, *r;
     const ak_real *mean;
-    bool far_mean, accumulate;
+    bool far_mean;
+    ak__put put;
 } channel_grad;
 
 #define GRAD_NUMBERS 4          /* arrays of channel_grad */
 
-static channel_grad grad_at(ak_real *room, channel_stats st, int64_t C, bool accumulate)
+static channel_grad grad_at(ak_real *room, channel_stats st, int64_t C, ak__put put)
 {
     return (channel_grad){ .p = room, .q = room + C, .s = room + 2 * C, .r = room + 3 * C,
                            .mean = st.mean, .far_mean = is_far(st.mean, st.rstd, C),
-                           .accumulate = accumulate };
+                           .put = put };
 }
 
 /* p, and the factors of 1 and of (x - mean) rstd. */
@@ -107,18 +112,25 @@ static void put_grad(const channel_grad *m, channel_stats st, int64_t c, ak_real
     m->r[c] = m->s[c] - st.mean[c] * m->q[c];
 }
 
+static ak__gate gate_from(ak__gate gate, int64_t at)
+{
+    return gate.y ? (ak__gate){ .y = gate.y + at } : gate;
+}
+
+/* Where the mean is far, the gate is y or always open. */
 static void apply_grad(const channel_grad *m, ak_real *dx, const ak_real *dy, const ak_real *x,
-                       const ak_real *y, int64_t R, int64_t C)
+                       ak__gate gate, int64_t R, int64_t C)
 {
     if (!m->far_mean) {
-        ak__k.batch_norm_grad(dx, dy, x, y, m->p, m->q, m->r, R, C, m->accumulate);
+        ak__k.batch_norm_grad(dx, dy, x, gate, m->p, m->q, m->r, R, C, m->put);
+        ak__put_end(m->put);
         return;
     }
     for (int64_t i = 0; i < R * C; i++) {
         const int64_t c = i % C;
-        const ak_real g = !y || y[i] > 0 ? dy[i] : 0;
+        const ak_real g = !gate.y || gate.y[i] > 0 ? dy[i] : 0;
         const ak_real d = g * m->p[c] + (x[i] - m->mean[c]) * m->q[c] + m->s[c];
-        dx[i] = m->accumulate ? dx[i] + d : d;
+        dx[i] = m->put == AK__ADD ? dx[i] + d : d;
     }
 }
 
@@ -210,6 +222,8 @@ static ak_status batch_norm_shape(ak_call *k)
         s = ak__norm_check_eps(k, a->o.eps);
     if (s != AK_OK)
         return s;
+    if (k->n_in > 5 && k->in[5] && !ak_shape_equal(k->in[5]->shape, x->shape))
+        return ak_call_fail(k, AK_ERR_SHAPE, "what is added needs the shape of x");
     for (int i = 3; i < 5 && i < k->n_in; i++)
         if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
             return ak_call_fail(k, AK_ERR_SHAPE, "running statistics need %" PRId64 " numbers", C);
@@ -265,6 +279,7 @@ static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
     return true;
 }
 
+/* The second pass goes backwards over x: see base/parallel.h. */
 static void batch_norm_forward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
@@ -274,66 +289,121 @@ static void batch_norm_forward(ak_call *k)
     const channel_stats st = stats_at(saved, C);
     if (!saved || !room || !batch_statistics(k, R, C, st))
         return;
-    const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
-                                     a->o.relu, room);
-    AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
-        apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C, end - begin, C);
+    channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C, a->o.relu,
+                               room);
+    map.put = ak__put_of(k->out->size, false);
+    const ak_real *skip = ak__norm_values(k, 5);
+    AK__PARALLEL_CHUNKS_BACK(c, R, stat_rows(C), begin, end)
+        apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C,
+                  skip ? skip + begin * C : NULL, end - begin, C);
 }
 
-/* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx [C]. */
-static void gradient_sums(ak_call *k, channel_stats st, const ak_real *y, ak_real *part,
-                          ak_real *sum_g, ak_real *sum_gx)
+/* What the passes of a backward share. The gate is found from x, so that y is not read, except
+ * where y is not a plain map of x. */
+typedef struct batch_norm_work {
+    ak_call *k;
+    channel_stats st;
+    const ak_real *dy;          /* upstream; after the first pass maybe dskip, through the gate */
+    ak__gate gate;
+    ak_real *dskip;             /* NULL: none */
+    bool skip_fresh;
+    ak_real *part;              /* [chunks][2][C] */
+} batch_norm_work;
+
+static ak__gate batch_norm_gate(const ak_call *k, const channel_map *map)
 {
-    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out), rows = stat_rows(C);
+    if (!map->relu)
+        return (ak__gate){ 0 };
+    if (map->far_mean || ak__norm_values(k, 5))
+        return (ak__gate){ .y = k->out->data };
+    return (ak__gate){ .scale = map->scale, .shift = map->shift };
+}
+
+/* dskip = or += g, numbers [at, at + n) */
+static void skip_grad(const batch_norm_work *w, int64_t at, int64_t n)
+{
+    if (w->gate.y)
+        ak__k.relu_backward(w->dskip + at, w->gate.y + at, w->dy + at, n, !w->skip_fresh);
+    else
+        ak__pass_span(w->dskip + at, w->dy + at, n, !w->skip_fresh);
+}
+
+/* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx [C]; dskip on the way. From
+ * then on a dskip that holds nothing but g stands for dy. */
+static void gradient_sums(batch_norm_work *w, ak_real *sum_g, ak_real *sum_gx)
+{
+    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out), rows = stat_rows(C);
     AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
-        ak_real *p = part + c * 2 * C;
+        ak_real *p = w->part + c * 2 * C;
+        if (w->dskip)
+            skip_grad(w, begin * C, (end - begin) * C);
         memset(p, 0, (size_t)(2 * C) * sizeof *p);
-        ak__k.batch_norm_sums(p, p + C, k->out->grad + begin * C, k->in[0]->data + begin * C,
-                              y ? y + begin * C : NULL, st.mean, st.rstd, end - begin, C);
+        ak__k.batch_norm_sums(p, p + C, w->dy + begin * C, w->k->in[0]->data + begin * C,
+                              gate_from(w->gate, begin * C), w->st.mean, w->st.rstd, end - begin,
+                              C);
     }
     for (int64_t i = 0; i < C; i++) {
         double g = 0, gx = 0;
         for (int64_t c = 0; c < ak__chunk_count(R, rows); c++) {
-            g += (double)part[c * 2 * C + i];
-            gx += (double)part[c * 2 * C + C + i];
+            g += (double)w->part[c * 2 * C + i];
+            gx += (double)w->part[c * 2 * C + C + i];
         }
         sum_g[i] = (ak_real)g;
-        sum_gx[i] = (ak_real)(gx - g * (double)st.rest[i] * (double)st.rstd[i]);
+        sum_gx[i] = (ak_real)(gx - g * (double)w->st.rest[i] * (double)w->st.rstd[i]);
+    }
+    if (w->dskip && w->skip_fresh) {
+        w->dy = w->dskip;
+        w->gate = (ak__gate){ 0 };
     }
 }
 
+/* dx from the sums. room: GRAD_NUMBERS C. */
+static void gradient_of_x(const batch_norm_work *w, const ak_real *sum_g, const ak_real *sum_gx,
+                          ak_real *room)
+{
+    const batch_norm_attr *a = w->k->attr;
+    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out);
+    const ak_real *weight = ak__norm_values(w->k, 1), *x = w->k->in[0]->data;
+    bool fresh;
+    ak_real *dx = ak_call_grad_fresh(w->k, 0, &fresh);
+    if (!dx)
+        return;
+    const channel_grad map = grad_at(room, w->st, C, ak__put_of(w->k->out->size, !fresh));
+    for (int64_t c = 0; c < C; c++) {
+        const ak_real p = weight ? weight[c] * w->st.rstd[c] : w->st.rstd[c];
+        const ak_real share = a->train ? -p / (ak_real)R : 0;
+        put_grad(&map, w->st, c, p, share * sum_g[c], share * sum_gx[c]);
+    }
+    AK__PARALLEL_CHUNKS_BACK(c, R, stat_rows(C), begin, end)
+        apply_grad(&map, dx + begin * C, w->dy + begin * C, x + begin * C,
+                   gate_from(w->gate, begin * C), end - begin, C);
+}
+
 /* With xh = (x - mean) rstd: in train mode dx = w rstd (g - mean(g) - xh mean(g xh)), with fixed
- * statistics dx = w rstd g; dw = sum g xh, db = sum g. */
+ * statistics dx = w rstd g; dw = sum g xh, db = sum g, dskip = g. */
 static void batch_norm_backward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    const channel_stats st = stats_at(k->saved, C);
-    const ak_real *w = ak__norm_values(k, 1), *y = a->o.relu ? k->out->data : NULL;
     const int64_t parts = 2 * ak__chunk_count(R, stat_rows(C));
-    ak_real *room = ak_call_scratch(k, (size_t)((parts + 2 + GRAD_NUMBERS) * C) * sizeof(ak_real));
-    bool fresh;
+    const int64_t numbers = parts + 2 + GRAD_NUMBERS + MAP_NUMBERS;
+    ak_real *room = ak_call_scratch(k, (size_t)(numbers * C) * sizeof(ak_real));
     if (!room)
         return;
     ak_real *sum_g = room + parts * C, *sum_gx = sum_g + C;
+    batch_norm_work w = { .k = k, .st = stats_at(k->saved, C), .dy = k->out->grad, .part = room };
+    const channel_map map = make_map(w.st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
+                                     a->o.relu, sum_gx + (1 + GRAD_NUMBERS) * C);
+    w.gate = batch_norm_gate(k, &map);
     ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
-    gradient_sums(k, st, y, room, sum_g, sum_gx);
+    if (k->n_in > 5)
+        w.dskip = ak_call_grad_fresh(k, 5, &w.skip_fresh);
+    gradient_sums(&w, sum_g, sum_gx);
     if (dw)
         ak__k.add(dw, dw, sum_gx, C);
     if (db)
         ak__k.add(db, db, sum_g, C);
-    ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
-    if (!dx)
-        return;
-    const channel_grad map = grad_at(sum_gx + C, st, C, !fresh);
-    for (int64_t c = 0; c < C; c++) {
-        const ak_real p = w ? w[c] * st.rstd[c] : st.rstd[c];
-        const ak_real share = a->train ? -p / (ak_real)R : 0;
-        put_grad(&map, st, c, p, share * sum_g[c], share * sum_gx[c]);
-    }
-    AK__PARALLEL_CHUNKS(c, R, stat_rows(C), begin, end)
-        apply_grad(&map, dx + begin * C, k->out->grad + begin * C, k->in[0]->data + begin * C,
-                   y ? y + begin * C : NULL, end - begin, C);
+    gradient_of_x(&w, sum_g, sum_gx, sum_gx + C);
 }
 
 /* The attribute of a call in the context's mode. */
@@ -361,8 +431,8 @@ static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sam
 
 const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
-    .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
-    .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .formula = "y = (x - mean) / sqrt(var + eps) * w + b (+ skip), per channel; max(., 0) if relu",
+    .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
@@ -380,6 +450,12 @@ const ak_op ak__op_batch_norm = {
           .attr = BATCH(.eps = 1e-5), .call = sample_evaluation },
         { .in = { { 2, { 1, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.relu = true), .call = sample_evaluation },
+        { .in = { { 3, { 3, 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { .n = AK_ABSENT },
+                  { .n = AK_ABSENT }, { 3, { 3, 4, 3 } } },
+          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 2, { 5, 17 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT }, { .n = AK_ABSENT },
+                  { .n = AK_ABSENT }, { 2, { 5, 17 } } },
+          .attr = BATCH(.eps = 1e-3) },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 1, { 3 } } }, .n_in = 1, .attr = BATCH(.eps = 0) },
@@ -393,6 +469,9 @@ const ak_op ak__op_batch_norm = {
           .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.momentum = 2) },
+        { .in = { { 2, { 4, 3 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT }, { .n = AK_ABSENT },
+                  { .n = AK_ABSENT }, { 2, { 1, 3 } } },
+          .attr = BATCH(.eps = 0) },
         AK_END },
 };
 
@@ -402,6 +481,15 @@ ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *ru
     const batch_norm_attr a = attr_of(x, running_mean, o);
     return ak_apply(&ak__op_batch_norm, (ak_tensor *[]){ x, w, b, running_mean, running_var }, 5,
                     &a);
+}
+
+ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,
+                             ak_tensor *running_mean, ak_tensor *running_var,
+                             ak_batch_norm_options o)
+{
+    const batch_norm_attr a = attr_of(x, running_mean, o);
+    return ak_apply(&ak__op_batch_norm,
+                    (ak_tensor *[]){ x, w, b, running_mean, running_var, skip }, 6, &a);
 }
 
 /* ---- group_norm ------------------------------------------------------------------------------ */
@@ -477,7 +565,7 @@ static void group_norm_forward(ak_call *k)
         group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, st);
         const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
                                          false, room + 3 * C);
-        apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, P, C);
+        apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, NULL, P, C);
     }
 }
 
@@ -492,12 +580,12 @@ static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real 
     const ak_real *dy = k->out->grad + n * P * C;
     ak_real *sum_g = sums, *sum_gx = sums + C;
     memset(sums, 0, (size_t)(2 * C) * sizeof *sums);
-    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, NULL, st.mean, st.rstd, P, C);
+    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, (ak__gate){ 0 }, st.mean, st.rstd, P, C);
     for (int64_t c = 0; c < C; c++)
         sum_gx[c] -= sum_g[c] * st.rest[c] * st.rstd[c];
     if (!dx)
         return;
-    const channel_grad map = grad_at(room, st, C, !fresh);
+    const channel_grad map = grad_at(room, st, C, fresh ? AK__SET : AK__ADD);
     for (int64_t first = 0; first < C; first += per) {
         double a = 0, b = 0;
         for (int64_t c = first; c < first + per; c++) {
@@ -509,7 +597,7 @@ static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real 
             put_grad(&map, st, c, w ? w[c] * st.rstd[c] : st.rstd[c], share * (ak_real)a,
                      share * (ak_real)b);
     }
-    apply_grad(&map, dx + n * P * C, dy, x, NULL, P, C);
+    apply_grad(&map, dx + n * P * C, dy, x, (ak__gate){ 0 }, P, C);
 }
 
 static void group_norm_backward(ak_call *k)

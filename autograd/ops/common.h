@@ -41,6 +41,24 @@ static inline void ak__for_rows(int64_t rows, int64_t width, ak__span_fn *fn, vo
         fn(user, begin, end);
 }
 
+/* Results of this size are in no cache when the next op reads them. */
+#define AK__PAST_BYTES (16 << 20)
+
+/* How an op puts the n numbers of its output or of a gradient: `add` if that holds numbers. */
+static inline ak__put ak__put_of(int64_t n, bool add)
+{
+    if (add)
+        return AK__ADD;
+    return n >= AK__PAST_BYTES / (int64_t)sizeof(ak_real) ? AK__PAST : AK__SET;
+}
+
+/* At the end of a span whose results were put so. */
+static inline void ak__put_end(ak__put put)
+{
+    if (put == AK__PAST)
+        ak__k.fence();
+}
+
 /* A shape seen from one axis: [outer, n, inner]. */
 typedef struct ak__axes { int axis; int64_t outer, n, inner; } ak__axes;
 

@@ -64,7 +64,7 @@ static ak_real inverse_length(const ak_real *x, int64_t D)
     return (ak_real)(1 / sqrt(total)) / top;
 }
 
-typedef struct l2_work { ak_call *k; ak_real *inverse; ak_real *dx; bool fresh; } l2_work;
+typedef struct l2_work { ak_call *k; ak_real *inverse; ak_real *dx; ak__put put; } l2_work;
 
 static void l2_forward_rows(void *user, int64_t begin, int64_t end)
 {
@@ -73,40 +73,39 @@ static void l2_forward_rows(void *user, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const ak_real *x = w->k->in[0]->data + r * D;
         w->inverse[r] = inverse_length(x, D);
-        ak__k.scale(w->k->out->data + r * D, w->inverse[r], x, D);
+        ak__k.affine(w->k->out->data + r * D, w->inverse[r], x, 0, D, w->put);
     }
+    ak__put_end(w->put);
 }
 
 static void l2_forward(ak_call *k)
 {
     const int64_t R = ak_row_count(k->out);
-    l2_work w = { .k = k, .inverse = ak_call_save(k, (size_t)R * sizeof(ak_real)) };
+    l2_work w = { .k = k, .inverse = ak_call_save(k, (size_t)R * sizeof(ak_real)),
+                  .put = ak__put_of(k->out->size, false) };
     if (w.inverse)
         ak__for_rows(R, ak_last_dim(k->out), l2_forward_rows, &w);
 }
 
-/* dx += (dy - y <dy, y>) / |x|; where |x| is clamped the map is linear: dx += dy / eps */
+/* dx = or += (dy - y <dy, y>) / |x|; where |x| is clamped the map is linear: dy / eps */
 static void l2_backward_rows(void *user, int64_t begin, int64_t end)
 {
     const l2_work *w = user;
     const int64_t D = ak_last_dim(w->k->out);
     for (int64_t r = begin; r < end; r++) {
         const ak_real *y = w->k->out->data + r * D, *dy = w->k->out->grad + r * D;
-        ak_real *dx = w->dx + r * D;
         const ak_real inverse = w->inverse[r];
         const ak_real s = inverse < 1 / L2_EPS ? ak__k.dot(dy, y, D) : 0;
-        if (w->fresh)
-            ak__k.scale(dx, inverse, dy, D);
-        else
-            ak__k.axpy(dx, inverse, dy, D);
-        ak__k.axpy(dx, -inverse * s, y, D);
+        ak__k.combine(w->dx + r * D, inverse, dy, -inverse * s, y, D, w->put);
     }
+    ak__put_end(w->put);
 }
 
 static void l2_backward(ak_call *k)
 {
-    l2_work w = { .k = k, .inverse = k->saved };
-    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    bool fresh;
+    l2_work w = { .k = k, .inverse = k->saved, .dx = ak_call_grad_fresh(k, 0, &fresh) };
+    w.put = ak__put_of(k->out->size, !fresh);
     if (w.dx)
         ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), l2_backward_rows, &w);
 }
@@ -151,8 +150,7 @@ typedef struct norm_work {
     ak_real *mean, *rstd;       /* [R] */
     const ak_real *w;           /* NULL = ones */
     ak_real *dx, *part;
-    bool fresh;
-    int64_t rows;               /* of a chunk */
+    ak__put put;                /* of y, of dx */
 } norm_work;
 
 static void layer_norm_rows(void *user, int64_t begin, int64_t end)
@@ -161,7 +159,9 @@ static void layer_norm_rows(void *user, int64_t begin, int64_t end)
     const int64_t D = ak_last_dim(w->k->out);
     for (int64_t r = begin; r < end; r++)
         ak__k.layer_norm_row(w->k->out->data + r * D, w->k->in[0]->data + r * D, w->w,
-                             ak__norm_values(w->k, 2), w->eps, D, &w->mean[r], &w->rstd[r]);
+                             ak__norm_values(w->k, 2), w->eps, D, &w->mean[r], &w->rstd[r],
+                             w->put);
+    ak__put_end(w->put);
 }
 
 static void layer_norm_forward(ak_call *k)
@@ -170,76 +170,36 @@ static void layer_norm_forward(ak_call *k)
     const row_norm_options *o = k->attr;
     norm_work w = { .k = k, .w = ak__norm_values(k, 1),
                     .eps = (ak_real)(o->eps > 0 ? o->eps : 1e-5),
-                    .mean = ak_call_save(k, (size_t)R * 2 * sizeof(ak_real)) };
+                    .mean = ak_call_save(k, (size_t)R * 2 * sizeof(ak_real)),
+                    .put = ak__put_of(k->out->size, false) };
     if (!w.mean)
         return;
     w.rstd = w.mean + R;
     ak__for_rows(R, ak_last_dim(k->out), layer_norm_rows, &w);
 }
 
-/* With xh = (x - mean) rstd and g = w dy: dx = rstd (g - mean(g) - xh mean(g xh)),
- * dw = sum dy xh, db = sum dy. Four sums run side by side so that the order is fixed and the
- * compiler can keep them in a vector. */
-static void layer_norm_grad_row(const norm_work *w, int64_t r, int64_t D, ak_real *dw, ak_real *db)
+/* With xh = (x - mean) rstd and g = w dy: dx = rstd (g - mean(g) - xh mean(g xh)), dw = sum dy xh,
+ * db = sum dy. For rms_norm, which has no w->mean, mean and mean(g) are 0. */
+static void norm_grad_rows(const norm_work *w, int64_t begin, int64_t end, ak_real *dw, ak_real *db)
 {
-    const ak_real *x = w->k->in[0]->data + r * D, *dy = w->k->out->grad + r * D;
-    const ak_real mean = w->mean[r], rstd = w->rstd[r];
-    if (db)
-        ak__k.add(db, db, dy, D);
-    if (dw)
-        for (int64_t i = 0; i < D; i++)
-            dw[i] += dy[i] * ((x[i] - mean) * rstd);
-    if (!w->dx)
-        return;
-    ak_real sg[4] = { 0 }, sx[4] = { 0 };
-    for (int64_t i = 0; i < D; i++) {
-        const ak_real g = w->w ? dy[i] * w->w[i] : dy[i];
-        sg[i & 3] += g;
-        sx[i & 3] += g * ((x[i] - mean) * rstd);
-    }
-    const ak_real mg = (sg[0] + sg[1] + sg[2] + sg[3]) / (ak_real)D;
-    const ak_real mx = (sx[0] + sx[1] + sx[2] + sx[3]) / (ak_real)D;
-    ak_real *dx = w->dx + r * D;
-    for (int64_t i = 0; i < D; i++) {
-        const ak_real g = w->w ? dy[i] * w->w[i] : dy[i];
-        const ak_real d = rstd * (g - mg - (x[i] - mean) * rstd * mx);
-        dx[i] = w->fresh ? d : dx[i] + d;
-    }
+    const int64_t D = ak_last_dim(w->k->out);
+    for (int64_t r = begin; r < end; r++)
+        ak__k.norm_backward_row(w->dx ? w->dx + r * D : NULL, dw, db, w->k->out->grad + r * D,
+                                w->k->in[0]->data + r * D, w->w, w->mean ? w->mean[r] : 0,
+                                w->rstd[r], D, w->mean, w->put);
+    ak__put_end(w->put);
 }
 
-/* The same for rms_norm: xh = x rstd, dx = rstd (g - xh mean(g xh)). */
-static void rms_norm_grad_row(const norm_work *w, int64_t r, int64_t D, ak_real *dw, ak_real *db)
-{
-    const ak_real *x = w->k->in[0]->data + r * D, *dy = w->k->out->grad + r * D;
-    const ak_real rstd = w->rstd[r];
-    (void)db;
-    if (dw)
-        for (int64_t i = 0; i < D; i++)
-            dw[i] += dy[i] * (x[i] * rstd);
-    if (!w->dx)
-        return;
-    ak_real sx[4] = { 0 };
-    for (int64_t i = 0; i < D; i++)
-        sx[i & 3] += (w->w ? dy[i] * w->w[i] : dy[i]) * (x[i] * rstd);
-    const ak_real mx = (sx[0] + sx[1] + sx[2] + sx[3]) / (ak_real)D;
-    ak_real *dx = w->dx + r * D;
-    for (int64_t i = 0; i < D; i++) {
-        const ak_real g = w->w ? dy[i] * w->w[i] : dy[i];
-        const ak_real d = rstd * (g - x[i] * rstd * mx);
-        dx[i] = w->fresh ? d : dx[i] + d;
-    }
-}
-
-typedef void norm_grad_row(const norm_work *w, int64_t r, int64_t D, ak_real *dw, ak_real *db);
-
-static void norm_backward(ak_call *k, norm_work *w, norm_grad_row *row)
+static void norm_backward(ak_call *k, norm_work *w)
 {
     const int64_t R = ak_row_count(k->out), D = ak_last_dim(k->out), rows = chunk_rows(D);
     const int64_t chunks = ak__chunk_count(R, rows);
     ak_real *dw = k->n_in > 1 && k->in[1] ? ak_call_grad(k, 1) : NULL;
     ak_real *db = k->n_in > 2 && k->in[2] ? ak_call_grad(k, 2) : NULL;
     w->w = ak__norm_values(k, 1);
-    w->dx = ak_call_grad_fresh(k, 0, &w->fresh);
+    bool fresh;
+    w->dx = ak_call_grad_fresh(k, 0, &fresh);
+    w->put = ak__put_of(k->out->size, !fresh);
     if (dw || db) {
         w->part = ak_call_scratch(k, (size_t)(chunks * 2 * D) * sizeof(ak_real));
         if (!w->part)
@@ -249,8 +209,7 @@ static void norm_backward(ak_call *k, norm_work *w, norm_grad_row *row)
         ak_real *part = w->part ? w->part + c * 2 * D : NULL;
         if (part)
             memset(part, 0, (size_t)(2 * D) * sizeof *part);
-        for (int64_t r = begin; r < end; r++)
-            row(w, r, D, dw ? part : NULL, db ? part + D : NULL);
+        norm_grad_rows(w, begin, end, dw ? part : NULL, db ? part + D : NULL);
     }
     for (int64_t c = 0; c < chunks; c++) {
         if (dw)
@@ -264,7 +223,7 @@ static void layer_norm_backward(ak_call *k)
 {
     norm_work w = { .k = k, .mean = k->saved };
     w.rstd = w.mean + ak_row_count(k->out);
-    norm_backward(k, &w, layer_norm_grad_row);
+    norm_backward(k, &w);
 }
 
 #define EPS(e) (&(const row_norm_options){ e })
@@ -324,7 +283,7 @@ static void rms_norm_forward(ak_call *k)
 static void rms_norm_backward(ak_call *k)
 {
     norm_work w = { .k = k, .rstd = k->saved };
-    norm_backward(k, &w, rms_norm_grad_row);
+    norm_backward(k, &w);
 }
 
 static const ak_op rms_norm = {

@@ -677,20 +677,13 @@ static void lse_row_slope_span(void *user, int64_t begin, int64_t end)
 {
     const axis_args *u = user;
     const int64_t n = u->a.n;
-    ak_real e[LSE_BLOCK];
+    const ak__put put = ak__put_of(u->a.outer * n, u->add);
     for (int64_t o = begin; o < end; o++) {
-        const ak_real y = u->y[o], dy = y < -AK_REAL_MAX ? 0 : u->dy[o];
-        const ak_real shift = y < -AK_REAL_MAX ? 0 : y;
-        for (int64_t j = 0; j < n; j += LSE_BLOCK) {
-            const int64_t width = n - j < LSE_BLOCK ? n - j : LSE_BLOCK;
-            ak_real *dx = u->out + o * n + j;
-            ak__k.exp_sum(u->add ? e : dx, u->x + o * n + j, shift, width);
-            if (u->add)
-                ak__k.axpy(dx, dy, e, width);
-            else
-                ak__k.scale(dx, dy, dx, width);
-        }
+        const bool empty = u->y[o] < -AK_REAL_MAX;
+        ak__k.exp_affine(u->out + o * n, empty ? 0 : u->dy[o], u->x + o * n, empty ? 0 : u->y[o], 0,
+                         NULL, 0, n, put);
     }
+    ak__put_end(put);
 }
 
 static void logsumexp_backward(ak_call *k)

@@ -36,73 +36,67 @@ static ak_real row_log_sum(const ak_real *x, int64_t D)
     return top + ak__log(ak__k.exp_sum(NULL, x, top, D));
 }
 
-/* dx = or += a * exp(x - shift), in blocks that fit into the stack. */
-static void add_exp(ak_real *dx, ak_real a, const ak_real *x, ak_real shift, int64_t D, bool fresh)
-{
-    ak_real p[512];
-    for (int64_t i = 0; i < D; i += 512) {
-        const int64_t n = D - i < 512 ? D - i : 512;
-        ak__k.exp_sum(p, x + i, shift, n);
-        if (fresh)
-            ak__k.scale(dx + i, a, p, n);
-        else
-            ak__k.axpy(dx + i, a, p, n);
-    }
-}
-
 /* What the loops of a call see. */
 typedef struct softmax_work {
     ak_call *k;
     ak_real *dx;
-    bool fresh;
+    ak__put put;                /* of y, of dx */
 } softmax_work;
+
+static void rows_forward(ak_call *k, ak__span_fn *rows)
+{
+    softmax_work w = { .k = k, .put = ak__put_of(k->out->size, false) };
+    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), rows, &w);
+}
 
 static void rows_backward(ak_call *k, ak__span_fn *rows)
 {
-    softmax_work w = { .k = k };
-    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    bool fresh;
+    softmax_work w = { .k = k, .dx = ak_call_grad_fresh(k, 0, &fresh) };
+    w.put = ak__put_of(k->out->size, !fresh);
     if (w.dx)
         ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), rows, &w);
 }
 
 /* ---- softmax --------------------------------------------------------------------------------- */
 
+/* Exponentials of a row that goes past the caches are made on the stack. */
+#define SOFTMAX_BLOCK 4096
+
+static void softmax_row(ak_real *y, const ak_real *x, int64_t D, ak__put put)
+{
+    ak_real block[SOFTMAX_BLOCK];
+    const bool past = put == AK__PAST && D <= SOFTMAX_BLOCK;
+    ak_real *e = past ? block : y;
+    const ak_real top = ak__k.max(x, D);
+    if (top < -AK_REAL_MAX)         /* everything is masked */
+        memset(y, 0, (size_t)D * sizeof *y);
+    else
+        ak__k.affine(y, 1 / ak__k.exp_sum(e, x, top, D), e, 0, D, past ? AK__PAST : AK__SET);
+}
+
 static void softmax_rows(void *user, int64_t begin, int64_t end)
 {
-    const ak_call *k = ((const softmax_work *)user)->k;
-    const int64_t D = ak_last_dim(k->out);
-    for (int64_t r = begin; r < end; r++) {
-        const ak_real *x = k->in[0]->data + r * D;
-        ak_real *y = k->out->data + r * D;
-        const ak_real top = ak__k.max(x, D);
-        if (top < -AK_REAL_MAX)     /* everything is masked */
-            memset(y, 0, (size_t)D * sizeof *y);
-        else
-            ak__k.scale(y, 1 / ak__k.exp_sum(y, x, top, D), y, D);
-    }
+    const softmax_work *w = user;
+    const int64_t D = ak_last_dim(w->k->out);
+    for (int64_t r = begin; r < end; r++)
+        softmax_row(w->k->out->data + r * D, w->k->in[0]->data + r * D, D, w->put);
+    ak__put_end(w->put);
 }
 
 static void softmax_forward(ak_call *k)
 {
-    softmax_work w = { .k = k };
-    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), softmax_rows, &w);
+    rows_forward(k, softmax_rows);
 }
 
-/* dx += y (dy - <dy, y>) */
 static void softmax_grad_rows(void *user, int64_t begin, int64_t end)
 {
     const softmax_work *w = user;
     const int64_t D = ak_last_dim(w->k->out);
-    for (int64_t r = begin; r < end; r++) {
-        const ak_real *y = w->k->out->data + r * D, *dy = w->k->out->grad + r * D;
-        ak_real *dx = w->dx + r * D;
-        const ak_real s = ak__k.dot(dy, y, D);
-        if (w->fresh)
-            ak__k.mul(dx, dy, y, D);
-        else
-            ak__k.mul_add(dx, dy, y, D);
-        ak__k.axpy(dx, -s, y, D);
-    }
+    for (int64_t r = begin; r < end; r++)
+        ak__k.softmax_backward_row(w->dx + r * D, w->k->out->data + r * D,
+                                   w->k->out->grad + r * D, D, w->put);
+    ak__put_end(w->put);
 }
 
 static void softmax_backward(ak_call *k)
@@ -132,40 +126,38 @@ ak_tensor *ak_softmax(ak_tensor *x)
 
 /* ---- log_softmax ----------------------------------------------------------------------------- */
 
+/* x - log sum e^x would be NaN where all are -inf. */
+static void log_softmax_row(ak_real *y, const ak_real *x, int64_t D, ak__put put)
+{
+    const ak_real total = row_log_sum(x, D);
+    ak__k.affine(y, 1, x, total < -AK_REAL_MAX ? 0 : -total, D, put);
+}
+
 static void log_softmax_rows(void *user, int64_t begin, int64_t end)
 {
-    const ak_call *k = ((const softmax_work *)user)->k;
-    const int64_t D = ak_last_dim(k->out);
-    for (int64_t r = begin; r < end; r++) {
-        const ak_real *x = k->in[0]->data + r * D;
-        const ak_real total = row_log_sum(x, D);
-        ak_real *y = k->out->data + r * D;
-        for (int64_t i = 0; i < D; i++)     /* x - total would be NaN where both are -inf */
-            y[i] = x[i] < -AK_REAL_MAX ? x[i] : x[i] - total;
-    }
+    const softmax_work *w = user;
+    const int64_t D = ak_last_dim(w->k->out);
+    for (int64_t r = begin; r < end; r++)
+        log_softmax_row(w->k->out->data + r * D, w->k->in[0]->data + r * D, D, w->put);
+    ak__put_end(w->put);
 }
 
 static void log_softmax_forward(ak_call *k)
 {
-    softmax_work w = { .k = k };
-    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), log_softmax_rows, &w);
+    rows_forward(k, log_softmax_rows);
 }
 
-/* dx += dy - e^y sum dy */
+/* dx = or += dy - e^y sum dy */
 static void log_softmax_grad_rows(void *user, int64_t begin, int64_t end)
 {
     const softmax_work *w = user;
     const int64_t D = ak_last_dim(w->k->out);
     for (int64_t r = begin; r < end; r++) {
-        const ak_real *y = w->k->out->data + r * D, *dy = w->k->out->grad + r * D;
-        ak_real *dx = w->dx + r * D;
-        const ak_real s = ak__k.sum(dy, D);
-        if (w->fresh)
-            memcpy(dx, dy, (size_t)D * sizeof *dx);
-        else
-            ak__k.axpy(dx, 1, dy, D);
-        add_exp(dx, -s, y, 0, D, false);
+        const ak_real *dy = w->k->out->grad + r * D;
+        ak__k.exp_affine(w->dx + r * D, -ak__k.sum(dy, D), w->k->out->data + r * D, 0, 1, dy, 0, D,
+                         w->put);
     }
+    ak__put_end(w->put);
 }
 
 static void log_softmax_backward(ak_call *k)
@@ -230,7 +222,7 @@ typedef struct cross_entropy_work {
     ak_call *k;
     ak_real *log_sum;           /* [N] */
     ak_real *dx;
-    bool fresh;
+    ak__put put;
     ak_real g;                  /* upstream / counted */
 } cross_entropy_work;
 
@@ -276,35 +268,44 @@ static void cross_entropy_forward(ak_call *k)
     k->out->data[0] = counted ? (ak_real)(total / (double)counted) : 0;
 }
 
-/* dx = (softmax(x) - (1-s) one_hot - s/C) g */
+/* dx = or += (softmax(x) - (1-s) one_hot - s/C) g. The label's element is made once more, because
+ * reading it back from past the caches would take longer. */
+static void cross_entropy_grad_row(const cross_entropy_work *w, int64_t r)
+{
+    const cross_entropy_attr *a = w->k->attr;
+    const int64_t C = w->k->in[0]->shape.dims[1];
+    const ak_real *x = w->k->in[0]->data + r * C, s = (ak_real)a->o.label_smoothing;
+    const ak_real shared = -s / (ak_real)C * w->g, own = (s - 1) * w->g;
+    ak_real *dx = w->dx + r * C;
+    const int32_t t = a->target->data[r];
+    if (t == ignored_label(a)) {
+        if (w->put != AK__ADD)
+            memset(dx, 0, (size_t)C * sizeof *dx);
+        return;
+    }
+    ak__k.exp_affine(dx, w->g, x, w->log_sum[r], 0, NULL, shared, C, w->put);
+    if (w->put == AK__ADD)
+        dx[t] += own;
+    else
+        ak__k.exp_affine(dx + t, w->g, x + t, w->log_sum[r], 0, NULL, shared + own, 1, AK__SET);
+}
+
 static void cross_entropy_grad_rows(void *user, int64_t begin, int64_t end)
 {
     const cross_entropy_work *w = user;
-    const cross_entropy_attr *a = w->k->attr;
-    const int64_t C = w->k->in[0]->shape.dims[1];
-    const ak_real s = (ak_real)a->o.label_smoothing;
-    for (int64_t r = begin; r < end; r++) {
-        ak_real *dx = w->dx + r * C;
-        const int32_t t = a->target->data[r];
-        if (t == ignored_label(a)) {
-            if (w->fresh)
-                memset(dx, 0, (size_t)C * sizeof *dx);
-            continue;
-        }
-        add_exp(dx, w->g, w->k->in[0]->data + r * C, w->log_sum[r], C, w->fresh);
-        dx[t] -= (1 - s) * w->g;
-        if (s > 0)
-            for (int64_t i = 0; i < C; i++)
-                dx[i] -= s / (ak_real)C * w->g;
-    }
+    for (int64_t r = begin; r < end; r++)
+        cross_entropy_grad_row(w, r);
+    ak__put_end(w->put);
 }
 
 static void cross_entropy_backward(ak_call *k)
 {
     const int64_t counted = counted_rows(k->attr);
+    bool fresh;
     cross_entropy_work w = { .k = k, .log_sum = k->saved,
-                             .g = counted ? k->out->grad[0] / (ak_real)counted : 0 };
-    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+                             .g = counted ? k->out->grad[0] / (ak_real)counted : 0,
+                             .dx = ak_call_grad_fresh(k, 0, &fresh) };
+    w.put = ak__put_of(k->in[0]->size, !fresh);
     if (w.dx)
         ak__for_rows(k->in[0]->shape.dims[0], k->in[0]->shape.dims[1], cross_entropy_grad_rows, &w);
 }
@@ -363,7 +364,7 @@ ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_opt
 
 /* ---- soft targets: cross_entropy_soft, kl_div_logits ----------------------------------------- */
 
-typedef struct soft_work { ak_call *k; ak_real *dx; bool fresh; ak_real g; } soft_work;
+typedef struct soft_work { ak_call *k; ak_real *dx; ak__put put; ak_real g; } soft_work;
 
 static ak_status soft_shape(ak_call *k)
 {
@@ -405,24 +406,26 @@ static void soft_forward(ak_call *k, bool entropy)
     k->out->data[0] = N ? (ak_real)(ak__loss_total(part, N, C) / (double)N) : 0;
 }
 
-/* dx = (softmax(x) sum t - t) g */
+/* dx = or += (softmax(x) sum t - t) g */
 static void soft_grad_rows(void *user, int64_t begin, int64_t end)
 {
     const soft_work *w = user;
     const int64_t C = w->k->in[0]->shape.dims[1];
     for (int64_t r = begin; r < end; r++) {
         const ak_real *x = w->k->in[0]->data + r * C, *t = w->k->in[1]->data + r * C;
-        ak_real *dx = w->dx + r * C;
-        add_exp(dx, w->g * ak__k.sum(t, C), x, row_log_sum(x, C), C, w->fresh);
-        ak__k.axpy(dx, -w->g, t, C);
+        ak__k.exp_affine(w->dx + r * C, w->g * ak__k.sum(t, C), x, row_log_sum(x, C), -w->g, t, 0,
+                         C, w->put);
     }
+    ak__put_end(w->put);
 }
 
 static void soft_backward(ak_call *k)
 {
     const int64_t N = k->in[0]->shape.dims[0];
-    soft_work w = { .k = k, .g = N ? k->out->grad[0] / (ak_real)N : 0 };
-    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
+    bool fresh;
+    soft_work w = { .k = k, .g = N ? k->out->grad[0] / (ak_real)N : 0,
+                    .dx = ak_call_grad_fresh(k, 0, &fresh) };
+    w.put = ak__put_of(k->in[0]->size, !fresh);
     if (w.dx)
         ak__for_rows(N, k->in[0]->shape.dims[1], soft_grad_rows, &w);
 }

@@ -14,7 +14,7 @@ typedef struct unary_args {
     const ak_real *X, *Y, *dY;
     ak_real       *out;         /* y in forward, dx in backward */
     ak_real        a, b;
-    bool           add;         /* backward: dx already holds numbers */
+    ak__put        put;         /* how to put what out gets */
 } unary_args;
 
 typedef struct unary_attr { double a, b; } unary_attr;
@@ -27,7 +27,8 @@ static ak_status unary_shape(ak_call *k)
 
 static void run_forward(ak_call *k, ak__span_fn *fn)
 {
-    unary_args u = { .X = k->in[0]->data, .out = k->out->data };
+    unary_args u = { .X = k->in[0]->data, .out = k->out->data,
+                     .put = ak__put_of(k->out->size, false) };
     if (k->op->attr_size) {
         const unary_attr *o = k->attr;
         u.a = (ak_real)o->a;
@@ -43,7 +44,7 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
     if (!dx)
         return;
     unary_args u = { .X = k->in[0]->data, .Y = k->out->data, .dY = k->out->grad, .out = dx,
-                     .add = !fresh };
+                     .put = ak__put_of(k->out->size, !fresh) };
     if (k->op->attr_size) {
         const unary_attr *o = k->attr;
         u.a = (ak_real)o->a;
@@ -59,6 +60,14 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
         u->out[i] = (value);                                                                       \
     }
 #define KERNEL(entry) ak__k.entry(u->out + begin, u->X + begin, end - begin);
+/* An entry that can put its results past the caches. */
+#define KERNEL_PUT(entry)                                                                          \
+    ak__k.entry(u->out + begin, u->X + begin, end - begin, u->put);                                \
+    ak__put_end(u->put);
+/* a x + b by the table */
+#define AFFINE(a, b)                                                                               \
+    ak__k.affine(u->out + begin, a, u->X + begin, b, end - begin, u->put);                         \
+    ak__put_end(u->put);
 /* x times an entry of a x: x sigmoid(a x). */
 #define TIMES_KERNEL(entry, factor)                                                                \
     ak__k.scale(u->out + begin, factor, u->X + begin, end - begin);                                \
@@ -66,9 +75,9 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
     ak__k.mul(u->out + begin, u->out + begin, u->X + begin, end - begin);
 
 /* Backward of a span: the derivative as an expression of x, y, a, b, or an entry that takes
- * (dx, x or y, dy, n, add). */
+ * (dx, x or y, dy, n, put). */
 #define SLOPE(derivative)                                                                          \
-    if (u->add) {                                                                                  \
+    if (u->put == AK__ADD) {                                                                       \
         for (int64_t i = begin; i < end; i++) {                                                    \
             const ak_real x = u->X[i];                                                             \
             const ak_real y = u->Y[i];                                                             \
@@ -86,14 +95,13 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
         }                                                                                          \
     }
 #define KERNEL_SLOPE(entry, of)                                                                    \
-    ak__k.entry(u->out + begin, u->of + begin, u->dY + begin, end - begin, u->add);
+    ak__k.entry(u->out + begin, u->of + begin, u->dY + begin, end - begin, u->put);                \
+    ak__put_end(u->put);
 
 /* dx = or += a dy, by the table. */
-#define SCALE_SLOPE                                                                                \
-    if (u->add)                                                                                    \
-        ak__k.axpy(u->out + begin, a, u->dY + begin, end - begin);                                 \
-    else                                                                                           \
-        ak__k.scale(u->out + begin, a, u->dY + begin, end - begin);
+#define AFFINE_SLOPE(a)                                                                            \
+    ak__k.affine(u->out + begin, a, u->dY + begin, 0, end - begin, u->put);                        \
+    ak__put_end(u->put);
 
 #define SAMPLES(l, h, ...)                                                                         \
     { .in = {{ 1, { 1 } }}, .lo = l, .hi = h, __VA_ARGS__ },                                       \
@@ -174,7 +182,7 @@ static ak_status elu_shape(ak_call *k) { return option_shape(k, "alpha"); }
 #define QUICK ((ak_real)1.702)
 
 /* name, formula, forward, derivative, samples' range and flags (, samples' option, a bad one) */
-UNARY(neg, "y = -x", EACH(-x), SLOPE((ak_real)-1), -2, 2, NONE)
+UNARY(neg, "y = -x", AFFINE(-1, 0), AFFINE_SLOPE(-1), -2, 2, NONE)
 UNARY(exp, "y = e^x", KERNEL(exp), SLOPE(y), -2, 2, NONE)
 UNARY(log, "y = ln x", KERNEL(log), SLOPE(1 / x), .2, 3, NONE)
 UNARY(log1p, "y = ln(1 + x)", EACH(ak__log1p(x)), SLOPE(1 / (1 + x)), -.8, 3, NONE)
@@ -185,9 +193,9 @@ UNARY(rsqrt, "y = x^(-1/2)", EACH(1 / ak__sqrt(x)), SLOPE((ak_real)-0.5 * y * y 
 UNARY(square, "y = x^2", EACH(x * x), SLOPE(2 * x), -2, 2, NONE)
 UNARY(abs, "y = |x|, slope 0 at 0", EACH(ak__fabs(x)),
       SLOPE(x > 0 ? (ak_real)1 : x < 0 ? (ak_real)-1 : x), -2, 2, AWAY)
-UNARY(relu, "y = max(x, 0)", KERNEL(relu), KERNEL_SLOPE(relu_backward, Y), -2, 2, AWAY)
-UNARY(gelu, "y = x Phi(x)", KERNEL(gelu), KERNEL_SLOPE(gelu_backward, X), -3, 3, NONE)
-UNARY(gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", KERNEL(gelu_tanh),
+UNARY(relu, "y = max(x, 0)", KERNEL_PUT(relu), KERNEL_SLOPE(relu_backward, Y), -2, 2, AWAY)
+UNARY(gelu, "y = x Phi(x)", KERNEL_PUT(gelu), KERNEL_SLOPE(gelu_backward, X), -3, 3, NONE)
+UNARY(gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", KERNEL_PUT(gelu_tanh),
       KERNEL_SLOPE(gelu_tanh_backward, X), -3, 3, NONE)
 UNARY(silu, "y = x / (1 + e^-x)", TIMES_KERNEL(sigmoid, 1),
       SLOPE(GATE * (1 + x * (1 - GATE))), -4, 4, NONE)
@@ -204,9 +212,8 @@ UNARY(hardswish, "y = x min(max(x + 3, 0), 6) / 6",
       EACH(x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6),
       SLOPE(x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6), -5, 5, NONE)
 
-UNARY_OPTION(scale, "y = a x", ak__k.scale(u->out + begin, a, u->X + begin, end - begin);,
-             SCALE_SLOPE, -2, 2, NONE, -1.7, NAN_OPTION)
-UNARY_OPTION(add_scalar, "y = x + a", EACH(x + a), SLOPE(1), -2, 2, NONE, 0.3, NAN_OPTION)
+UNARY_OPTION(scale, "y = a x", AFFINE(a, 0), AFFINE_SLOPE(a), -2, 2, NONE, -1.7, NAN_OPTION)
+UNARY_OPTION(add_scalar, "y = x + a", AFFINE(1, a), AFFINE_SLOPE(1), -2, 2, NONE, 0.3, NAN_OPTION)
 UNARY_OPTION(pow, "y = x^p", EACH(ak__pow(x, a)),
              SLOPE(a != 0 ? a * ak__pow(x, a - 1) : 0), .3, 2, NONE, 2.5, NAN_OPTION)
 UNARY_OPTION(leaky_relu, "y = x > 0 ? x : slope x", EACH(x > 0 ? x : a * x),

@@ -25,7 +25,7 @@ extern "C" {
  *             for it or backward already ran over it; the pending error if there is one
  */
 AK_API ak_status ak_backward(ak_tensor *loss);
-/* The same from a given upstream gradient, of y's size (values are copied). */
+/* The same from a given upstream gradient, of y's size, which is read until the call returns. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
 /* Between these nothing is recorded. Pairs nest. */

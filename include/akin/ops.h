@@ -315,6 +315,16 @@ typedef struct ak_batch_norm_options {
  */
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);
+/* The end of a residual block in one pass: y = batch norm of x + skip, then max(., 0) if relu.
+ *
+ *   skip     [N, .., C], like x; NULL = none. All else as ak_batch_norm
+ *   returns  [N, .., C]   belongs to the step
+ *   grad     also by skip: dy (where y > 0 if relu)
+ *   errors   also AK_ERR_SHAPE if skip is not like x
+ */
+AK_API ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,
+                                    ak_tensor *running_mean, ak_tensor *running_var,
+                                    ak_batch_norm_options o);
 
 /* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] -------------------- */
 

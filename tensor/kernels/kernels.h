@@ -37,6 +37,24 @@ typedef struct ak__sgd_args {
     bool nesterov, first;                   /* first: v = g, as PyTorch's first step */
 } ak__sgd_args;
 
+/* How an entry puts its results. AK__PAST is for arrays that are too large to be found in a cache
+ * again: they are written past the caches, whose lines then need not be read first. What is there
+ * is read after ak__k.fence() only, also by other threads. Where y is not aligned it means
+ * AK__SET. */
+typedef enum ak__put {
+    AK__SET,                    /* y = */
+    AK__ADD,                    /* y += */
+    AK__PAST                    /* y =, not into the caches; y is no input */
+} ak__put;
+
+/* Where a ReLU let the gradient through: y[r][c] > 0 if y is given; else, if scale is given,
+ * x[r][c] * scale[c] + shift[c] > 0, the very numbers of column_affine, so that y need not be read;
+ * else everywhere. */
+typedef struct ak__gate {
+    const ak_real *y;
+    const ak_real *scale, *shift;
+} ak__gate;
+
 typedef struct ak_kernels {
     const char *isa;                        /* of the highest level that set an entry */
 
@@ -70,6 +88,11 @@ typedef struct ak_kernels {
     void (*sub)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);    /* y = a - b */
     void (*mul)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);    /* y = a * b */
     void (*mul_add)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);/* y += a * b */
+    /* a x + b;  a u + b v */
+    void (*affine)(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64_t n, ak__put put);
+    void (*combine)(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
+                    int64_t n, ak__put put);
+    void (*fence)(void);            /* after stores with AK__PAST, before anybody reads them */
 
     /* ---- elementary functions; error bounds in vector_math.h ---- */
     void (*exp)(ak_real *y, const ak_real *x, int64_t n);
@@ -77,47 +100,62 @@ typedef struct ak_kernels {
     void (*tanh)(ak_real *y, const ak_real *x, int64_t n);
     void (*erf)(ak_real *y, const ak_real *x, int64_t n);
     void (*sigmoid)(ak_real *y, const ak_real *x, int64_t n);
-    /* y = exp(x - shift); returns the sum of y. -inf gives 0. y may be NULL (sum only). */
+    /* y = exp(x - shift); returns the sum of y. -inf gives 0. y may be NULL (sum only).
+     * x - shift must not exceed 88; results below the smallest normal number may be 0. */
     ak_real (*exp_sum)(ak_real *y, const ak_real *x, ak_real shift, int64_t n);
+    /* a exp(x - shift) + b t + c, the gradient of a log-sum-exp and of the losses on it; t may be
+     * NULL (0). exp as in exp_sum. */
+    void (*exp_affine)(ak_real *y, ak_real a, const ak_real *x, ak_real shift, ak_real b,
+                       const ak_real *t, ak_real c, int64_t n, ak__put put);
     /* sum[j] += exp(x[j] - shift); returns what was added in all. */
     ak_real (*exp_fold)(ak_real *sum, const ak_real *x, ak_real shift, int64_t n);
     /* y[j] = exp(x[j] - shift) * (a + b[j]); b NULL = 0 */
     void (*exp_weigh)(ak_real *y, const ak_real *x, ak_real shift, ak_real a, const ak_real *b,
                       int64_t n);
 
-    /* ---- activations. Backward forms: dx = or += (accumulate) ---- */
-    void (*relu)(ak_real *y, const ak_real *x, int64_t n);
+    /* ---- activations, and dx = or += slope dy ---- */
+    void (*relu)(ak_real *y, const ak_real *x, int64_t n, ak__put put);
     void (*relu_backward)(ak_real *dx, const ak_real *y, const ak_real *dy, int64_t n,
-                          bool accumulate);                       /* dy where y > 0 */
-    void (*gelu)(ak_real *y, const ak_real *x, int64_t n);        /* exact: x Phi(x) */
+                          ak__put put);                           /* dy where y > 0 */
+    void (*gelu)(ak_real *y, const ak_real *x, int64_t n, ak__put put);  /* exact: x Phi(x) */
     void (*gelu_backward)(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
-                          bool accumulate);
-    void (*gelu_tanh)(ak_real *y, const ak_real *x, int64_t n);
+                          ak__put put);
+    void (*gelu_tanh)(ak_real *y, const ak_real *x, int64_t n, ak__put put);
     void (*gelu_tanh_backward)(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
-                               bool accumulate);
+                               ak__put put);
 
     /* ---- rows and columns of x [R, C] (row-major, contiguous) ---- */
+    /* dx = or += y (dy - <dy, y>) for one row */
+    void (*softmax_backward_row)(ak_real *dx, const ak_real *y, const ak_real *dy, int64_t n,
+                                 ak__put put);
     /* y = (x - mean) rstd * w + b for one row; w, b may be NULL; mean, rstd are written. */
     void (*layer_norm_row)(ak_real *y, const ak_real *x, const ak_real *w, const ak_real *b,
-                           ak_real eps, int64_t n, ak_real *mean, ak_real *rstd);
+                           ak_real eps, int64_t n, ak_real *mean, ak_real *rstd, ak__put put);
+    /* Backward of one row: with xh = (x - mean) rstd and g = dy w (w NULL: ones)
+     *     dx = or += rstd (g - mean(g) - xh mean(g xh));  dw += dy xh;  db += dy
+     * where mean(g) counts as 0 unless `centered` (RMS norm: mean = 0, not centered). dx, dw, db
+     * may be NULL. */
+    void (*norm_backward_row)(ak_real *dx, ak_real *dw, ak_real *db, const ak_real *dy,
+                              const ak_real *x, const ak_real *w, ak_real mean, ak_real rstd,
+                              int64_t n, bool centered, ak__put put);
     /* sum[c] += sum_r x[r][c];  squares[c] += sum_r (x[r][c] - shift[c])^2, and sum is of
      * x - shift as well. shift must not be NULL. */
     void (*column_moments)(ak_real *sum, ak_real *squares, const ak_real *x, const ak_real *shift,
                            int64_t R, int64_t C);
     /* sum[c] += sum_r x[r][c] */
     void (*column_sum)(ak_real *sum, const ak_real *x, int64_t R, int64_t C);
-    /* y[r][c] = x[r][c] * scale[c] + shift[c], then max(., 0) if relu */
+    /* y[r][c] = x[r][c] * scale[c] + shift[c] (+ add[r][c] if not NULL), then max(., 0) if relu */
     void (*column_affine)(ak_real *y, const ak_real *x, const ak_real *scale, const ak_real *shift,
-                          int64_t R, int64_t C, bool relu);
-    /* Batch norm backward, first pass: with g = dy (where y > 0 if y is not NULL):
-     * sum_g[c] += sum_r g;  sum_gx[c] += sum_r g * (x - mean[c]) * rstd[c] */
+                          const ak_real *add, int64_t R, int64_t C, bool relu, ak__put put);
+    /* Batch norm backward, first pass: with g = dy where the gate is open
+     *     sum_g[c] += sum_r g;  sum_gx[c] += sum_r g * (x - mean[c]) * rstd[c] */
     void (*batch_norm_sums)(ak_real *sum_g, ak_real *sum_gx, const ak_real *dy, const ak_real *x,
-                            const ak_real *y, const ak_real *mean, const ak_real *rstd,
+                            ak__gate gate, const ak_real *mean, const ak_real *rstd,
                             int64_t R, int64_t C);
     /* second pass: dx = or += g * p[c] + x * q[c] + r[c], g as above */
-    void (*batch_norm_grad)(ak_real *dx, const ak_real *dy, const ak_real *x, const ak_real *y,
+    void (*batch_norm_grad)(ak_real *dx, const ak_real *dy, const ak_real *x, ak__gate gate,
                             const ak_real *p, const ak_real *q, const ak_real *r,
-                            int64_t R, int64_t C, bool accumulate);
+                            int64_t R, int64_t C, ak__put put);
 
     /* ---- optimisers: one streaming pass; g is zeroed on the way ---- */
     void (*adam)(ak_real *p, ak_real *g, ak_real *m, ak_real *v, int64_t n,

@@ -154,6 +154,28 @@ static void mul_add_ref(ak_real *y, const ak_real *a, const ak_real *b, int64_t 
         y[i] += a[i] * b[i];
 }
 
+static void put_at(ak_real *y, ak_real v, ak__put put)
+{
+    *y = put == AK__ADD ? *y + v : v;
+}
+
+static void affine_ref(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64_t n, ak__put put)
+{
+    for (int64_t i = 0; i < n; i++)
+        put_at(&y[i], a * x[i] + b, put);
+}
+
+static void combine_ref(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
+                        int64_t n, ak__put put)
+{
+    for (int64_t i = 0; i < n; i++)
+        put_at(&y[i], a * u[i] + b * v[i], put);
+}
+
+static void fence_ref(void)
+{
+}
+
 /* ---- elementary functions ---- */
 
 /* With e^-|x| nothing overflows, and small results keep their digits. */
@@ -205,6 +227,13 @@ static ak_real exp_sum_ref(ak_real *y, const ak_real *x, ak_real shift, int64_t 
     return (ak_real)s;
 }
 
+static void exp_affine_ref(ak_real *y, ak_real a, const ak_real *x, ak_real shift, ak_real b,
+                           const ak_real *t, ak_real c, int64_t n, ak__put put)
+{
+    for (int64_t i = 0; i < n; i++)
+        put_at(&y[i], a * ak__exp(x[i] - shift) + ((t ? b * t[i] : 0) + c), put);
+}
+
 static ak_real exp_fold_ref(ak_real *sum, const ak_real *x, ak_real shift, int64_t n)
 {
     double s = 0;
@@ -225,33 +254,17 @@ static void exp_weigh_ref(ak_real *y, const ak_real *x, ak_real shift, ak_real a
 
 /* ---- activations ---- */
 
-static void put_grad(ak_real *dx, ak_real g, bool accumulate)
-{
-    *dx = accumulate ? *dx + g : g;
-}
-
-static void relu_ref(ak_real *y, const ak_real *x, int64_t n)
+static void relu_ref(ak_real *y, const ak_real *x, int64_t n, ak__put put)
 {
     for (int64_t i = 0; i < n; i++)
-        y[i] = relu_of(x[i]);
+        put_at(&y[i], relu_of(x[i]), put);
 }
 
 static void relu_backward_ref(ak_real *dx, const ak_real *y, const ak_real *dy, int64_t n,
-                              bool accumulate)
+                              ak__put put)
 {
     for (int64_t i = 0; i < n; i++)
-        put_grad(&dx[i], y[i] > 0 ? dy[i] : 0, accumulate);
-}
-
-/* x held away from infinity, so that x * 0 in the limits is 0 and not NaN. */
-static ak_real floor_at(ak_real x, ak_real low)
-{
-    return x < low ? low : x;
-}
-
-static ak_real hold_between(ak_real x, ak_real bound)
-{
-    return x > bound ? bound : floor_at(x, -bound);
+        put_at(&dx[i], y[i] > 0 ? dy[i] : 0, put);
 }
 
 #define SQRT_HALF     ((ak_real)0.70710678118654752440)
@@ -259,54 +272,74 @@ static ak_real hold_between(ak_real x, ak_real bound)
 #define GELU_A        ((ak_real)1.59576912160573071176)  /* 2 sqrt(2 / pi) */
 #define GELU_B        (GELU_A * (ak_real)0.044715)
 
-static void gelu_ref(ak_real *y, const ak_real *x, int64_t n)
+/* |x| held away from infinity, where the tails are 0 in either precision. */
+static ak_real gelu_size(ak_real x)
+{
+    const ak_real t = ak__fabs(x);
+    return t > 60 ? 60 : t;
+}
+
+/* With t = |x| and a tail F(-t): x F(x) = max(x, 0) - t F(-t), and its slope is D for x < 0, else
+ * 1 - D, with D = F(-t) - t F'(t). Nothing cancels for negative x. */
+static ak_real normal_tail(ak_real t)
+{
+    return (ak_real)0.5 * ak__erfc(t * SQRT_HALF);
+}
+
+static void gelu_ref(ak_real *y, const ak_real *x, int64_t n, ak__put put)
 {
     for (int64_t i = 0; i < n; i++) {
-        const ak_real v = floor_at(x[i], (ak_real)-1e30);
-        y[i] = v * ((ak_real)0.5 * (1 + ak__erf(v * SQRT_HALF)));
+        const ak_real t = gelu_size(x[i]);
+        put_at(&y[i], relu_of(x[i]) - t * normal_tail(t), put);
     }
 }
 
 static void gelu_backward_ref(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
-                              bool accumulate)
+                              ak__put put)
 {
     for (int64_t i = 0; i < n; i++) {
-        const ak_real v = hold_between(x[i], 100);
-        const ak_real cdf = (ak_real)0.5 * (1 + ak__erf(v * SQRT_HALF));
-        const ak_real pdf = NORMAL_PEAK * ak__exp((ak_real)-0.5 * v * v);
-        put_grad(&dx[i], (cdf + v * pdf) * dy[i], accumulate);
+        const ak_real t = gelu_size(x[i]);
+        const ak_real D = normal_tail(t) - t * NORMAL_PEAK * ak__exp((ak_real)-0.5 * t * t);
+        put_at(&dx[i], (x[i] < 0 ? D : 1 - D) * dy[i], put);
     }
 }
 
-/* 0.5 (1 + tanh u) = sigmoid(2u): small values keep their digits. */
-static ak_real gelu_gate(ak_real x)
+/* The tanh form: F(x) = (1 + tanh z/2) / 2 = sigmoid(z), z = x (A + B x^2). */
+static ak_real gelu_tanh_tail(ak_real t)
 {
-    return sigmoid_of(x * (GELU_A + GELU_B * x * x));
+    return sigmoid_of(-t * (GELU_A + GELU_B * t * t));
 }
 
-static void gelu_tanh_ref(ak_real *y, const ak_real *x, int64_t n)
+static void gelu_tanh_ref(ak_real *y, const ak_real *x, int64_t n, ak__put put)
 {
     for (int64_t i = 0; i < n; i++) {
-        const ak_real v = floor_at(x[i], (ak_real)-1e30);
-        y[i] = v * gelu_gate(v);
+        const ak_real t = gelu_size(x[i]);
+        put_at(&y[i], relu_of(x[i]) - t * gelu_tanh_tail(t), put);
     }
 }
 
 static void gelu_tanh_backward_ref(ak_real *dx, const ak_real *x, const ak_real *dy, int64_t n,
-                                   bool accumulate)
+                                   ak__put put)
 {
     for (int64_t i = 0; i < n; i++) {
-        const ak_real v = hold_between(x[i], 100);
-        const ak_real s = gelu_gate(v);
-        const ak_real slope = s + v * s * (1 - s) * (GELU_A + 3 * GELU_B * v * v);
-        put_grad(&dx[i], slope * dy[i], accumulate);
+        const ak_real t = gelu_size(x[i]), f = gelu_tanh_tail(t);
+        const ak_real D = f - f * (1 - f) * t * (GELU_A + 3 * GELU_B * t * t);
+        put_at(&dx[i], (x[i] < 0 ? D : 1 - D) * dy[i], put);
     }
 }
 
 /* ---- rows and columns ---- */
 
+static void softmax_backward_row_ref(ak_real *dx, const ak_real *y, const ak_real *dy, int64_t n,
+                                     ak__put put)
+{
+    const ak_real s = dot_ref(dy, y, n);
+    for (int64_t i = 0; i < n; i++)
+        put_at(&dx[i], y[i] * (dy[i] - s), put);
+}
+
 static void layer_norm_row_ref(ak_real *y, const ak_real *x, const ak_real *w, const ak_real *b,
-                               ak_real eps, int64_t n, ak_real *mean, ak_real *rstd)
+                               ak_real eps, int64_t n, ak_real *mean, ak_real *rstd, ak__put put)
 {
     const double count = n > 0 ? (double)n : 1.0;
     double s = 0, q = 0;
@@ -318,10 +351,34 @@ static void layer_norm_row_ref(ak_real *y, const ak_real *x, const ak_real *w, c
     const double r = 1.0 / sqrt(q / count + (double)eps);
     for (int64_t i = 0; i < n; i++) {
         const ak_real v = (ak_real)(((double)x[i] - mu) * r);
-        y[i] = (w ? v * w[i] : v) + (b ? b[i] : 0);
+        put_at(&y[i], (w ? v * w[i] : v) + (b ? b[i] : 0), put);
     }
     *mean = (ak_real)mu;
     *rstd = (ak_real)r;
+}
+
+static void norm_backward_row_ref(ak_real *dx, ak_real *dw, ak_real *db, const ak_real *dy,
+                                  const ak_real *x, const ak_real *w, ak_real mean, ak_real rstd,
+                                  int64_t n, bool centered, ak__put put)
+{
+    const double count = n > 0 ? (double)n : 1.0;
+    double sum_g = 0, sum_gh = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const ak_real h = (x[i] - mean) * rstd;
+        const double g = w ? (double)dy[i] * (double)w[i] : (double)dy[i];
+        if (dw)
+            dw[i] += dy[i] * h;
+        if (db)
+            db[i] += dy[i];
+        sum_g += g;
+        sum_gh += g * (double)h;
+    }
+    const ak_real mean_g = centered ? (ak_real)(sum_g / count) : 0;
+    const ak_real mean_gh = (ak_real)(sum_gh / count);
+    for (int64_t i = 0; dx && i < n; i++) {
+        const ak_real h = (x[i] - mean) * rstd, g = w ? dy[i] * w[i] : dy[i];
+        put_at(&dx[i], rstd * (g - mean_g - h * mean_gh), put);
+    }
 }
 
 static void column_moments_ref(ak_real *sum, ak_real *squares, const ak_real *x,
@@ -344,39 +401,48 @@ static void column_sum_ref(ak_real *sum, const ak_real *x, int64_t R, int64_t C)
 }
 
 static void column_affine_ref(ak_real *y, const ak_real *x, const ak_real *scale,
-                              const ak_real *shift, int64_t R, int64_t C, bool relu)
+                              const ak_real *shift, const ak_real *add, int64_t R, int64_t C,
+                              bool relu, ak__put put)
 {
     for (int64_t r = 0; r < R; r++) {
         for (int64_t c = 0; c < C; c++) {
-            const ak_real v = x[r * C + c] * scale[c] + shift[c];
-            y[r * C + c] = relu ? relu_of(v) : v;
+            const int64_t at = r * C + c;
+            const ak_real v = x[at] * scale[c] + shift[c] + (add ? add[at] : 0);
+            put_at(&y[at], relu ? relu_of(v) : v, put);
         }
     }
 }
 
+static bool gate_open(ak__gate gate, ak_real x, int64_t at, int64_t c)
+{
+    if (gate.y)
+        return gate.y[at] > 0;
+    return !gate.scale || x * gate.scale[c] + gate.shift[c] > 0;
+}
+
 static void batch_norm_sums_ref(ak_real *sum_g, ak_real *sum_gx, const ak_real *dy,
-                                const ak_real *x, const ak_real *y, const ak_real *mean,
+                                const ak_real *x, ak__gate gate, const ak_real *mean,
                                 const ak_real *rstd, int64_t R, int64_t C)
 {
     for (int64_t r = 0; r < R; r++) {
         for (int64_t c = 0; c < C; c++) {
             const int64_t at = r * C + c;
-            const ak_real g = !y || y[at] > 0 ? dy[at] : 0;
+            const ak_real g = gate_open(gate, x[at], at, c) ? dy[at] : 0;
             sum_g[c] += g;
             sum_gx[c] += g * ((x[at] - mean[c]) * rstd[c]);
         }
     }
 }
 
-static void batch_norm_grad_ref(ak_real *dx, const ak_real *dy, const ak_real *x,
-                                const ak_real *y, const ak_real *p, const ak_real *q,
-                                const ak_real *r, int64_t R, int64_t C, bool accumulate)
+static void batch_norm_grad_ref(ak_real *dx, const ak_real *dy, const ak_real *x, ak__gate gate,
+                                const ak_real *p, const ak_real *q, const ak_real *r, int64_t R,
+                                int64_t C, ak__put put)
 {
     for (int64_t row = 0; row < R; row++) {
         for (int64_t c = 0; c < C; c++) {
             const int64_t at = row * C + c;
-            const ak_real g = !y || y[at] > 0 ? dy[at] : 0;
-            put_grad(&dx[at], g * p[c] + x[at] * q[c] + r[c], accumulate);
+            const ak_real g = gate_open(gate, x[at], at, c) ? dy[at] : 0;
+            put_at(&dx[at], g * p[c] + x[at] * q[c] + r[c], put);
         }
     }
 }
@@ -452,12 +518,16 @@ void ak__kernels_ref(ak_kernels *table)
     table->sub = sub_ref;
     table->mul = mul_ref;
     table->mul_add = mul_add_ref;
+    table->affine = affine_ref;
+    table->combine = combine_ref;
+    table->fence = fence_ref;
     table->exp = exp_ref;
     table->log = log_ref;
     table->tanh = tanh_ref;
     table->erf = erf_ref;
     table->sigmoid = sigmoid_ref;
     table->exp_sum = exp_sum_ref;
+    table->exp_affine = exp_affine_ref;
     table->exp_fold = exp_fold_ref;
     table->exp_weigh = exp_weigh_ref;
     table->relu = relu_ref;
@@ -466,7 +536,9 @@ void ak__kernels_ref(ak_kernels *table)
     table->gelu_backward = gelu_backward_ref;
     table->gelu_tanh = gelu_tanh_ref;
     table->gelu_tanh_backward = gelu_tanh_backward_ref;
+    table->softmax_backward_row = softmax_backward_row_ref;
     table->layer_norm_row = layer_norm_row_ref;
+    table->norm_backward_row = norm_backward_row_ref;
     table->column_moments = column_moments_ref;
     table->column_sum = column_sum_ref;
     table->column_affine = column_affine_ref;

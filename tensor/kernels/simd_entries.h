@@ -31,16 +31,16 @@ V_INLINE vf v_head(vf x, int n)
 }
 
 /* for each vector of [0, n): `lanes` is VW, then what is left */
-#define V_EACH(n, body)                                                                            \
+#define V_EACH(n, ...)                                                                             \
     do {                                                                                           \
         int64_t i = 0;                                                                             \
         for (; i + VW <= (n); i += VW) {                                                           \
             const int lanes = VW;                                                                  \
-            body                                                                                   \
+            __VA_ARGS__                                                                            \
         }                                                                                          \
         if (i < (n)) {                                                                             \
             const int lanes = (int)((n) - i);                                                      \
-            body                                                                                   \
+            __VA_ARGS__                                                                            \
         }                                                                                          \
     } while (0)
 
@@ -144,6 +144,46 @@ static void FN(mul_add)(float *y, const float *a, const float *b, int64_t n)
                     lanes););
 }
 
+/* The way results can really be put: past the caches only if all vectors are aligned, also those of
+ * later rows of C elements. */
+V_INLINE ak__put v_way(ak__put put, const float *y, int64_t C)
+{
+    const bool aligned = ((uintptr_t)y | ((uintptr_t)C * sizeof(float))) % sizeof(vf) == 0;
+    return put == AK__PAST && !aligned ? AK__SET : put;
+}
+
+/* Put v at p; `put` is from v_way. */
+V_INLINE void v_result(float *p, vf v, int lanes, ak__put put)
+{
+    if (put == AK__PAST && lanes == VW)
+        v_store_past(p, v);
+    else
+        v_put(p, put == AK__ADD ? v_add(v_get(p, lanes), v) : v, lanes);
+}
+
+static void FN(affine)(float *y, float a, const float *x, float b, int64_t n, ak__put put)
+{
+    const vf va = v_set1(a), vb = v_set1(b);
+    const ak__put way = v_way(put, y, 0);
+    V_EACH(n, v_result(y + i, v_fma(va, v_get(x + i, lanes), vb), lanes, way););
+}
+
+static void FN(combine)(float *y, float a, const float *u, float b, const float *v, int64_t n,
+                        ak__put put)
+{
+    const vf va = v_set1(a), vb = v_set1(b);
+    const ak__put way = v_way(put, y, 0);
+    V_EACH(n, {
+        const vf t = v_mul(va, v_get(u + i, lanes));
+        v_result(y + i, v_fma(vb, v_get(v + i, lanes), t), lanes, way);
+    });
+}
+
+static void FN(fence)(void)
+{
+    v_fence();
+}
+
 /* ---- elementary functions ---- */
 
 static void FN(exp)(float *y, const float *x, int64_t n)
@@ -177,8 +217,9 @@ static float FN(exp_sum)(float *y, const float *x, float shift, int64_t n)
     vf sum0 = v_zero(), sum1 = v_zero();
     int64_t i = 0;
     for (; i + 2 * VW <= n; i += 2 * VW) {
-        const vf e0 = v_exp(v_sub(v_load(x + i), s));
-        const vf e1 = v_exp(v_sub(v_load(x + i + VW), s));
+        v_fetch(x + n + i);
+        const vf e0 = v_exp_flush(v_sub(v_load(x + i), s));
+        const vf e1 = v_exp_flush(v_sub(v_load(x + i + VW), s));
         if (y) {
             v_store(y + i, e0);
             v_store(y + i + VW, e1);
@@ -188,7 +229,7 @@ static float FN(exp_sum)(float *y, const float *x, float shift, int64_t n)
     }
     for (; i < n; i += VW) {
         const int lanes = n - i < VW ? (int)(n - i) : VW;
-        vf e = v_exp(v_sub(v_get(x + i, lanes), s));
+        vf e = v_exp_flush(v_sub(v_get(x + i, lanes), s));
         if (y)
             v_put(y + i, e, lanes);
         if (lanes < VW)
@@ -196,6 +237,18 @@ static float FN(exp_sum)(float *y, const float *x, float shift, int64_t n)
         sum0 = v_add(sum0, e);
     }
     return v_sum(v_add(sum0, sum1));
+}
+
+static void FN(exp_affine)(float *y, float a, const float *x, float shift, float b, const float *t,
+                           float c, int64_t n, ak__put put)
+{
+    const vf va = v_set1(a), vs = v_set1(shift), vb = v_set1(b), vc = v_set1(c);
+    const ak__put way = v_way(put, y, 0);
+    V_EACH(n, {
+        const vf rest = t ? v_fma(vb, v_get(t + i, lanes), vc) : vc;
+        const vf e = v_exp_flush(v_sub(v_get(x + i, lanes), vs));
+        v_result(y + i, v_fma(va, e, rest), lanes, way);
+    });
 }
 
 static float FN(exp_fold)(float *sum, const float *x, float shift, int64_t n)
@@ -235,91 +288,55 @@ static void FN(exp_weigh)(float *y, const float *x, float shift, float a, const 
 
 /* ---- activations ---- */
 
-/* y = or += what the backward of an activation made */
-V_INLINE void v_grad(float *dx, vf g, int lanes, bool accumulate)
+static void FN(relu)(float *y, const float *x, int64_t n, ak__put put)
 {
-    v_put(dx, accumulate ? v_add(v_get(dx, lanes), g) : g, lanes);
+    const ak__put way = v_way(put, y, 0);
+    V_EACH(n, v_result(y + i, v_relu(v_get(x + i, lanes)), lanes, way););
 }
 
-static void FN(relu)(float *y, const float *x, int64_t n)
+static void FN(relu_backward)(float *dx, const float *y, const float *dy, int64_t n, ak__put put)
 {
-    V_EACH(n, v_put(y + i, v_relu(v_get(x + i, lanes)), lanes););
-}
-
-static void FN(relu_backward)(float *dx, const float *y, const float *dy, int64_t n,
-                              bool accumulate)
-{
+    const ak__put way = v_way(put, dx, 0);
     V_EACH(n, {
         const vm on = v_gt(v_get(y + i, lanes), v_zero());
-        v_grad(dx + i, v_keep(on, v_get(dy + i, lanes)), lanes, accumulate);
+        v_result(dx + i, v_keep(on, v_get(dy + i, lanes)), lanes, way);
     });
 }
 
-/* x held away from infinity, so that x * 0 in the limits is 0 and not NaN. */
-V_INLINE vf v_floor_at(vf x, float low) { return v_max(v_set1(low), x); }
-V_INLINE vf v_between(vf x, float bound)
-{
-    return v_max(v_set1(-bound), v_min(v_set1(bound), x));
-}
+/* An activation and its backward, with what vector_math.h says of value and slope. */
+#define V_ACTIVATION(name)                                                                         \
+    static void FN(name)(float *y, const float *x, int64_t n, ak__put put)                         \
+    {                                                                                              \
+        const ak__put way = v_way(put, y, 0);                                                      \
+        V_EACH(n, v_result(y + i, v_##name(v_get(x + i, lanes)), lanes, way););                    \
+    }                                                                                              \
+    static void FN(name##_backward)(float *dx, const float *x, const float *dy, int64_t n,         \
+                                    ak__put put)                                                   \
+    {                                                                                              \
+        const ak__put way = v_way(put, dx, 0);                                                     \
+        V_EACH(n, {                                                                                \
+            const vf slope = v_##name##_slope(v_get(x + i, lanes));                                \
+            v_result(dx + i, v_mul(slope, v_get(dy + i, lanes)), lanes, way);                      \
+        });                                                                                        \
+    }
 
-/* Phi(x), the normal distribution function */
-V_INLINE vf v_normal_cdf(vf x)
-{
-    const vf half = v_set1(0.5F);
-    return v_fma(half, v_erf(v_mul(x, v_set1(0.70710678F))), half);
-}
-
-static void FN(gelu)(float *y, const float *x, int64_t n)
-{
-    V_EACH(n, {
-        const vf v = v_floor_at(v_get(x + i, lanes), -1e30F);
-        v_put(y + i, v_mul(v, v_normal_cdf(v)), lanes);
-    });
-}
-
-static void FN(gelu_backward)(float *dx, const float *x, const float *dy, int64_t n,
-                              bool accumulate)
-{
-    V_EACH(n, {
-        const vf v = v_between(v_get(x + i, lanes), 100.0F);
-        const vf e = v_exp(v_mul(v_mul(v, v), v_set1(-0.5F)));
-        const vf pdf = v_mul(e, v_set1(0.39894228F));
-        const vf slope = v_fma(v, pdf, v_normal_cdf(v));
-        v_grad(dx + i, v_mul(slope, v_get(dy + i, lanes)), lanes, accumulate);
-    });
-}
-
-/* 0.5 (1 + tanh u) = sigmoid(2u): one exponential, and small values keep their digits. */
-#define GELU_A 1.5957691216F                    /* 2 sqrt(2 / pi) */
-#define GELU_B (1.5957691216F * 0.044715F)
-
-V_INLINE vf v_gelu_gate(vf x)
-{
-    const vf x2 = v_mul(x, x);
-    return v_sigmoid(v_mul(x, v_fma(x2, v_set1(GELU_B), v_set1(GELU_A))));
-}
-
-static void FN(gelu_tanh)(float *y, const float *x, int64_t n)
-{
-    V_EACH(n, {
-        const vf v = v_floor_at(v_get(x + i, lanes), -1e30F);
-        v_put(y + i, v_mul(v, v_gelu_gate(v)), lanes);
-    });
-}
-
-static void FN(gelu_tanh_backward)(float *dx, const float *x, const float *dy, int64_t n,
-                                   bool accumulate)
-{
-    V_EACH(n, {
-        const vf v = v_between(v_get(x + i, lanes), 100.0F);
-        const vf s = v_gelu_gate(v);
-        const vf inner = v_fma(v_mul(v, v), v_set1(3.0F * GELU_B), v_set1(GELU_A));
-        const vf slope = v_fma(v_mul(v_mul(v, s), v_sub(v_set1(1.0F), s)), inner, s);
-        v_grad(dx + i, v_mul(slope, v_get(dy + i, lanes)), lanes, accumulate);
-    });
-}
+V_ACTIVATION(gelu)
+V_ACTIVATION(gelu_tanh)
 
 /* ---- rows and columns ---- */
+
+static void FN(softmax_backward_row)(float *dx, const float *y, const float *dy, int64_t n,
+                                     ak__put put)
+{
+    const vf s = v_set1(FN(dot)(dy, y, n));
+    const ak__put way = v_way(put, dx, 0);
+    V_EACH(n, {
+        const vf g = v_mul(v_get(y + i, lanes), v_sub(v_get(dy + i, lanes), s));
+        v_fetch(y + n + i);
+        v_fetch(dy + n + i);
+        v_result(dx + i, g, lanes, way);
+    });
+}
 
 /* sum (x - mean)^2 */
 V_INLINE float v_centered_squares(const float *x, float mean, int64_t n)
@@ -343,8 +360,9 @@ V_INLINE float v_centered_squares(const float *x, float mean, int64_t n)
 }
 
 static void FN(layer_norm_row)(float *y, const float *x, const float *w, const float *b, float eps,
-                               int64_t n, float *mean, float *rstd)
+                               int64_t n, float *mean, float *rstd, ak__put put)
 {
+    const ak__put way = v_way(put, y, 0);
     const float count = n > 0 ? (float)n : 1.0F;
     const float mu = FN(sum)(x, n) / count;
     const float r = 1.0F / __builtin_sqrtf(v_centered_squares(x, mu, n) / count + eps);
@@ -355,179 +373,211 @@ static void FN(layer_norm_row)(float *y, const float *x, const float *w, const f
             v = v_mul(v, v_get(w + i, lanes));
         if (b)
             v = v_add(v, v_get(b + i, lanes));
-        v_put(y + i, v, lanes);
+        v_fetch(x + n + i);
+        v_result(y + i, v, lanes, way);
     });
     *mean = mu;
     *rstd = r;
 }
 
-/* Sums over rows go 16 rows at a time: the sums of four vectors of columns stay in registers, and
- * 16 rows are few enough streams for the prefetcher. */
-#define COLUMN_ROWS 16
+/* Lanes of sum g and sum g d over a row, d = (x - mean) rstd; dw and db go on over the rows. */
+typedef struct row_sums { vf g, gd; } row_sums;
 
-V_INLINE void v_moments_block(float *sum, float *squares, const float *x, const float *shift,
-                              int64_t rows, int64_t C, int vectors, int lanes)
+V_INLINE row_sums v_norm_sums(float *dw, float *db, const float *dy, const float *x,
+                              const float *w, vf mean, vf rstd, int64_t n)
 {
-    vf s[4], q[4], m[4];
-    V_UNROLL
-    for (int j = 0; j < vectors; j++) {
-        s[j] = v_get(sum + j * VW, lanes);
-        q[j] = v_get(squares + j * VW, lanes);
-        m[j] = v_get(shift + j * VW, lanes);
-    }
-    for (int64_t r = 0; r < rows; r++) {
+    row_sums s = {v_zero(), v_zero()};
+    V_EACH(n, {
+        const vf up = v_get(dy + i, lanes);
+        const vf d = v_mul(v_sub(v_get(x + i, lanes), mean), rstd);
+        const vf g = w ? v_mul(up, v_get(w + i, lanes)) : up;
+        if (dw)
+            v_put(dw + i, v_fma(up, d, v_get(dw + i, lanes)), lanes);
+        if (db)
+            v_put(db + i, v_add(up, v_get(db + i, lanes)), lanes);
+        s.g = v_add(s.g, g);
+        s.gd = v_fma(g, d, s.gd);
+    });
+    return s;
+}
+
+static void FN(norm_backward_row)(float *dx, float *dw, float *db, const float *dy, const float *x,
+                                  const float *w, float mean, float rstd, int64_t n, bool centered,
+                                  ak__put put)
+{
+    const vf m = v_set1(mean), r = v_set1(rstd);
+    const ak__put way = v_way(put, dx, 0);
+    const row_sums s = v_norm_sums(dw, db, dy, x, w, m, r, n);
+    if (!dx)
+        return;
+    const float share = 1.0F / (n > 0 ? (float)n : 1.0F);
+    const vf mean_g = v_set1(centered ? v_sum(s.g) * share : 0.0F);
+    const vf mean_gd = v_set1(v_sum(s.gd) * share);
+    V_EACH(n, {
+        const vf up = v_get(dy + i, lanes);
+        const vf d = v_mul(v_sub(v_get(x + i, lanes), m), r);
+        const vf g = v_sub(w ? v_mul(up, v_get(w + i, lanes)) : up, mean_g);
+        v_fetch(x + n + i);
+        v_fetch(dy + n + i);
+        v_result(dx + i, v_mul(r, v_fnma(d, mean_gd, g)), lanes, way);
+    });
+}
+
+/* Sums over rows go through x in the order of memory, which is what the prefetcher follows, four
+ * rows at a time, so that the sums, which stay in L1, are loaded and stored once for four. */
+#define V_ROWS 4
+
+#define V_EACH_ROWS(R, ...)                                                                        \
+    do {                                                                                           \
+        int64_t r = 0;                                                                             \
+        for (; r + V_ROWS <= (R); r += V_ROWS) {                                                   \
+            enum { rows = V_ROWS };                                                                \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+        for (; r < (R); r++) {                                                                     \
+            enum { rows = 1 };                                                                     \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    } while (0)
+
+V_INLINE void v_moments(float *sum, float *squares, const float *x, const float *shift, int rows,
+                        int64_t C)
+{
+    V_EACH(C, {
+        const vf m = v_get(shift + i, lanes);
+        vf s = v_get(sum + i, lanes), q = v_get(squares + i, lanes);
         V_UNROLL
-        for (int j = 0; j < vectors; j++) {
-            const vf d = v_sub(v_get(x + r * C + j * VW, lanes), m[j]);
-            s[j] = v_add(s[j], d);
-            q[j] = v_fma(d, d, q[j]);
+        for (int j = 0; j < rows; j++) {
+            const vf d = v_sub(v_get(x + j * C + i, lanes), m);
+            s = v_add(s, d);
+            q = v_fma(d, d, q);
         }
-    }
-    V_UNROLL
-    for (int j = 0; j < vectors; j++) {
-        v_put(sum + j * VW, s[j], lanes);
-        v_put(squares + j * VW, q[j], lanes);
-    }
+        v_put(sum + i, s, lanes);
+        v_put(squares + i, q, lanes);
+    });
 }
 
 static void FN(column_moments)(float *sum, float *squares, const float *x, const float *shift,
                                int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r += COLUMN_ROWS) {
-        const int64_t rows = R - r < COLUMN_ROWS ? R - r : COLUMN_ROWS;
-        const float *xr = x + r * C;
-        int64_t c = 0;
-        for (; c + 4 * VW <= C; c += 4 * VW)
-            v_moments_block(sum + c, squares + c, xr + c, shift + c, rows, C, 4, VW);
-        for (; c + VW <= C; c += VW)
-            v_moments_block(sum + c, squares + c, xr + c, shift + c, rows, C, 1, VW);
-        if (c < C)
-            v_moments_block(sum + c, squares + c, xr + c, shift + c, rows, C, 1, (int)(C - c));
-    }
+    V_EACH_ROWS(R, v_moments(sum, squares, x + r * C, shift, rows, C););
 }
 
-V_INLINE void v_sum_block(float *sum, const float *x, int64_t rows, int64_t C, int vectors,
-                          int lanes)
+V_INLINE void v_column_sum(float *sum, const float *x, int rows, int64_t C)
 {
-    vf s[4];
-    V_UNROLL
-    for (int j = 0; j < vectors; j++)
-        s[j] = v_get(sum + j * VW, lanes);
-    for (int64_t r = 0; r < rows; r++) {
+    V_EACH(C, {
+        vf s = v_get(sum + i, lanes);
         V_UNROLL
-        for (int j = 0; j < vectors; j++)
-            s[j] = v_add(s[j], v_get(x + r * C + j * VW, lanes));
-    }
-    V_UNROLL
-    for (int j = 0; j < vectors; j++)
-        v_put(sum + j * VW, s[j], lanes);
+        for (int j = 0; j < rows; j++)
+            s = v_add(s, v_get(x + j * C + i, lanes));
+        v_put(sum + i, s, lanes);
+    });
 }
 
 static void FN(column_sum)(float *sum, const float *x, int64_t R, int64_t C)
 {
-    for (int64_t r = 0; r < R; r += COLUMN_ROWS) {
-        const int64_t rows = R - r < COLUMN_ROWS ? R - r : COLUMN_ROWS;
-        const float *xr = x + r * C;
-        int64_t c = 0;
-        for (; c + 4 * VW <= C; c += 4 * VW)
-            v_sum_block(sum + c, xr + c, rows, C, 4, VW);
-        for (; c + VW <= C; c += VW)
-            v_sum_block(sum + c, xr + c, rows, C, 1, VW);
-        if (c < C)
-            v_sum_block(sum + c, xr + c, rows, C, 1, (int)(C - c));
-    }
+    V_EACH_ROWS(R, v_column_sum(sum, x + r * C, rows, C););
 }
 
 static void FN(column_affine)(float *y, const float *x, const float *scale, const float *shift,
-                              int64_t R, int64_t C, bool relu)
+                              const float *add, int64_t R, int64_t C, bool relu, ak__put put)
 {
+    const ak__put way = v_way(put, y, C);
     for (int64_t r = 0; r < R; r++) {
-        const float *xr = x + r * C;
+        const float *xr = x + r * C, *ar = add ? add + r * C : NULL;
         float *yr = y + r * C;
         V_EACH(C, {
-            const vf v = v_fma(v_get(xr + i, lanes), v_get(scale + i, lanes),
-                               v_get(shift + i, lanes));
-            v_put(yr + i, relu ? v_relu(v) : v, lanes);
+            vf v = v_fma(v_get(xr + i, lanes), v_get(scale + i, lanes), v_get(shift + i, lanes));
+            if (add)
+                v = v_add(v, v_get(ar + i, lanes));
+            v_result(yr + i, relu ? v_relu(v) : v, lanes, way);
         });
     }
 }
 
-/* dy, or 0 where the activation was off; y NULL means no activation */
-V_INLINE vf v_gated(const float *dy, const float *y, int64_t i, int lanes)
+/* The gate from element `at` on, which is in column 0. */
+V_INLINE ak__gate gate_at(ak__gate gate, int64_t at)
 {
-    const vf g = v_get(dy + i, lanes);
-    return y ? v_keep(v_gt(v_get(y + i, lanes), v_zero()), g) : g;
+    return gate.y ? (ak__gate){.y = gate.y + at} : gate;
 }
 
-V_INLINE void v_bn_sums_block(float *sum_g, float *sum_gx, const float *dy, const float *x,
-                              const float *y, const float *mean, const float *rstd, int64_t rows,
-                              int64_t C, int vectors, int lanes)
+/* up where the gate is open at element i of column c; x is the element's value. */
+V_INLINE vf v_gated(vf up, vf x, ak__gate gate, int64_t i, int64_t c, int lanes)
 {
-    vf s[2], q[2], m[2];
-    V_UNROLL
-    for (int j = 0; j < vectors; j++) {
-        s[j] = v_zero();
-        q[j] = v_zero();
-        m[j] = v_get(mean + j * VW, lanes);
-    }
-    for (int64_t r = 0; r < rows; r++) {
+    if (gate.y)
+        return v_keep(v_gt(v_get(gate.y + i, lanes), v_zero()), up);
+    if (!gate.scale)
+        return up;
+    const vf v = v_fma(x, v_get(gate.scale + c, lanes), v_get(gate.shift + c, lanes));
+    return v_keep(v_gt(v, v_zero()), up);
+}
+
+V_INLINE void v_bn_sums_rows(float *sum_g, float *sum_gx, const float *dy, const float *x,
+                             ak__gate gate, const float *mean, const float *rstd, int rows,
+                             int64_t C)
+{
+    V_EACH(C, {
+        const vf m = v_get(mean + i, lanes);
+        vf s = v_get(sum_g + i, lanes), q = v_zero();
         V_UNROLL
-        for (int j = 0; j < vectors; j++) {
-            const int64_t at = r * C + j * VW;
-            const vf g = v_gated(dy, y, at, lanes);
-            s[j] = v_add(s[j], g);
-            q[j] = v_fma(g, v_sub(v_get(x + at, lanes), m[j]), q[j]);
+        for (int j = 0; j < rows; j++) {
+            const int64_t at = j * C + i;
+            const vf v = v_get(x + at, lanes);
+            const vf g = v_gated(v_get(dy + at, lanes), v, gate, at, i, lanes);
+            s = v_add(s, g);
+            q = v_fma(g, v_sub(v, m), q);
         }
-    }
-    V_UNROLL
-    for (int j = 0; j < vectors; j++) {
-        float *sg = sum_g + j * VW, *sx = sum_gx + j * VW;
-        v_put(sg, v_add(v_get(sg, lanes), s[j]), lanes);
-        v_put(sx, v_fma(q[j], v_get(rstd + j * VW, lanes), v_get(sx, lanes)), lanes);
-    }
+        v_put(sum_g + i, s, lanes);
+        v_put(sum_gx + i, v_fma(q, v_get(rstd + i, lanes), v_get(sum_gx + i, lanes)), lanes);
+    });
 }
 
+V_INLINE void v_bn_sums(float *sum_g, float *sum_gx, const float *dy, const float *x,
+                        ak__gate gate, const float *mean, const float *rstd, int64_t R, int64_t C)
+{
+    V_EACH_ROWS(R, v_bn_sums_rows(sum_g, sum_gx, dy + r * C, x + r * C, gate_at(gate, r * C), mean,
+                                  rstd, rows, C););
+}
+
+/* One loop for each kind of gate, so that the choice is not made at each element. */
 static void FN(batch_norm_sums)(float *sum_g, float *sum_gx, const float *dy, const float *x,
-                                const float *y, const float *mean, const float *rstd, int64_t R,
+                                ak__gate gate, const float *mean, const float *rstd, int64_t R,
                                 int64_t C)
 {
-    for (int64_t r = 0; r < R; r += COLUMN_ROWS) {
-        const int64_t rows = R - r < COLUMN_ROWS ? R - r : COLUMN_ROWS;
-        int64_t c = 0;
-        while (c < C) {
-            const int64_t at = r * C + c;
-            const float *yr = y ? y + at : NULL;
-            const int64_t left = C - c;
-            if (left >= 2 * VW) {
-                v_bn_sums_block(sum_g + c, sum_gx + c, dy + at, x + at, yr, mean + c, rstd + c,
-                                rows, C, 2, VW);
-                c += 2 * VW;
-            } else if (left >= VW) {
-                v_bn_sums_block(sum_g + c, sum_gx + c, dy + at, x + at, yr, mean + c, rstd + c,
-                                rows, C, 1, VW);
-                c += VW;
-            } else {
-                v_bn_sums_block(sum_g + c, sum_gx + c, dy + at, x + at, yr, mean + c, rstd + c,
-                                rows, C, 1, (int)left);
-                c = C;
-            }
-        }
+    if (gate.y)
+        v_bn_sums(sum_g, sum_gx, dy, x, (ak__gate){.y = gate.y}, mean, rstd, R, C);
+    else if (gate.scale)
+        v_bn_sums(sum_g, sum_gx, dy, x, (ak__gate){NULL, gate.scale, gate.shift}, mean, rstd, R, C);
+    else
+        v_bn_sums(sum_g, sum_gx, dy, x, (ak__gate){NULL, NULL, NULL}, mean, rstd, R, C);
+}
+
+V_INLINE void v_bn_grad(float *dx, const float *dy, const float *x, ak__gate gate, const float *p,
+                        const float *q, const float *r, int64_t R, int64_t C, ak__put put)
+{
+    const ak__put way = v_way(put, dx, C);
+    for (int64_t row = 0; row < R; row++) {
+        const int64_t at = row * C;
+        const ak__gate here = gate_at(gate, at);
+        V_EACH(C, {
+            const vf v = v_get(x + at + i, lanes);
+            const vf t = v_fma(v, v_get(q + i, lanes), v_get(r + i, lanes));
+            const vf g = v_gated(v_get(dy + at + i, lanes), v, here, i, i, lanes);
+            v_result(dx + at + i, v_fma(g, v_get(p + i, lanes), t), lanes, way);
+        });
     }
 }
 
-static void FN(batch_norm_grad)(float *dx, const float *dy, const float *x, const float *y,
+static void FN(batch_norm_grad)(float *dx, const float *dy, const float *x, ak__gate gate,
                                 const float *p, const float *q, const float *r, int64_t R,
-                                int64_t C, bool accumulate)
+                                int64_t C, ak__put put)
 {
-    for (int64_t row = 0; row < R; row++) {
-        const int64_t at = row * C;
-        const float *yr = y ? y + at : NULL;
-        V_EACH(C, {
-            const vf t = v_fma(v_get(x + at + i, lanes), v_get(q + i, lanes), v_get(r + i, lanes));
-            const vf g = v_gated(dy + at, yr, i, lanes);
-            v_grad(dx + at + i, v_fma(g, v_get(p + i, lanes), t), lanes, accumulate);
-        });
-    }
+    if (gate.y)
+        v_bn_grad(dx, dy, x, (ak__gate){.y = gate.y}, p, q, r, R, C, put);
+    else if (gate.scale)
+        v_bn_grad(dx, dy, x, (ak__gate){NULL, gate.scale, gate.shift}, p, q, r, R, C, put);
+    else
+        v_bn_grad(dx, dy, x, (ak__gate){NULL, NULL, NULL}, p, q, r, R, C, put);
 }
 
 /* ---- optimisers ---- */
@@ -606,12 +656,16 @@ static void FN(set_entries)(ak_kernels *table)
     table->sub = FN(sub);
     table->mul = FN(mul);
     table->mul_add = FN(mul_add);
+    table->affine = FN(affine);
+    table->combine = FN(combine);
+    table->fence = FN(fence);
     table->exp = FN(exp);
     table->log = FN(log);
     table->tanh = FN(tanh);
     table->erf = FN(erf);
     table->sigmoid = FN(sigmoid);
     table->exp_sum = FN(exp_sum);
+    table->exp_affine = FN(exp_affine);
     table->exp_fold = FN(exp_fold);
     table->exp_weigh = FN(exp_weigh);
     table->relu = FN(relu);
@@ -620,7 +674,9 @@ static void FN(set_entries)(ak_kernels *table)
     table->gelu_backward = FN(gelu_backward);
     table->gelu_tanh = FN(gelu_tanh);
     table->gelu_tanh_backward = FN(gelu_tanh_backward);
+    table->softmax_backward_row = FN(softmax_backward_row);
     table->layer_norm_row = FN(layer_norm_row);
+    table->norm_backward_row = FN(norm_backward_row);
     table->column_moments = FN(column_moments);
     table->column_sum = FN(column_sum);
     table->column_affine = FN(column_affine);

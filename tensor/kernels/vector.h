@@ -48,6 +48,9 @@ V_INLINE void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 V_INLINE vf v_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 V_INLINE void v_store_n(float *p, vf x, int n) { _mm512_mask_storeu_ps(p, v_first(n), x); }
 
+/* Past the caches; p is aligned to a vector. Visible to other threads after v_fence. */
+V_INLINE void v_store_past(float *p, vf x) { _mm512_stream_ps(p, x); }
+
 V_INLINE vf v_set1(float x) { return _mm512_set1_ps(x); }
 V_INLINE vf v_zero(void) { return _mm512_setzero_ps(); }
 V_INLINE vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
@@ -70,9 +73,10 @@ V_INLINE vm v_is_nan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_none(void) { return 0; }
 V_INLINE vm v_mask_or(vm a, vm b) { return (vm)(a | b); }
 V_INLINE bool v_any(vm m) { return m != 0; }
-/* m ? a : b;  m ? a : 0 */
+/* m ? a : b;  m ? a : 0;  m ? 0 : a */
 V_INLINE vf v_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
 V_INLINE vf v_keep(vm m, vf a) { return _mm512_maskz_mov_ps(m, a); }
+V_INLINE vf v_drop(vm m, vf a) { return _mm512_maskz_mov_ps((vm)~m, a); }
 
 V_INLINE vi v_bits(vf a) { return _mm512_castps_si512(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm512_castsi512_ps(a); }
@@ -112,6 +116,9 @@ V_INLINE void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 V_INLINE vf v_load_n(const float *p, int n) { return _mm256_maskload_ps(p, v_first(n)); }
 V_INLINE void v_store_n(float *p, vf x, int n) { _mm256_maskstore_ps(p, v_first(n), x); }
 
+/* Past the caches; p is aligned to a vector. Visible to other threads after v_fence. */
+V_INLINE void v_store_past(float *p, vf x) { _mm256_stream_ps(p, x); }
+
 V_INLINE vf v_set1(float x) { return _mm256_set1_ps(x); }
 V_INLINE vf v_zero(void) { return _mm256_setzero_ps(); }
 V_INLINE vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
@@ -134,9 +141,10 @@ V_INLINE vm v_is_nan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
 V_INLINE vm v_none(void) { return _mm256_setzero_ps(); }
 V_INLINE vm v_mask_or(vm a, vm b) { return _mm256_or_ps(a, b); }
 V_INLINE bool v_any(vm m) { return _mm256_movemask_ps(m) != 0; }
-/* m ? a : b;  m ? a : 0 */
+/* m ? a : b;  m ? a : 0;  m ? 0 : a */
 V_INLINE vf v_select(vm m, vf a, vf b) { return _mm256_blendv_ps(b, a, m); }
 V_INLINE vf v_keep(vm m, vf a) { return _mm256_and_ps(m, a); }
+V_INLINE vf v_drop(vm m, vf a) { return _mm256_andnot_ps(m, a); }
 
 V_INLINE vi v_bits(vf a) { return _mm256_castps_si256(a); }
 V_INLINE vf v_from_bits(vi a) { return _mm256_castsi256_ps(a); }
@@ -156,6 +164,12 @@ V_INLINE __m256 v_fold_add(vf a) { return a; }
 V_INLINE __m256 v_fold_max(vf a) { return a; }
 
 #endif
+
+/* Bring the line of p into the cache; p may be anything. */
+V_INLINE void v_fetch(const float *p) { _mm_prefetch((const char *)p, _MM_HINT_T0); }
+
+/* All stores before it, also those past the caches, come before all stores after it. */
+V_INLINE void v_fence(void) { _mm_sfence(); }
 
 /* Sum and maximum of the lanes, by halving. */
 V_INLINE float v_sum(vf x)

@@ -42,20 +42,27 @@ TIMED(tanh, k->tanh(xs[3], xs[0], n))
 TIMED(erf, k->erf(xs[3], xs[0], n))
 TIMED(sigmoid, k->sigmoid(xs[3], xs[0], n))
 TIMED(exp_sum, sink = k->exp_sum(xs[3], xs[0], 1, n))
-TIMED(relu, k->relu(xs[3], xs[0], n))
-TIMED(relu_backward, k->relu_backward(xs[3], xs[0], xs[1], n, false))
-TIMED(gelu, k->gelu(xs[3], xs[0], n))
-TIMED(gelu_backward, k->gelu_backward(xs[3], xs[0], xs[1], n, false))
-TIMED(gelu_tanh, k->gelu_tanh(xs[3], xs[0], n))
-TIMED(gelu_tanh_backward, k->gelu_tanh_backward(xs[3], xs[0], xs[1], n, false))
+TIMED(relu, k->relu(xs[3], xs[0], n, AK__SET))
+TIMED(relu_backward, k->relu_backward(xs[3], xs[0], xs[1], n, AK__SET))
+TIMED(gelu, k->gelu(xs[3], xs[0], n, AK__SET))
+TIMED(gelu_backward, k->gelu_backward(xs[3], xs[0], xs[1], n, AK__SET))
+TIMED(gelu_tanh, k->gelu_tanh(xs[3], xs[0], n, AK__SET))
+TIMED(gelu_tanh_backward, k->gelu_tanh_backward(xs[3], xs[0], xs[1], n, AK__SET))
+TIMED(affine, k->affine(xs[3], 2, xs[0], 1, n, AK__SET))
+TIMED(combine, k->combine(xs[3], 2, xs[0], 3, xs[1], n, AK__SET))
+TIMED(exp_affine, k->exp_affine(xs[3], 2, xs[0], 1, 3, xs[1], 1, n, AK__SET))
+TIMED(softmax_backward_row, k->softmax_backward_row(xs[3], xs[1], xs[0], n, AK__SET))
 TIMED(column_sum, memset(xs[3], 0, 256); k->column_sum(xs[3], xs[0], n / 64, 64))
 TIMED(column_moments, memset(xs[3], 0, 512);
       k->column_moments(xs[3], xs[3] + 64, xs[0], xs[2], n / 64, 64))
-TIMED(column_affine, k->column_affine(xs[3], xs[0], xs[1], xs[2], n / 64, 64, true))
+TIMED(column_affine,
+      k->column_affine(xs[3], xs[0], xs[1], xs[2], NULL, n / 64, 64, true, AK__SET))
 TIMED(batch_norm_sums, memset(xs[3], 0, 512);
-      k->batch_norm_sums(xs[3], xs[3] + 64, xs[0], xs[1], xs[1], xs[2], xs[2], n / 64, 64))
+      k->batch_norm_sums(xs[3], xs[3] + 64, xs[0], xs[1], (ak__gate){.y = xs[1]}, xs[2], xs[2],
+                         n / 64, 64))
 TIMED(batch_norm_grad,
-      k->batch_norm_grad(xs[3], xs[0], xs[1], xs[1], xs[2], xs[2], xs[2], n / 64, 64, false))
+      k->batch_norm_grad(xs[3], xs[0], xs[1], (ak__gate){.y = xs[1]}, xs[2], xs[2], xs[2], n / 64,
+                         64, AK__SET))
 TIMED(lerp, k->lerp(xs[3], xs[0], 1e-6F, n))
 TIMED(from_u8, k->from_u8(xs[3], (const uint8_t *)xs[0], 0.1F, 0, n))
 
@@ -63,7 +70,16 @@ static void time_layer_norm_row(const ak_kernels *k, int64_t n)
 {
     float mean, rstd;
     for (int64_t i = 0; i + 256 <= n; i += 256)
-        k->layer_norm_row(xs[3] + i, xs[0] + i, xs[1], xs[2], 1e-5F, 256, &mean, &rstd);
+        k->layer_norm_row(xs[3] + i, xs[0] + i, xs[1], xs[2], 1e-5F, 256, &mean, &rstd,
+                          AK__SET);
+}
+
+static void time_norm_backward_row(const ak_kernels *k, int64_t n)
+{
+    static float dw[256], db[256];
+    for (int64_t i = 0; i + 256 <= n; i += 256)
+        k->norm_backward_row(xs[3] + i, dw, db, xs[0] + i, xs[1] + i, xs[2], 0.5F, 1, 256, true,
+                             AK__SET);
 }
 
 static void time_adam(const ak_kernels *k, int64_t n)
@@ -92,6 +108,8 @@ static const timed_entry timed[] = {
     ROW(column_sum, 4),     ROW(column_moments, 4), ROW(column_affine, 8),
     ROW(batch_norm_sums, 12), ROW(batch_norm_grad, 16), ROW(adam, 32),
     ROW(sgd, 24),           ROW(lerp, 12),          ROW(from_u8, 5),
+    ROW(affine, 8),         ROW(combine, 12),       ROW(exp_affine, 12),
+    ROW(softmax_backward_row, 12),                  ROW(norm_backward_row, 20),
 };
 
 static double best_time(const ak_kernels *k, const timed_entry *e, int64_t n)

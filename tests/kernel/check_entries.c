@@ -20,8 +20,9 @@ typedef struct kernel_call {
     float  *in[MAX_ARRAYS];
     float   a, b;                   /* scalar arguments */
     int64_t n, R, C;
-    bool    flag;                   /* accumulate, relu, y given, nesterov... */
+    bool    flag;                   /* relu, an optional array given, nesterov... */
     bool    second;
+    ak__put put;
     float   result[2];              /* scalars that the entry returns */
 } kernel_call;
 
@@ -33,10 +34,15 @@ typedef struct entry_record {
     double      factor;             /* 0: the bits must be equal */
     const char *signs;              /* of the inputs and of a, b in the call that gives the bound:
                                      * + |x|, - -|x|, 1 one, . as is; order io, in, a, b */
-    int         flags;              /* bits: F uses flag, G uses second, R returns a scalar */
+    int         flags;
 } entry_record;
 
-enum { F = 1, G = 2, R1 = 4, COLUMNS = 8, SELF = 16 };
+enum {
+    F = 1, G = 2, P = 4,            /* uses flag, second, put */
+    R1 = 8,                         /* returns a scalar */
+    COLUMNS = 16,
+    SELF = 32                       /* the output may be the first input */
+};
 
 static void run_dot(const ak_kernels *k, kernel_call *c)
 {
@@ -78,9 +84,24 @@ static void run_mul_add(const ak_kernels *k, kernel_call *c)
 {
     k->mul_add(c->io[0], c->in[0], c->in[1], c->n);
 }
+static void run_affine(const ak_kernels *k, kernel_call *c)
+{
+    k->affine(c->io[0], c->a, c->in[0], c->b, c->n, c->put);
+    k->fence();
+}
+static void run_combine(const ak_kernels *k, kernel_call *c)
+{
+    k->combine(c->io[0], c->a, c->in[0], c->b, c->in[1], c->n, c->put);
+    k->fence();
+}
 static void run_exp_sum(const ak_kernels *k, kernel_call *c)
 {
     c->result[0] = k->exp_sum(c->flag ? NULL : c->io[0], c->in[0], c->a, c->n);
+}
+static void run_exp_affine(const ak_kernels *k, kernel_call *c)
+{
+    k->exp_affine(c->io[0], c->a, c->in[0], c->b, c->a, c->flag ? c->in[1] : NULL, 0.5F, c->n,
+                  c->put);
 }
 static void run_exp_fold(const ak_kernels *k, kernel_call *c)
 {
@@ -90,28 +111,53 @@ static void run_exp_weigh(const ak_kernels *k, kernel_call *c)
 {
     k->exp_weigh(c->io[0], c->in[0], c->a, c->b, c->flag ? c->in[1] : NULL, c->n);
 }
-static void run_relu(const ak_kernels *k, kernel_call *c) { k->relu(c->io[0], c->in[0], c->n); }
+static void run_relu(const ak_kernels *k, kernel_call *c)
+{
+    k->relu(c->io[0], c->in[0], c->n, c->put);
+}
 static void run_relu_backward(const ak_kernels *k, kernel_call *c)
 {
-    k->relu_backward(c->io[0], c->in[0], c->in[1], c->n, c->flag);
+    k->relu_backward(c->io[0], c->in[0], c->in[1], c->n, c->put);
 }
-static void run_gelu(const ak_kernels *k, kernel_call *c) { k->gelu(c->io[0], c->in[0], c->n); }
+static void run_gelu(const ak_kernels *k, kernel_call *c)
+{
+    k->gelu(c->io[0], c->in[0], c->n, c->put);
+}
 static void run_gelu_backward(const ak_kernels *k, kernel_call *c)
 {
-    k->gelu_backward(c->io[0], c->in[0], c->in[1], c->n, c->flag);
+    k->gelu_backward(c->io[0], c->in[0], c->in[1], c->n, c->put);
 }
 static void run_gelu_tanh(const ak_kernels *k, kernel_call *c)
 {
-    k->gelu_tanh(c->io[0], c->in[0], c->n);
+    k->gelu_tanh(c->io[0], c->in[0], c->n, c->put);
 }
 static void run_gelu_tanh_backward(const ak_kernels *k, kernel_call *c)
 {
-    k->gelu_tanh_backward(c->io[0], c->in[0], c->in[1], c->n, c->flag);
+    k->gelu_tanh_backward(c->io[0], c->in[0], c->in[1], c->n, c->put);
 }
 static void run_layer_norm_row(const ak_kernels *k, kernel_call *c)
 {
     k->layer_norm_row(c->io[0], c->in[0], c->flag ? c->in[1] : NULL, c->second ? c->in[2] : NULL,
-                      1e-5F, c->n, &c->result[0], &c->result[1]);
+                      0.1F, c->n, &c->result[0], &c->result[1], c->put);
+}
+static void run_softmax_backward_row(const ak_kernels *k, kernel_call *c)
+{
+    k->softmax_backward_row(c->io[0], c->in[0], c->in[1], c->n, c->put);
+}
+/* flag: all outputs and a weight, centred; else one output after the other. */
+static void run_norm_backward_row(const ak_kernels *k, kernel_call *c)
+{
+    if (c->flag) {
+        k->norm_backward_row(c->io[0], c->io[1], c->io[2], c->in[0], c->in[1], c->in[2], 0.5F,
+                             0.25F, c->n, true, c->put);
+        return;
+    }
+    k->norm_backward_row(c->io[0], NULL, NULL, c->in[0], c->in[1], NULL, 0, 0.5F, c->n, c->second,
+                         c->put);
+    k->norm_backward_row(NULL, c->io[1], NULL, c->in[0], c->in[1], c->in[2], 0.5F, 1, c->n,
+                         c->second, c->put);
+    k->norm_backward_row(NULL, NULL, c->io[2], c->in[0], c->in[1], c->in[2], 0.5F, 1, c->n,
+                         c->second, c->put);
 }
 static void run_column_moments(const ak_kernels *k, kernel_call *c)
 {
@@ -123,17 +169,25 @@ static void run_column_sum(const ak_kernels *k, kernel_call *c)
 }
 static void run_column_affine(const ak_kernels *k, kernel_call *c)
 {
-    k->column_affine(c->io[0], c->in[0], c->in[1], c->in[2], c->R, c->C, c->flag);
+    k->column_affine(c->io[0], c->in[0], c->in[1], c->in[2], c->second ? c->in[3] : NULL, c->R,
+                     c->C, c->flag, c->put);
+}
+/* flag: by y; second: by a map of x; else open. */
+static ak__gate gate_of(const kernel_call *c, const float *y, const float *scale,
+                        const float *shift)
+{
+    return c->flag ? (ak__gate){.y = y}
+         : c->second ? (ak__gate){.scale = scale, .shift = shift} : (ak__gate){.y = NULL};
 }
 static void run_batch_norm_sums(const ak_kernels *k, kernel_call *c)
 {
-    k->batch_norm_sums(c->io[0], c->io[1], c->in[0], c->in[1], c->flag ? c->in[2] : NULL, c->in[3],
-                       c->in[4], c->R, c->C);
+    k->batch_norm_sums(c->io[0], c->io[1], c->in[0], c->in[1],
+                       gate_of(c, c->in[2], c->in[5], c->in[6]), c->in[3], c->in[4], c->R, c->C);
 }
 static void run_batch_norm_grad(const ak_kernels *k, kernel_call *c)
 {
-    k->batch_norm_grad(c->io[0], c->in[0], c->in[1], c->flag ? c->in[2] : NULL, c->in[3],
-                       c->in[4], c->in[5], c->R, c->C, c->second);
+    k->batch_norm_grad(c->io[0], c->in[0], c->in[1], gate_of(c, c->in[2], c->in[6], c->in[7]),
+                       c->in[3], c->in[4], c->in[5], c->R, c->C, c->put);
 }
 static void run_adam(const ak_kernels *k, kernel_call *c)
 {
@@ -171,21 +225,27 @@ static const entry_record records[] = {
     {"sub", run_sub, "n", "nn", 0, "++-++", SELF},
     {"mul", run_mul, "n", "nn", 0, "+++++", SELF},
     {"mul_add", run_mul_add, "n", "nn", 2, "+++++", 0},
+    {"affine", run_affine, "n", "n", 2, "++++", P | SELF},
+    {"combine", run_combine, "n", "nn", 4, "+++++", P | SELF},
     {"exp_sum", run_exp_sum, "n", "n", 64, "", F | R1 | SELF},
+    {"exp_affine", run_exp_affine, "n", "nn", 64, "+.++.", F | P | SELF},
     {"exp_fold", run_exp_fold, "n", "n", 64, "+...", R1},
     {"exp_weigh", run_exp_weigh, "n", "nn", 64, "+.+.+", F | SELF},
-    {"relu", run_relu, "n", "n", 0, "++++", SELF},
-    {"relu_backward", run_relu_backward, "n", "nn", 0, "+++++", F},
-    {"gelu", run_gelu, "n", "n", 4, "", SELF},
-    {"gelu_backward", run_gelu_backward, "n", "nn", 8, "", F},
-    {"gelu_tanh", run_gelu_tanh, "n", "n", 4, "", SELF},
-    {"gelu_tanh_backward", run_gelu_tanh_backward, "n", "nn", 12, "", F},
-    {"layer_norm_row", run_layer_norm_row, "n", "nnn", 16, "", F | G | R1 | SELF},
+    {"relu", run_relu, "n", "n", 0, "++++", P | SELF},
+    {"relu_backward", run_relu_backward, "n", "nn", 0, "+++++", P},
+    {"gelu", run_gelu, "n", "n", 4, "", P | SELF},
+    {"gelu_backward", run_gelu_backward, "n", "nn", 8, "", P},
+    {"gelu_tanh", run_gelu_tanh, "n", "n", 4, "", P | SELF},
+    {"gelu_tanh_backward", run_gelu_tanh_backward, "n", "nn", 12, "", P},
+    {"softmax_backward_row", run_softmax_backward_row, "n", "nn", 16, "--+..", P},
+    {"layer_norm_row", run_layer_norm_row, "n", "nnn", 16, "", F | G | P | R1 | SELF},
+    {"norm_backward_row", run_norm_backward_row, "nnn", "nnn", 32, "", F | G | P},
     {"column_moments", run_column_moments, "cc", "nc", 16, "+++-++", COLUMNS},
     {"column_sum", run_column_sum, "c", "n", 16, "++++", COLUMNS},
-    {"column_affine", run_column_affine, "n", "ncc", 2, "++++++", F | COLUMNS | SELF},
-    {"batch_norm_sums", run_batch_norm_sums, "cc", "nnncS", 16, "++++1-+++", F | COLUMNS},
-    {"batch_norm_grad", run_batch_norm_grad, "n", "nnnccc", 4, "+++1+++++", F | G | COLUMNS},
+    {"column_affine", run_column_affine, "n", "nccn", 2, "+++++++", F | G | P | COLUMNS | SELF},
+    {"batch_norm_sums", run_batch_norm_sums, "cc", "nnncScc", 16, "++++1-+11++", F | G | COLUMNS},
+    {"batch_norm_grad", run_batch_norm_grad, "n", "nnnccccc", 4, "+++1+++11++",
+     F | G | P | COLUMNS},
     {"adam", run_adam, "nnns", "", 16, "", F | G},
     {"sgd", run_sgd, "nnn", "", 8, "", F | G},
     {"lerp", run_lerp, "n", "n", 3, "+---", 0},
@@ -310,7 +370,7 @@ static void compare(const entry_record *r, const isa_table *isa, const kernel_ca
             const bool ok = r->factor == 0
                 ? same_bits_or_nan(x, y)
                 : near_enough(x, y, tolerance_at(r, ref, a_start, a_ref, a_bound, k, i));
-            check_result(ok, isa->name, "%s array %d, n %lld R %lld C %lld, [%lld]: %g, not %g",
+            check_result(ok, isa->name, "%s array %d, n %lld R %lld C %lld, [%lld]: %.9g, not %.9g",
                          r->name, k, (long long)got->n, (long long)got->R, (long long)got->C,
                          (long long)i, (double)x, (double)y);
         }
@@ -365,27 +425,45 @@ static fill_kind odd_kind(const entry_record *r)
 {
     if (strcmp(r->name, "batch_norm_sums") == 0)    /* products in another order may underflow */
         return FILL_NO_DENORMALS;
-    return strcmp(r->name, "adam") == 0 || strcmp(r->name, "layer_norm_row") == 0 ||
-           strcmp(r->name, "from_u8") == 0 ? FILL_ZEROS : FILL_ODD;
+    static const char *const overflow[] = {"adam", "layer_norm_row", "norm_backward_row",
+                                           "from_u8"};
+    for (size_t i = 0; i < sizeof overflow / sizeof overflow[0]; i++)
+        if (strcmp(r->name, overflow[i]) == 0)
+            return FILL_ZEROS;
+    return FILL_ODD;
+}
+
+/* The i-th of all ways to call an entry; returns the placement. */
+static int choose(const entry_record *r, int i, kernel_call *c)
+{
+    const int placement = i % 4;
+    i /= 4;
+    if (r->flags & F) {
+        c->flag = i % 2;
+        i /= 2;
+    }
+    if (r->flags & G) {
+        c->second = i % 2;
+        i /= 2;
+    }
+    c->put = (ak__put)i;
+    return placement;
 }
 
 static void check_record(const ak_kernels *ref, const isa_table *isa, const entry_record *r)
 {
     static const int64_t row_counts[] = {0, 1, 2, 15, 16, 17, 33};
+    const int variants = (r->flags & F ? 2 : 1) * (r->flags & G ? 2 : 1) * (r->flags & P ? 3 : 1);
     for (int64_t n = 0; n < LENGTHS; n++) {
-        for (int variant = 0; variant < 4; variant++) {
-            if ((!(r->flags & F) && (variant & 1)) || (!(r->flags & G) && (variant & 2)))
-                continue;
-            for (int placement = 0; placement < 4; placement++) {
-                const int64_t rows = r->flags & COLUMNS ? row_counts[random_bits() % 7] : 1;
-                const kernel_call c = {.n = rows * n, .R = rows, .C = n, .flag = variant & 1,
-                                       .second = variant & 2};
-                check_call(ref, isa, r, c, FILL_PLAIN, placement, false);
-                check_call(ref, isa, r, c, odd_kind(r), placement, false);
-                const bool no_output = strcmp(r->name, "exp_sum") == 0 && c.flag;
-                if ((r->flags & SELF) && !no_output)
-                    check_call(ref, isa, r, c, FILL_PLAIN, placement, true);
-            }
+        for (int i = 0; i < variants * 4; i++) {
+            const int64_t rows = r->flags & COLUMNS ? row_counts[random_bits() % 7] : 1;
+            kernel_call c = {.n = rows * n, .R = rows, .C = n};
+            const int placement = choose(r, i, &c);
+            check_call(ref, isa, r, c, FILL_PLAIN, placement, false);
+            check_call(ref, isa, r, c, odd_kind(r), placement, false);
+            const bool no_output = strcmp(r->name, "exp_sum") == 0 && c.flag;
+            if ((r->flags & SELF) && !no_output && c.put == AK__SET)
+                check_call(ref, isa, r, c, FILL_PLAIN, placement, true);
         }
     }
 }

@@ -30,12 +30,14 @@
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_extractf32x8_ps
 #undef _mm512_mask_blend_ps
+#undef _mm512_stream_ps
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
 #define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
 #define _mm512_extractf32x8_ps emulated_extractf32x8_ps
 #define _mm512_mask_blend_ps emulated_mask_blend_ps
+#define _mm512_stream_ps emulated_stream_ps
 
 static inline __m512 emulated_maskz_loadu_ps(__mmask16 m, const float *p)
 {
@@ -64,6 +66,14 @@ static inline __m512 emulated_mask_blend_ps(__mmask16 m, __m512 a, __m512 b)
         if (m >> i & 1)
             x[i] = y[i];
     return _mm512_loadu_ps(x);
+}
+
+/* Traps where the instruction would: at an address that is not a multiple of 64. */
+static inline void emulated_stream_ps(float *p, __m512 v)
+{
+    if ((uintptr_t)p % 64 != 0)
+        __builtin_trap();
+    _mm512_storeu_ps(p, v);
 }
 
 static inline __m512 emulated_cvtepi32_ps(__m512i v)

@@ -69,6 +69,54 @@ Test(batch_norm, evaluation_uses_and_keeps_the_running_ones)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+/* Largest difference of values and of gradients between the fused end of a residual block and its
+ * composition; far: channels with a mean far from 0, which take another path. */
+static double fused_difference(bool far, bool itself)
+{
+    double worst = 0;
+    float grads[2][2][6 * 5 * 7];
+    for (int fused = 0; fused < 2; fused++) {
+        ak_ctx *ctx = quiet();
+        ak_tensor *x = ak_param(ctx, "x", AK_SHAPE(6, 5, 7), 0);
+        ak_tensor *s = itself ? x : ak_param(ctx, "s", AK_SHAPE(6, 5, 7), 0);
+        for (int64_t i = 0; i < x->size; i++) {
+            x->data[i] = (ak_real)sin(1.7 * (double)i) + (far ? 1000 : 0);
+            if (!itself)
+                s->data[i] = (ak_real)cos(0.9 * (double)i);
+        }
+        ak_tensor *w = ak_param(ctx, "w", AK_SHAPE(7), 0), *b = ak_param(ctx, "b", AK_SHAPE(7), 0);
+        ak_fill(w, 1.5);
+        ak_fill(b, 0.25);
+        ak_tensor *y = fused ? ak_batch_norm_add(x, s, w, b, NULL, NULL,
+                                                 (ak_batch_norm_options){ .relu = true })
+                             : ak_relu(ak_add(ak_batch_norm(x, w, b, NULL, NULL,
+                                                            (ak_batch_norm_options){ 0 }), s));
+        cr_assert_eq(ak_backward(ak_sum(ak_square(y))), AK_OK);
+        for (int64_t i = 0; i < x->size; i++) {
+            grads[fused][0][i] = (float)x->grad[i];
+            grads[fused][1][i] = (float)s->grad[i];
+        }
+        cr_expect_eq(ak_close(ctx), AK_OK);
+    }
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; i < 6 * 5 * 7; i++)
+            worst = fmax(worst, fabs((double)(grads[0][k][i] - grads[1][k][i])));
+    return worst;
+}
+
+Test(batch_norm, skip_is_added_before_the_relu)
+{
+    cr_expect_lt(fused_difference(false, false), 1e-5);
+    cr_expect_lt(fused_difference(false, true), 1e-5);
+    cr_expect_lt(fused_difference(true, false), 2e-3);
+    ak_ctx *ctx = quiet();
+    ak_tensor *x = ak_randn(ctx, AK_SHAPE(4, 3));
+    cr_expect(ak_is_poison(ak_batch_norm_add(x, ak_randn(ctx, AK_SHAPE(4, 2)), NULL, NULL, NULL,
+                                             NULL, (ak_batch_norm_options){ 0 })));
+    cr_expect_eq(ak_error(ctx), AK_ERR_SHAPE);
+    ak_close(ctx);
+}
+
 Test(batch_norm, one_value_per_channel_is_refused_in_training)
 {
     ak_ctx *ctx = quiet();

@@ -5,9 +5,7 @@
  */
 #include <akin/data.h>
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "bench/bench.h"
 
 #define RUNS 5
 
@@ -24,14 +22,6 @@ static ak_dataset *noise(ak_ctx *ctx, int64_t count, int64_t side, int64_t chann
     return ds;
 }
 
-/* Seconds on the clock, or processor seconds of all threads of this process. */
-static double now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static void bench(ak_ctx *ctx, const char *name, ak_dataset *ds, const ak_augment *list,
                   int threads)
 {
@@ -41,11 +31,11 @@ static void bench(ak_ctx *ctx, const char *name, ak_dataset *ds, const ak_augmen
     const ak_shape s = ak_dataset_item(ds);
     double         best_cpu = 1e30, best_clock = 1e30;
     for (int run = 0; run < RUNS; run++) {
-        const double cpu = now(CLOCK_PROCESS_CPUTIME_ID), start = now(CLOCK_MONOTONIC);
+        const double cpu = bench_cpu_seconds(), start = bench_seconds();
         for (ak_batch b; ak_loader_next(loader, &b); )
             ak_step_end(ctx);
-        const double seconds = now(CLOCK_MONOTONIC) - start;
-        const double cpu_used = now(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+        const double seconds = bench_seconds() - start;
+        const double cpu_used = bench_cpu_seconds() - cpu;
         best_cpu = cpu_used < best_cpu ? cpu_used : best_cpu;
         best_clock = seconds < best_clock ? seconds : best_clock;
     }

@@ -11,12 +11,7 @@
 #include <akin/autograd.h>
 #include <akin/losses.h>
 
-#include "base/base.h"
-
-#include <regex.h>
-#include <stdio.h>
-#include <string.h>
-#include <time.h>
+#include "bench/bench.h"
 
 #define MAX_RUNS 20
 /* Seconds for all runs of a case. */
@@ -44,13 +39,6 @@ static const loss_row rows[] = {
     { "ntxent_tau_0.01", true, 4096, 128, 0.01, false, true },
 };
 
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 typedef struct measure { double wall, cpu, loss; size_t bytes; } measure;
 
 /* One loss and its backward pass; the memory is what the step holds beyond its inputs. */
@@ -60,12 +48,12 @@ static measure run_once(ak_ctx *ctx, const loss_row *r, const ak_tensor *a, cons
     ak_tensor *y = ak_require_grad(ak_from(ctx, b->shape, b->data));
     const size_t before = ak_memory_use(ctx).step_bytes;
     ak_loss_report report, *out = r->report ? &report : NULL;
-    const double wall = ak__now(), cpu = cpu_seconds();
+    const double wall = bench_seconds(), cpu = bench_cpu_seconds();
     ak_tensor *loss = r->ntxent
         ? ak_loss_ntxent(x, y, (ak_ntxent_options){ .tau = r->tau, .report = out })
         : ak_loss_clip(x, y, NULL, (ak_infonce_options){ .tau = r->tau, .report = out });
     ak_backward(loss);
-    const measure m = { ak__now() - wall, cpu_seconds() - cpu, ak_item(loss),
+    const measure m = { bench_seconds() - wall, bench_cpu_seconds() - cpu, ak_item(loss),
                         ak_memory_use(ctx).step_bytes - before };
     ak_step_end(ctx);
     return m;
@@ -94,8 +82,8 @@ static void bench_row(const loss_row *r, bool json)
     ak_tensor *b = ak_keep(ak_randn(ctx, AK_SHAPE(r->N, r->D)));
     ak_step_end(ctx);
     measure best = { .wall = 1e30, .cpu = 1e30 };
-    const double start = ak__now();
-    for (int i = 0; i < MAX_RUNS && (i < 2 || ak__now() - start < BUDGET); i++) {
+    const double start = bench_seconds();
+    for (int i = 0; i < MAX_RUNS && (i < 2 || bench_seconds() - start < BUDGET); i++) {
         const measure m = run_once(ctx, r, a, b);
         best.wall = m.wall < best.wall ? m.wall : best.wall;
         best.cpu = m.cpu < best.cpu ? m.cpu : best.cpu;
@@ -108,25 +96,13 @@ static void bench_row(const loss_row *r, bool json)
 
 int main(int argc, char **argv)
 {
-    bool json = false, full = false;
-    const char *pattern = ".";
-    for (int i = 1; i < argc; i++) {
-        json = json || strcmp(argv[i], "--json") == 0;
-        full = full || strcmp(argv[i], "--full") == 0;
-        if (strcmp(argv[i], "--rows") == 0 && i + 1 < argc)
-            pattern = argv[++i];
-    }
-    regex_t chosen;
-    if (regcomp(&chosen, pattern, REG_EXTENDED | REG_NOSUB) != 0) {
-        fprintf(stderr, "bench_loss: bad pattern: %s\n", pattern);
-        return 2;
-    }
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+    bench_options o = bench_arguments(argc, argv);
+    for (int i = 0; i < BENCH_COUNT(rows); i++) {
         char id[64];
         snprintf(id, sizeof id, "%s-%lld", rows[i].name, (long long)rows[i].N);
-        if ((full || !rows[i].full) && regexec(&chosen, id, 0, NULL, 0) == 0)
-            bench_row(&rows[i], json);
+        if ((o.full || !rows[i].full) && bench_wanted(&o, id))
+            bench_row(&rows[i], o.json);
     }
-    regfree(&chosen);
+    bench_options_free(&o);
     return 0;
 }

@@ -4,9 +4,7 @@
 #include <akin/nn.h>
 #include <akin/optim.h>
 
-#include "base/base.h"
-
-#include <stdio.h>
+#include "bench/bench.h"
 
 #define RUNS 20
 
@@ -22,9 +20,9 @@ static void run(const char *name, const bench *b, void (*fn)(const bench *), dou
 {
     double best = 1e30;
     for (int i = 0; i < RUNS; i++) {
-        const double start = ak__now();
+        const double start = bench_seconds();
         fn(b);
-        const double seconds = ak__now() - start;
+        const double seconds = bench_seconds() - start;
         best = seconds < best ? seconds : best;
         ak_step_end(b->ctx);
     }

@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The clock of benchmarks, and the machine's multiply-add peak: independent multiply-adds in
- * registers on all threads at once, with the vectors that the kernels use. Machines are shared:
- * measure it beside every case, the highest of a run counts. */
+/* What the machine can do: its multiply-add peak (independent multiply-adds in registers on all
+ * threads at once, with the vectors that the kernels use) and its memory bandwidth. Machines are
+ * shared: measure beside every case, the highest of a run counts. */
 #ifndef AK_BENCH_PEAK_H
 #define AK_BENCH_PEAK_H
 
-#include <string.h>
-#include <time.h>
-
+#include "base/parallel.h"
+#include "bench/bench.h"
 #include "tensor/kernels/kernels.h"
 
 #ifdef AK_HAVE_SIMD
 #include <immintrin.h>
 #endif
-
-static inline double bench_seconds(void)
-{
-    struct timespec t;
-    (void)timespec_get(&t, TIME_UTC);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static volatile float bench_sink;
 
@@ -96,6 +88,35 @@ static inline double bench_peak(void)
         const double rate = 2 * work / (bench_seconds() - start);
         best = rate > best ? rate : best;
     }
+    return best;
+}
+
+/* Bytes per second of a = b + s c on all threads, arrays of n numbers each (three are moved, the
+ * fetch of a before it is written is not counted). 0 without memory. */
+static inline double bench_bandwidth(int64_t n)
+{
+    ak_real *a = aligned_alloc(64, (size_t)n * sizeof *a);
+    ak_real *b = aligned_alloc(64, (size_t)n * sizeof *b);
+    ak_real *c = aligned_alloc(64, (size_t)n * sizeof *c);
+    const int repeats = n < 1 << 22 ? (int)((1 << 24) / n) : 4;
+    double best = 0;
+    if (a && b && c) {
+        AK__PARALLEL_FOR(i, n, true)
+            a[i] = b[i] = c[i] = 1;
+        for (int run = 0; run < 5; run++) {
+            const double start = bench_seconds();
+            for (int r = 0; r < repeats; r++) {
+                AK__PARALLEL_FOR(i, n, true)
+                    a[i] = b[i] + (ak_real)0.5 * c[i];
+            }
+            const double rate = 3.0 * sizeof *a * (double)n * repeats / (bench_seconds() - start);
+            best = rate > best ? rate : best;
+            bench_sink = (float)a[run];
+        }
+    }
+    free(a);
+    free(b);
+    free(c);
     return best;
 }
 

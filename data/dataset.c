@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FOLDERS 4               /* places that ak_dataset_find looks at */
+#define FOLDERS 2               /* places that ak_dataset_find looks at */
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
@@ -247,19 +247,24 @@ ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix)
     return ds;
 }
 
-/* The k-th folder where a set of this name may lie; false if it cannot be. */
-static bool folder(int k, const char *name, char *path, size_t room)
+/* The value of AK_DATA, NULL if it is not set. */
+static const char *named_folder(void)
 {
     const char *own = getenv("AK_DATA");
-    int         n = -1;
-    if (k == 0 && own && *own)
-        n = snprintf(path, room, "%s/%s", own, name);
-    else if (k == 1 && own && *own)
-        n = snprintf(path, room, "%s", own);
-    else if (k == 2)
-        n = snprintf(path, room, "data/%s", name);
-    else if (k == 3)
-        n = snprintf(path, room, "/usr/share/datasets/%s", name);
+    return own && *own ? own : NULL;
+}
+
+/* The k-th folder where a set of this name may lie; false if it cannot be. Whoever names a folder
+ * wants that one: no other place is looked at. */
+static bool folder(int k, const char *name, char *path, size_t room)
+{
+    const char *own = named_folder();
+    int         n;
+    if (k == 0)
+        n = own ? snprintf(path, room, "%s/%s", own, name) : snprintf(path, room, "data/%s", name);
+    else
+        n = own ? snprintf(path, room, "%s", own)
+                : snprintf(path, room, "/usr/share/datasets/%s", name);
     return n > 0 && (size_t)n < room;
 }
 
@@ -285,18 +290,29 @@ ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
     }
     char dir[4096];
     if (!ak_dataset_find("fashion-mnist", dir, sizeof dir)) {
-        const char *own = getenv("AK_DATA");
-        ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found in $AK_DATA (%s), "
-                "data/fashion-mnist and /usr/share/datasets/fashion-mnist; on Debian: apt install "
-                "dataset-fashion-mnist; or use ak_dataset_drawn", own && *own ? own : "not set");
+        const char *own = named_folder();
+        if (own)
+            ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found where AK_DATA says: there "
+                    "is no train-images-idx3-ubyte(.gz) in %s/fashion-mnist or %s\n"
+                    "    hint: correct AK_DATA, or unset it to use the installed one", own, own);
+        else
+            ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found in data/fashion-mnist or "
+                    "/usr/share/datasets/fashion-mnist\n    hint: on Debian: apt install "
+                    "dataset-fashion-mnist; or name its folder in AK_DATA; or use "
+                    "ak_dataset_drawn");
         return NULL;
     }
     ak_dataset *ds = ak_dataset_idx(ctx, dir, split);
-    if (ds && ds->classes <= 10) {
+    if (!ds)
+        return NULL;
+    char name[sizeof dir + 64];
+    snprintf(name, sizeof name, "Fashion-MNIST, %s, from %s", split, dir);
+    ds->name = ak__ctx_strdup(ctx, name);
+    if (ds->classes <= 10) {
         ds->classes = 10;
         ds->class_names = names;
     }
-    return ds;
+    return ds->name ? ds : NULL;
 }
 
 /* ---- arrays and tables ----------------------------------------------------------------------- */

@@ -3,13 +3,15 @@
  *
  * usage: 04_simclr [--resume | --fresh]   environment: AK_EPOCHS, AK_SEED, AK_DATA, AK_STEPS */
 #include <akin/akin.h>
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Fashion-MNIST, or drawn pictures where it is not installed; only `most` of them if most > 0. */
 static ak_dataset *pictures(ak_ctx *ctx, bool training, int64_t most)
 {
-    static char where[512];
-    const bool real = ak_dataset_find("fashion-mnist", where, sizeof where) != NULL;
+    char where[512];
+    const bool real = getenv("AK_DATA") || ak_dataset_find("fashion-mnist", where, sizeof where);
     ak_dataset *ds = real ? ak_dataset_fashion_mnist(ctx, training ? "train" : "test")
         : ak_dataset_drawn(ctx, 1, training ? 0 : 1000000, training ? 20000 : 4000);
     printf("%s%s\n", ak_dataset_name(ds), real ? "" : "   (Fashion-MNIST is not installed)");
@@ -72,16 +74,14 @@ int main(int argc, char **argv)
     const ak_loader_state at = ak_loader_tell(pairs);
     int64_t done = at.epoch, step = 0;
     ak_progress *p = ak_progress_open(ctx, (ak_progress_options){
-        .epochs = epochs, .steps = steps, .views = 512, .chance = 6.2364, .epoch = at.epoch,
-        .step = at.batch });
+        .epochs = epochs, .steps = steps, .views = 512, .chance = log(2 * 256 - 1),
+        .epoch = at.epoch, .step = at.batch });
     ak_loss_report r;
-    const ak_ntxent_options ntxent = { .tau = 0.2, .report = &r };
     for (bool stopped = false; done < epochs && !stopped; done++) {
         for (ak_batch b; !stopped && ak_loader_next(pairs, &b); stopped = stop && ++step >= stop) {
             ak_tensor *z1   = ak_forward(head, ak_forward(enc, b.view[0]));
             ak_tensor *z2   = ak_forward(head, ak_forward(enc, b.view[1]));
-            ak_tensor *loss = ak_loss_ntxent(z1, z2, ntxent);
-            ak_backward(loss);
+            ak_backward(ak_loss_ntxent(z1, z2, (ak_ntxent_options){ .tau = 0.2, .report = &r }));
             ak_optim_step(opt);
             ak_progress_step(p, r.loss, r.accuracy);
             ak_step_end(ctx);               /* every tensor of this step is gone at once */

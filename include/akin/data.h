@@ -53,8 +53,9 @@ typedef struct ak_dataset ak_dataset;
  */
 AK_API ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix);
 
-/* Where a data set of this name lies: the first of $AK_DATA/<name>, $AK_DATA, data/<name> and
- * /usr/share/datasets/<name> that has the training pictures of ak_dataset_idx.
+/* Where a data set of this name lies: the first of $AK_DATA/<name> and $AK_DATA, or where AK_DATA
+ * is not set of data/<name> and /usr/share/datasets/<name>, that has the training pictures of
+ * ak_dataset_idx.
  *
  *   buf      at least size bytes for the path
  *   returns  buf, or NULL if there is none (no error is recorded)

@@ -96,6 +96,7 @@ Test(dataset, fashion_mnist_by_environment)
     cr_assert_not_null(ds, "%s", ak_error_message(ctx));
     cr_expect_eq(ak_dataset_size(ds), 7);
     cr_expect_eq(ak_dataset_classes(ds), 10);
+    cr_expect(strstr(ak_dataset_name(ds), "Fashion-MNIST, train"), "%s", ak_dataset_name(ds));
     cr_expect_str_eq(ak_dataset_class_name(ds, 9), "ankle boot");
     cr_expect_null(ak_dataset_fashion_mnist(ctx, "test"));      /* there is no test part */
     expect_error(ctx, AK_ERR_NOT_FOUND, "test-images", dir);
@@ -103,6 +104,10 @@ Test(dataset, fashion_mnist_by_environment)
     expect_error(ctx, AK_ERR_VALUE, "valid", "test");
     cr_expect_null(ak_dataset_find("no-such-set-anywhere", found, 4));
     remove_folder(dir);
+    /* A named folder without the set is an error, also where the set is installed. */
+    cr_expect_null(ak_dataset_find("fashion-mnist", found, sizeof found));
+    cr_expect_null(ak_dataset_fashion_mnist(ctx, "train"));
+    expect_error(ctx, AK_ERR_NOT_FOUND, "AK_DATA", dir);
     ak_close(ctx);
 }
 

@@ -29,6 +29,8 @@ size_t ak__conv_forward_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_scratch(g);
+    if (ak__winograd_side(g, false))
+        return ak__winograd_scratch(g, false);
     return ak__direct_fits_forward(g) ? ak__direct_forward_scratch(g)
                                       : ak__patches_forward_scratch(g);
 }
@@ -44,6 +46,8 @@ void ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w, con
                  y, g->O, &ep);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_forward(g, x, w, bias, y, accumulate, scratch);
+    } else if (ak__winograd_side(g, false)) {
+        ak__winograd_forward(g, x, w, bias, y, accumulate, scratch);
     } else if (ak__direct_fits_forward(g)) {
         ak__direct_forward(g, x, w, bias, y, accumulate, scratch);
     } else {
@@ -57,6 +61,8 @@ size_t ak__conv_data_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_scratch(g);
+    if (ak__winograd_side(g, true))
+        return ak__winograd_scratch(g, true);
     return ak__direct_fits_data(g) ? ak__direct_data_scratch(g) : ak__patches_data_scratch(g);
 }
 
@@ -72,6 +78,8 @@ void ak__conv_data(const ak__conv *g, const ak_real *dy, const ak_real *w, const
                  accumulate ? 1 : 0, dx, g->I, &ep);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_data(g, dy, w, bias, dx, accumulate, scratch);
+    } else if (ak__winograd_side(g, true)) {
+        ak__winograd_data(g, dy, w, bias, dx, accumulate, scratch);
     } else if (ak__direct_fits_data(g)) {
         ak__direct_data(g, dy, w, bias, dx, accumulate, scratch);
     } else {
@@ -85,6 +93,8 @@ size_t ak__conv_weight_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_weight_scratch(g);
+    if (ak__winograd_side(g, false))
+        return ak__winograd_weight_scratch(g);
     return ak__direct_fits_forward(g) ? ak__direct_weight_scratch(g)
                                       : ak__patches_weight_scratch(g);
 }
@@ -100,6 +110,8 @@ void ak__conv_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_
                  accumulate ? 1 : 0, dw, g->I, NULL);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_weight(g, x, dy, dw, accumulate, scratch);
+    } else if (ak__winograd_side(g, false)) {
+        ak__winograd_weight(g, x, dy, dw, accumulate, scratch);
     } else if (ak__direct_fits_forward(g)) {
         ak__direct_weight(g, x, dy, dw, accumulate, scratch);
     } else {

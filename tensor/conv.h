@@ -27,6 +27,7 @@ typedef struct ak__conv {
     int64_t ph, pw;             /* zeros on each side */
     int64_t dh, dw;             /* dilation */
     int64_t groups;
+    bool    exact;              /* no Winograd */
 } ak__conv;
 
 /* Output extent of one axis; < 1 if the kernel is larger than the padded input. */

@@ -117,4 +117,41 @@ size_t ak__depthwise_weight_scratch(const ak__conv *g);
 void   ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                             bool accumulate, void *scratch);
 
+/* ---- conv_winograd.c: 3x3, stride 1, by tiles of m x m results (tensor/kernels/winograd.h) --- */
+
+/* Results [N, H, W] in tiles, and the source that a tile at (h, w) starts in at (h-top, w-left). */
+typedef struct ak__tiling {
+    int     m, t, points;       /* m x m results from t x t numbers of the source; t t */
+    int64_t N, H, W;
+    int64_t TH, TW, total;      /* tiles of an image, and of all */
+    int64_t SH, SW, top, left;
+} ak__tiling;
+
+/* The side m that takes the fewest multiplications for this pass; 0: another way is faster.
+ * `data`: of the data gradient, whose results are x's pixels. */
+int  ak__winograd_side(const ak__conv *g, bool data);
+ak__tiling ak__winograd_tiling(const ak__conv *g, bool data);
+/* The m x m pixels of tile i in the results, or the t x t in the source: [N, H, W, C] at x. */
+ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
+                                         int64_t i);
+ak__winograd_square ak__winograd_source(const ak__tiling *q, const ak_real *x, int64_t C,
+                                        int64_t i);
+/* A transformed tile (or kernel): its points lie `plane` apart, `side` in a row. */
+ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side);
+/* Leading dimension of rows of `channels` numbers: rows start in different sets of the cache, and
+ * the register tile may read whole vectors past the last channel. */
+int64_t ak__winograd_ld(int64_t channels);
+
+size_t ak__winograd_scratch(const ak__conv *g, bool data);
+void   ak__winograd_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                            const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
+void   ak__winograd_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                         const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
+
+/* ---- conv_winograd_weight.c ------------------------------------------------------------------ */
+
+size_t ak__winograd_weight_scratch(const ak__conv *g);
+void   ak__winograd_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
+                           bool accumulate, void *scratch);
+
 #endif

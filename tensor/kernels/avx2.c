@@ -3,9 +3,11 @@
 #define AK__ISA avx2
 #define AK__VW  8
 #include "simd_entries.h"
+#include "winograd_simd.h"
 
 void ak__kernels_avx2(ak_kernels *table)
 {
     set_entries_avx2(table);
+    table->winograd = winograd_avx2;
     table->isa = "avx2";
 }

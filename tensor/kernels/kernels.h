@@ -18,6 +18,8 @@
 
 #include <akin/core.h>
 
+#include "winograd.h"
+
 /* Largest register tile of any instruction set: edge buffers are of this size. */
 #define AK_MAX_MR 32
 #define AK_MAX_NR 64
@@ -166,6 +168,9 @@ typedef struct ak_kernels {
 
     /* ---- conversion ---- */
     void (*from_u8)(ak_real *y, const uint8_t *x, ak_real scale, ak_real shift, int64_t n);
+
+    /* ---- Winograd convolution: one tile, see winograd.h ---- */
+    void (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
 } ak_kernels;
 
 /* The table in use. Set before main code runs any kernel: ak_open() and kernel tests see to it. */

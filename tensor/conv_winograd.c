@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Forward pass and data gradient by Winograd's algorithm F(m x m, 3 x 3): see winograd.h.
+ *
+ * Weights are transformed once a call, straight into the panels that the register tile reads.
+ * Then, for a block of T tiles: transform the source into V [points][T][C], multiply for each
+ * point by its own weights into M [points][T][D], transform M into the results. With few channels
+ * a block is so small that V, M and the weights stay in the second cache of the thread that does
+ * it all. With many channels the weights do not fit there: the block is then large, so that they
+ * are streamed few times, and the threads share each of its three parts.
+ *
+ * Every result is the sum over channels in one order whatever the block is, so the bits do not
+ * depend on the cut. The data gradient is the same with turned and transposed weights. */
+#include "tensor/conv_paths.h"
+
+/* Channels of source and result, and pixels, below which the direct way is faster. */
+#define MIN_CHANNELS 16
+#define MIN_PIXELS   512
+/* Bytes of transformed weights up to which a thread does a block alone. */
+#define OWN_WEIGHTS  (3 << 20)
+/* Bytes of V and M together: of a block that one thread does, and that all share. */
+#define OWN_BLOCK    (1 << 20)
+#define SHARED_BLOCK (16 << 20)
+
+/* ---- tiles ----------------------------------------------------------------------------------- */
+
+static int64_t multiplications(int m, int64_t H, int64_t W)
+{
+    return ak__conv_up(H, m) * ak__conv_up(W, m) * (m + 2) * (m + 2);
+}
+
+int ak__winograd_side(const ak__conv *g, bool data)
+{
+    const int64_t H = data ? g->H : g->OH, W = data ? g->W : g->OW;
+    const bool plain = g->kH == 3 && g->kW == 3 && g->sh == 1 && g->sw == 1 && g->dh == 1 &&
+                       g->dw == 1 && g->groups == 1;
+    if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS || g->N * H * W < MIN_PIXELS)
+        return 0;
+    const int64_t two = multiplications(2, H, W), four = multiplications(4, H, W);
+    /* a quarter more than it saves: the transforms */
+    if (5 * ak__conv_min(two, four) > 4 * 9 * H * W)
+        return 0;
+    return two < four ? 2 : 4;
+}
+
+ak__tiling ak__winograd_tiling(const ak__conv *g, bool data)
+{
+    ak__tiling q = {
+        .m = ak__winograd_side(g, data), .N = g->N, .H = data ? g->H : g->OH,
+        .W = data ? g->W : g->OW, .SH = data ? g->OH : g->H, .SW = data ? g->OW : g->W,
+        .top = data ? 2 - g->ph : g->ph, .left = data ? 2 - g->pw : g->pw,
+    };
+    q.t = q.m + 2;
+    q.points = q.t * q.t;
+    q.TH = ak__conv_up(q.H, q.m);
+    q.TW = ak__conv_up(q.W, q.m);
+    q.total = q.N * q.TH * q.TW;
+    return q;
+}
+
+/* side x side pixels from (h, w) on of image n; what is outside of it does not exist. */
+static ak__winograd_square pixels(const ak_real *x, int64_t n, int64_t h, int64_t w, int64_t H,
+                                  int64_t W, int64_t C, int side)
+{
+    return (ak__winograd_square){
+        .data = (ak_real *)x + ((n * H + h) * W + w) * C, .row = W * C, .column = C,
+        .i0 = (int)ak__conv_min(ak__conv_max(-h, 0), side), .i1 = (int)ak__conv_min(side, H - h),
+        .j0 = (int)ak__conv_min(ak__conv_max(-w, 0), side), .j1 = (int)ak__conv_min(side, W - w),
+    };
+}
+
+ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
+                                         int64_t i)
+{
+    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->m, i % q->TW * q->m, q->H, q->W,
+                  C, q->m);
+}
+
+ak__winograd_square ak__winograd_source(const ak__tiling *q, const ak_real *x, int64_t C,
+                                        int64_t i)
+{
+    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->m - q->top,
+                  i % q->TW * q->m - q->left, q->SH, q->SW, C, q->t);
+}
+
+ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side)
+{
+    return (ak__winograd_square){ .data = x, .row = side * plane, .column = plane, .i1 = side,
+                                  .j1 = side };
+}
+
+int64_t ak__winograd_ld(int64_t channels)
+{
+    return ak__conv_up(channels, 32) * 32 + 16;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------- */
+
+typedef struct winograd_pass {
+    ak__tiling     q;
+    const ak_real *src, *bias;
+    ak_real       *dst;
+    bool           accumulate;
+    int64_t        C, D;        /* channels of source and result */
+    int64_t        ld_v, ld_m;
+    int64_t        panels;      /* of nr result channels */
+    int64_t        block;       /* tiles */
+    bool           shared;      /* threads share the parts of a block */
+    ak_real       *u;           /* [points][panels][C][nr] */
+    ak_real       *work;        /* V and M of each thread, or of all */
+} winograd_pass;
+
+static winograd_pass plan_pass(const ak__conv *g, bool data)
+{
+    winograd_pass s = { .q = ak__winograd_tiling(g, data), .C = data ? g->O : g->I,
+                        .D = data ? g->I : g->O };
+    const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr;
+    s.ld_v = ak__winograd_ld(s.C);
+    s.ld_m = ak__winograd_ld(s.D);
+    s.panels = ak__conv_up(s.D, ak__k.nr);
+    const int64_t tile = s.q.points * (s.ld_v + s.ld_m) * real;
+    s.block = ak__conv_max(OWN_BLOCK / tile / mr, 1) * mr;
+    s.shared = s.q.points * s.C * s.panels * ak__k.nr * real > OWN_WEIGHTS ||
+               s.q.total < 8 * s.block;
+    if (s.shared)
+        s.block = ak__conv_max(SHARED_BLOCK / tile / mr, 1) * mr;
+    s.block = ak__conv_up(s.q.total, ak__conv_up(s.q.total, s.block));
+    return s;
+}
+
+static size_t carve_pass(winograd_pass *s, void *scratch)
+{
+    ak__carve area = { .base = scratch };
+    const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
+    s->u = ak__carve_reals(&area, s->q.points * s->panels * s->C * ak__k.nr);
+    s->work = ak__carve_reals(&area, (s->shared ? 1 : ak__max_threads()) * own);
+    return area.used;
+}
+
+size_t ak__winograd_scratch(const ak__conv *g, bool data)
+{
+    winograd_pass s = plan_pass(g, data);
+    return carve_pass(&s, NULL);
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+/* Source channels that are transformed at once: nine taps of them stay in the first cache. */
+#define WEIGHT_STEP 8
+
+/* Channels [c, c+count) of panel j. The data gradient takes w[c][8-tap][d] for w[d][tap][c]. */
+static void weight_panel(const winograd_pass *s, const ak_real *w, bool data, int64_t j, int64_t c,
+                         int64_t count)
+{
+    _Alignas(64) ak_real taps[9 * WEIGHT_STEP * AK_MAX_NR];
+    const int nr = ak__k.nr;
+    const int64_t d = j * nr, plane = s->panels * s->C * nr, n = count * nr;
+    for (int tap = 0; tap < 9; tap++) {
+        const ak_real *from = w + (data ? (c * 9 + 8 - tap) * s->D + d : (d * 9 + tap) * s->C + c);
+        ak__k.gemm_pack(taps + tap * n, from, 9 * (data ? s->D : s->C),
+                        ak__conv_min(nr, s->D - d), count, nr, data);
+    }
+    const ak__winograd_call call = {
+        .m = s->q.m, .in = ak__winograd_planes(taps, n, 3),
+        .out = ak__winograd_planes(s->u + (j * s->C + c) * nr, plane, s->q.t), .n = n,
+    };
+    ak__k.winograd(AK__WINOGRAD_WEIGHT, &call);
+}
+
+static void transform_weights(const winograd_pass *s, const ak_real *w, bool data)
+{
+    const int64_t steps = ak__conv_up(s->C, WEIGHT_STEP);
+    AK__PARALLEL_FOR(i, s->panels * steps, s->C * s->D > 1024) {
+        const int64_t c = i % steps * WEIGHT_STEP;
+        weight_panel(s, w, data, i / steps, c, ak__conv_min(WEIGHT_STEP, s->C - c));
+    }
+}
+
+/* ---- a block of tiles ------------------------------------------------------------------------ */
+
+static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
+{
+    const ak__winograd_call call = {
+        .m = s->q.m, .in = ak__winograd_source(&s->q, s->src, s->C, i),
+        .out = ak__winograd_planes(v, s->block * s->ld_v, s->q.t), .n = s->C,
+    };
+    ak__k.winograd(AK__WINOGRAD_INPUT, &call);
+}
+
+static void output_tile(const winograd_pass *s, int64_t i, ak_real *m)
+{
+    const ak__winograd_call call = {
+        .m = s->q.m, .in = ak__winograd_planes(m, s->block * s->ld_m, s->q.t),
+        .out = ak__winograd_results(&s->q, s->dst, s->D, i), .n = s->D, .bias = s->bias,
+        .accumulate = s->accumulate,
+    };
+    ak__k.winograd(AK__WINOGRAD_OUTPUT, &call);
+}
+
+/* M = V U of one point: v, m and u are its planes. */
+static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_real *u, ak_real *m,
+                           int64_t count)
+{
+    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    for (int64_t j = 0; j < s->panels; j++) {
+        const int n = (int)ak__conv_min(nr, s->D - j * nr);
+        for (int64_t k = 0; k < s->C; k += AK__CONV_RUN) {
+            const int64_t nk = ak__conv_min(AK__CONV_RUN, s->C - k);
+            for (int64_t i = 0; i < count; i += mr)
+                ak__k.gemm_direct(nk, v + i * s->ld_v + k, s->ld_v, 1, u + (j * s->C + k) * nr, nr,
+                                  m + i * s->ld_m + j * nr, s->ld_m,
+                                  (int)ak__conv_min(mr, count - i), n, k > 0);
+        }
+    }
+}
+
+/* Tiles [first, first+count); v and m are this block's. */
+static void run_block(const winograd_pass *s, int64_t first, int64_t count, ak_real *work)
+{
+    ak_real *v = work, *m = work + s->q.points * s->block * s->ld_v;
+    AK__PARALLEL_FOR(i, count, s->shared)
+        input_tile(s, first + i, v + i * s->ld_v);
+    AK__PARALLEL_FOR_DYNAMIC(p, s->q.points, s->shared)
+        multiply_point(s, v + p * s->block * s->ld_v, s->u + p * s->panels * s->C * ak__k.nr,
+                       m + p * s->block * s->ld_m, count);
+    AK__PARALLEL_FOR(i, count, s->shared)
+        output_tile(s, first + i, m + i * s->ld_m);
+}
+
+static void run_pass(winograd_pass *s, const ak_real *w, bool data, void *scratch)
+{
+    carve_pass(s, scratch);
+    transform_weights(s, w, data);
+    const int64_t blocks = ak__conv_up(s->q.total, s->block);
+    const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
+    if (s->shared) {
+        for (int64_t b = 0; b < blocks; b++)
+            run_block(s, b * s->block, ak__conv_min(s->block, s->q.total - b * s->block), s->work);
+        return;
+    }
+    AK__PARALLEL_FOR_DYNAMIC(b, blocks, blocks > 1)
+        run_block(s, b * s->block, ak__conv_min(s->block, s->q.total - b * s->block),
+                  s->work + ak__thread_id() * own);
+}
+
+void ak__winograd_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                          const ak_real *bias, ak_real *y, bool accumulate, void *scratch)
+{
+    winograd_pass s = plan_pass(g, false);
+    s.src = x;
+    s.dst = y;
+    s.bias = bias;
+    s.accumulate = accumulate;
+    run_pass(&s, w, false, scratch);
+}
+
+void ak__winograd_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                       const ak_real *bias, ak_real *dx, bool accumulate, void *scratch)
+{
+    winograd_pass s = plan_pass(g, true);
+    s.src = dy;
+    s.dst = dx;
+    s.bias = bias;
+    s.accumulate = accumulate;
+    run_pass(&s, w, true, scratch);
+}

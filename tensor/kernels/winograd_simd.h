@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The transforms of winograd.h over vectors of channels; avx2.c and avx512.c include this file
+ * after simd_entries.h. Even and odd powers of a pair of points are shared, so that a line of six
+ * costs twelve operations. */
+
+/* One line of a transform: y = L x. */
+V_INLINE void v_line_2(ak__winograd_kind kind, vf *y, const vf *x)
+{
+    const vf half = v_set1(0.5F);
+    switch (kind) {
+        case AK__WINOGRAD_INPUT:
+            y[0] = v_sub(x[2], x[0]);
+            y[1] = v_add(x[2], x[1]);
+            y[2] = v_sub(x[2], x[1]);
+            y[3] = v_sub(x[3], x[1]);
+            break;
+        case AK__WINOGRAD_OUTPUT:
+            y[0] = v_add(x[0], v_add(x[1], x[2]));
+            y[1] = v_add(x[3], v_sub(x[1], x[2]));
+            break;
+        case AK__WINOGRAD_WEIGHT: {
+            const vf even = v_mul(half, v_add(x[0], x[2])), odd = v_mul(half, x[1]);
+            y[0] = v_sub(v_zero(), x[0]);
+            y[1] = v_add(even, odd);
+            y[2] = v_sub(even, odd);
+            y[3] = x[2];
+            break;
+        }
+        case AK__WINOGRAD_DY:
+            y[0] = x[0];
+            y[1] = v_add(x[0], x[1]);
+            y[2] = v_sub(x[0], x[1]);
+            y[3] = x[1];
+            break;
+        case AK__WINOGRAD_DW: {
+            const vf even = v_mul(half, v_add(x[1], x[2]));
+            y[0] = v_sub(even, x[0]);
+            y[1] = v_mul(half, v_sub(x[1], x[2]));
+            y[2] = v_add(even, x[3]);
+            break;
+        }
+    }
+}
+
+#define WINO_P  ((float)AK__WINOGRAD_P(4))
+#define WINO_Q  ((float)AK__WINOGRAD_Q)
+#define WINO_P2 (WINO_P * WINO_P)
+#define WINO_Q2 (WINO_Q * WINO_Q)
+/* one over the product of the distances of 0, P, Q to the other points */
+#define WINO_G0 (1.0F / (WINO_P2 * WINO_Q2))
+#define WINO_GP (1.0F / (2.0F * WINO_P2 * (WINO_P2 - WINO_Q2)))
+#define WINO_GQ (1.0F / (2.0F * WINO_Q2 * (WINO_Q2 - WINO_P2)))
+
+/* y[0] = even + p odd, y[1] = even - p odd */
+V_INLINE void v_pair(vf *y, vf even, float p, vf odd)
+{
+    y[0] = v_fma(v_set1(p), odd, even);
+    y[1] = v_fnma(v_set1(p), odd, even);
+}
+
+V_INLINE void v_line_4(ak__winograd_kind kind, vf *y, const vf *x)
+{
+    const vf p2 = v_set1(WINO_P2), q2 = v_set1(WINO_Q2);
+    const vf sum = v_set1(WINO_P2 + WINO_Q2), product = v_set1(WINO_P2 * WINO_Q2);
+    switch (kind) {
+        case AK__WINOGRAD_INPUT:
+            y[0] = v_fma(product, x[0], v_fnma(sum, x[2], x[4]));
+            v_pair(y + 1, v_fnma(q2, x[2], x[4]), WINO_P, v_fnma(q2, x[1], x[3]));
+            v_pair(y + 3, v_fnma(p2, x[2], x[4]), WINO_Q, v_fnma(p2, x[1], x[3]));
+            y[5] = v_fma(product, x[1], v_fnma(sum, x[3], x[5]));
+            break;
+        case AK__WINOGRAD_OUTPUT: {
+            const vf even_p = v_add(x[1], x[2]), odd_p = v_sub(x[1], x[2]);
+            const vf even_q = v_add(x[3], x[4]), odd_q = v_sub(x[3], x[4]);
+            y[0] = v_add(x[0], v_add(even_p, even_q));
+            y[1] = v_fma(v_set1(WINO_P), odd_p, v_mul(v_set1(WINO_Q), odd_q));
+            y[2] = v_fma(p2, even_p, v_mul(q2, even_q));
+            y[3] = v_fma(v_set1(WINO_P2 * WINO_P), odd_p,
+                         v_fma(v_set1(WINO_Q2 * WINO_Q), odd_q, x[5]));
+            break;
+        }
+        case AK__WINOGRAD_WEIGHT:
+            y[0] = v_mul(v_set1(WINO_G0), x[0]);
+            v_pair(y + 1, v_mul(v_set1(WINO_GP), v_fma(p2, x[2], x[0])), WINO_GP * WINO_P, x[1]);
+            v_pair(y + 3, v_mul(v_set1(WINO_GQ), v_fma(q2, x[2], x[0])), WINO_GQ * WINO_Q, x[1]);
+            y[5] = x[2];
+            break;
+        case AK__WINOGRAD_DY:
+            y[0] = x[0];
+            v_pair(y + 1, v_fma(p2, x[2], x[0]), WINO_P, v_fma(p2, x[3], x[1]));
+            v_pair(y + 3, v_fma(q2, x[2], x[0]), WINO_Q, v_fma(q2, x[3], x[1]));
+            y[5] = x[3];
+            break;
+        case AK__WINOGRAD_DW: {
+            const vf even_p = v_mul(v_set1(WINO_GP), v_add(x[1], x[2]));
+            const vf even_q = v_mul(v_set1(WINO_GQ), v_add(x[3], x[4]));
+            y[0] = v_fma(v_set1(WINO_G0), x[0], v_add(even_p, even_q));
+            y[1] = v_fma(v_set1(WINO_GP * WINO_P), v_sub(x[1], x[2]),
+                         v_mul(v_set1(WINO_GQ * WINO_Q), v_sub(x[3], x[4])));
+            y[2] = v_fma(p2, even_p, v_fma(q2, even_q, x[5]));
+            break;
+        }
+    }
+}
+
+/* One vector of channels at `at`. `whole`: nothing is missing of the squares. */
+V_INLINE void v_square(ak__winograd_kind kind, int m, int rows, int columns,
+                       const ak__winograd_call *c, int64_t at, int lanes, bool whole)
+{
+    const ak__winograd_square *in = &c->in, *out = &c->out;
+    const float *from = in->data + at;
+    float *to = out->data + at;
+    vf half[AK__WINOGRAD_T][AK__WINOGRAD_T], x[AK__WINOGRAD_T], y[AK__WINOGRAD_T];
+    V_UNROLL
+    for (int j = 0; j < columns; j++) {
+        V_UNROLL
+        for (int i = 0; i < columns; i++) {
+            const bool there = whole || (i >= in->i0 && i < in->i1 && j >= in->j0 && j < in->j1);
+            x[i] = there ? v_get(from + i * in->row + j * in->column, lanes) : v_zero();
+        }
+        if (m == 2)
+            v_line_2(kind, y, x);
+        else
+            v_line_4(kind, y, x);
+        V_UNROLL
+        for (int i = 0; i < rows; i++)
+            half[i][j] = y[i];
+    }
+    const vf bias = c->bias ? v_get(c->bias + at, lanes) : v_zero();
+    V_UNROLL
+    for (int i = 0; i < rows; i++) {
+        if (m == 2)
+            v_line_2(kind, y, half[i]);
+        else
+            v_line_4(kind, y, half[i]);
+        V_UNROLL
+        for (int j = 0; j < rows; j++) {
+            if (!whole && (i < out->i0 || i >= out->i1 || j < out->j0 || j >= out->j1))
+                continue;
+            float *p = to + i * out->row + j * out->column;
+            vf z = c->bias ? v_add(y[j], bias) : y[j];
+            if (c->accumulate)
+                z = v_add(v_get(p, lanes), z);
+            v_put(p, z, lanes);
+        }
+    }
+}
+
+V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
+{
+    return q->i0 == 0 && q->j0 == 0 && q->i1 == side && q->j1 == side;
+}
+
+/* The usual vectors have neither missing places nor missing lanes; one slower body does others. */
+V_INLINE void winograd_run(ak__winograd_kind kind, int m, int rows, int columns,
+                           const ak__winograd_call *c)
+{
+    int64_t at = 0;
+    if (winograd_all(&c->in, columns) && winograd_all(&c->out, rows))
+        for (; at + VW <= c->n; at += VW)
+            v_square(kind, m, rows, columns, c, at, VW, true);
+    for (; at < c->n; at += VW)
+        v_square(kind, m, rows, columns, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false);
+}
+
+#define WINOGRAD_CASE(kind, rows, columns)                                                         \
+    case kind:                                                                                     \
+        if (c->m == 2)                                                                             \
+            winograd_run(kind, 2, (rows) - 2 * ((rows) > 3), (columns) - 2 * ((columns) > 3), c);  \
+        else                                                                                       \
+            winograd_run(kind, 4, rows, columns, c);                                               \
+        break;
+
+static void FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
+{
+    switch (kind) {
+        WINOGRAD_CASE(AK__WINOGRAD_INPUT, 6, 6)
+        WINOGRAD_CASE(AK__WINOGRAD_OUTPUT, 4, 6)
+        WINOGRAD_CASE(AK__WINOGRAD_WEIGHT, 6, 3)
+        WINOGRAD_CASE(AK__WINOGRAD_DY, 6, 4)
+        WINOGRAD_CASE(AK__WINOGRAD_DW, 3, 6)
+    }
+}

@@ -61,6 +61,7 @@ struct ak_ctx {
     bool     check_numbers;
     bool     tracing;
     bool     quiet;
+    bool     exact_conv;
     int      threads;
 
     ak_status status, first_status;

@@ -48,6 +48,17 @@ static void read_seed(ak_ctx *ctx)
         ctx->seed = seed;
 }
 
+/* AK_CONV=exact or fast. */
+static void read_conv(ak_ctx *ctx)
+{
+    const char *text = getenv("AK_CONV");
+    if (!text || !*text)
+        return;
+    ctx->exact_conv = strcmp(text, "exact") == 0;
+    if (!ctx->exact_conv && strcmp(text, "fast") != 0)
+        ak_fail(ctx, AK_ERR_VALUE, "AK_CONV=%s: known values are exact and fast", text);
+}
+
 ak_ctx *ak_open(ak_options options)
 {
     ak_ctx *ctx = ak__malloc(sizeof *ctx);
@@ -59,6 +70,7 @@ ak_ctx *ak_open(ak_options options)
     ctx->next_stream = 1;
     ctx->check_numbers = options.check_numbers;
     ctx->quiet = options.quiet;
+    ctx->exact_conv = options.exact_conv;
     ctx->error_fn = ak_error_die;
 #ifdef _OPENMP
     if (options.threads > 0)
@@ -76,7 +88,13 @@ ak_ctx *ak_open(ak_options options)
     if (!known)
         ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2 and avx512",
                 getenv("AK_CPU"));
+    read_conv(ctx);
     return ctx;
+}
+
+bool ak_exact_conv(const ak_ctx *ctx)
+{
+    return ctx->exact_conv;
 }
 
 ak_status ak_close(ak_ctx *ctx)

@@ -67,6 +67,7 @@ static ak_module *conv_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn f
         .dilation = o->dilation ? o->dilation : 1,
         .groups = o->groups ? o->groups : 1,
         .output_padding = o->output_padding,
+        .exact = o->exact,
     };
     if (!conv_layer_fits(ctx, name, in, out, kernel, &l->options))
         return NULL;

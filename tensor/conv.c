@@ -29,8 +29,9 @@ size_t ak__conv_forward_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_scratch(g);
-    if (ak__winograd_side(g, false))
-        return ak__winograd_scratch(g, false);
+    const int m = ak__winograd_side(g, false);
+    if (m)
+        return ak__winograd_scratch(g, m, false);
     return ak__direct_fits_forward(g) ? ak__direct_forward_scratch(g)
                                       : ak__patches_forward_scratch(g);
 }
@@ -38,6 +39,7 @@ size_t ak__conv_forward_scratch(const ak__conv *g)
 void ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w, const ak_real *bias,
                       ak_real *y, bool accumulate, void *scratch)
 {
+    const int m = ak__winograd_side(g, false);
     if (is_empty(g))
         return;
     if (ak__conv_is_matrix(g)) {
@@ -46,8 +48,8 @@ void ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w, con
                  y, g->O, &ep);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_forward(g, x, w, bias, y, accumulate, scratch);
-    } else if (ak__winograd_side(g, false)) {
-        ak__winograd_forward(g, x, w, bias, y, accumulate, scratch);
+    } else if (m) {
+        ak__winograd_forward(g, m, x, w, bias, y, accumulate, scratch);
     } else if (ak__direct_fits_forward(g)) {
         ak__direct_forward(g, x, w, bias, y, accumulate, scratch);
     } else {
@@ -61,14 +63,16 @@ size_t ak__conv_data_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_scratch(g);
-    if (ak__winograd_side(g, true))
-        return ak__winograd_scratch(g, true);
+    const int m = ak__winograd_side(g, true);
+    if (m)
+        return ak__winograd_scratch(g, m, true);
     return ak__direct_fits_data(g) ? ak__direct_data_scratch(g) : ak__patches_data_scratch(g);
 }
 
 void ak__conv_data(const ak__conv *g, const ak_real *dy, const ak_real *w, const ak_real *bias,
                    ak_real *dx, bool accumulate, void *scratch)
 {
+    const int m = ak__winograd_side(g, true);
     if (is_empty(g)) {
         if (!accumulate)
             memset(dx, 0, (size_t)(g->N * g->H * g->W * g->I) * sizeof *dx);
@@ -78,8 +82,8 @@ void ak__conv_data(const ak__conv *g, const ak_real *dy, const ak_real *w, const
                  accumulate ? 1 : 0, dx, g->I, &ep);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_data(g, dy, w, bias, dx, accumulate, scratch);
-    } else if (ak__winograd_side(g, true)) {
-        ak__winograd_data(g, dy, w, bias, dx, accumulate, scratch);
+    } else if (m) {
+        ak__winograd_data(g, m, dy, w, bias, dx, accumulate, scratch);
     } else if (ak__direct_fits_data(g)) {
         ak__direct_data(g, dy, w, bias, dx, accumulate, scratch);
     } else {
@@ -93,8 +97,9 @@ size_t ak__conv_weight_scratch(const ak__conv *g)
         return 0;
     if (ak__conv_is_depthwise(g))
         return ak__depthwise_weight_scratch(g);
-    if (ak__winograd_side(g, false))
-        return ak__winograd_weight_scratch(g);
+    const int m = ak__winograd_side(g, false);
+    if (m)
+        return ak__winograd_weight_scratch(g, m);
     return ak__direct_fits_forward(g) ? ak__direct_weight_scratch(g)
                                       : ak__patches_weight_scratch(g);
 }
@@ -102,6 +107,7 @@ size_t ak__conv_weight_scratch(const ak__conv *g)
 void ak__conv_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                      bool accumulate, void *scratch)
 {
+    const int m = ak__winograd_side(g, false);
     if (is_empty(g)) {
         if (!accumulate)
             memset(dw, 0, (size_t)(g->O * ak__conv_k(g)) * sizeof *dw);
@@ -110,8 +116,8 @@ void ak__conv_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_
                  accumulate ? 1 : 0, dw, g->I, NULL);
     } else if (ak__conv_is_depthwise(g)) {
         ak__depthwise_weight(g, x, dy, dw, accumulate, scratch);
-    } else if (ak__winograd_side(g, false)) {
-        ak__winograd_weight(g, x, dy, dw, accumulate, scratch);
+    } else if (m) {
+        ak__winograd_weight(g, m, x, dy, dw, accumulate, scratch);
     } else if (ak__direct_fits_forward(g)) {
         ak__direct_weight(g, x, dy, dw, accumulate, scratch);
     } else {

@@ -130,7 +130,7 @@ typedef struct ak__tiling {
 /* The side m that takes the fewest multiplications for this pass; 0: another way is faster.
  * `data`: of the data gradient, whose results are x's pixels. */
 int  ak__winograd_side(const ak__conv *g, bool data);
-ak__tiling ak__winograd_tiling(const ak__conv *g, bool data);
+ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data);
 /* The m x m pixels of tile i in the results, or the t x t in the source: [N, H, W, C] at x. */
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
                                          int64_t i);
@@ -142,16 +142,17 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side);
  * the register tile may read whole vectors past the last channel. */
 int64_t ak__winograd_ld(int64_t channels);
 
-size_t ak__winograd_scratch(const ak__conv *g, bool data);
-void   ak__winograd_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+/* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1. */
+size_t ak__winograd_scratch(const ak__conv *g, int m, bool data);
+void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
-void   ak__winograd_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+void   ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
                          const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
 
 /* ---- conv_winograd_weight.c ------------------------------------------------------------------ */
 
-size_t ak__winograd_weight_scratch(const ak__conv *g);
-void   ak__winograd_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
-                           bool accumulate, void *scratch);
+size_t ak__winograd_weight_scratch(const ak__conv *g, int m);
+void   ak__winograd_weight(const ak__conv *g, int m, const ak_real *x, const ak_real *dy,
+                           ak_real *dw, bool accumulate, void *scratch);
 
 #endif

@@ -42,15 +42,14 @@ int ak__winograd_side(const ak__conv *g, bool data)
     return two < four ? 2 : 4;
 }
 
-ak__tiling ak__winograd_tiling(const ak__conv *g, bool data)
+ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data)
 {
     ak__tiling q = {
-        .m = ak__winograd_side(g, data), .N = g->N, .H = data ? g->H : g->OH,
-        .W = data ? g->W : g->OW, .SH = data ? g->OH : g->H, .SW = data ? g->OW : g->W,
+        .m = m, .t = m + 2, .points = (m + 2) * (m + 2), .N = g->N,
+        .H = data ? g->H : g->OH, .W = data ? g->W : g->OW,
+        .SH = data ? g->OH : g->H, .SW = data ? g->OW : g->W,
         .top = data ? 2 - g->ph : g->ph, .left = data ? 2 - g->pw : g->pw,
     };
-    q.t = q.m + 2;
-    q.points = q.t * q.t;
     q.TH = ak__conv_up(q.H, q.m);
     q.TW = ak__conv_up(q.W, q.m);
     q.total = q.N * q.TH * q.TW;
@@ -109,9 +108,9 @@ typedef struct winograd_pass {
     ak_real       *work;        /* V and M of each thread, or of all */
 } winograd_pass;
 
-static winograd_pass plan_pass(const ak__conv *g, bool data)
+static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 {
-    winograd_pass s = { .q = ak__winograd_tiling(g, data), .C = data ? g->O : g->I,
+    winograd_pass s = { .q = ak__winograd_tiling(g, m, data), .C = data ? g->O : g->I,
                         .D = data ? g->I : g->O };
     const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr;
     s.ld_v = ak__winograd_ld(s.C);
@@ -136,9 +135,9 @@ static size_t carve_pass(winograd_pass *s, void *scratch)
     return area.used;
 }
 
-size_t ak__winograd_scratch(const ak__conv *g, bool data)
+size_t ak__winograd_scratch(const ak__conv *g, int m, bool data)
 {
-    winograd_pass s = plan_pass(g, data);
+    winograd_pass s = plan_pass(g, m, data);
     return carve_pass(&s, NULL);
 }
 
@@ -242,10 +241,10 @@ static void run_pass(winograd_pass *s, const ak_real *w, bool data, void *scratc
                   s->work + ak__thread_id() * own);
 }
 
-void ak__winograd_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+void ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                           const ak_real *bias, ak_real *y, bool accumulate, void *scratch)
 {
-    winograd_pass s = plan_pass(g, false);
+    winograd_pass s = plan_pass(g, m, false);
     s.src = x;
     s.dst = y;
     s.bias = bias;
@@ -253,10 +252,10 @@ void ak__winograd_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
     run_pass(&s, w, false, scratch);
 }
 
-void ak__winograd_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+void ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
                        const ak_real *bias, ak_real *dx, bool accumulate, void *scratch)
 {
-    winograd_pass s = plan_pass(g, true);
+    winograd_pass s = plan_pass(g, m, true);
     s.src = dy;
     s.dst = dx;
     s.bias = bias;

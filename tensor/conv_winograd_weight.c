@@ -32,9 +32,9 @@ typedef struct weight_pass {
     ak_real       *sums;        /* [points][rows][columns] of each thread */
 } weight_pass;
 
-static weight_pass plan_weight(const ak__conv *g)
+static weight_pass plan_weight(const ak__conv *g, int m)
 {
-    weight_pass s = { .q = ak__winograd_tiling(g, false), .I = g->I, .O = g->O };
+    weight_pass s = { .q = ak__winograd_tiling(g, m, false), .I = g->I, .O = g->O };
     const int64_t real = (int64_t)sizeof(ak_real);
     s.ld_v = ak__winograd_ld(s.I);
     s.ld_z = ak__winograd_ld(s.O);
@@ -71,9 +71,9 @@ static size_t carve_weight(weight_pass *s, void *scratch)
     return area.used;
 }
 
-size_t ak__winograd_weight_scratch(const ak__conv *g)
+size_t ak__winograd_weight_scratch(const ak__conv *g, int m)
 {
-    weight_pass s = plan_weight(g);
+    weight_pass s = plan_weight(g, m);
     return carve_weight(&s, NULL);
 }
 
@@ -181,10 +181,10 @@ static void run_shared(const weight_pass *s, ak_real *dw, bool accumulate)
     }
 }
 
-void ak__winograd_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
-                         bool accumulate, void *scratch)
+void ak__winograd_weight(const ak__conv *g, int m, const ak_real *x, const ak_real *dy,
+                         ak_real *dw, bool accumulate, void *scratch)
 {
-    weight_pass s = plan_weight(g);
+    weight_pass s = plan_weight(g, m);
     carve_weight(&s, scratch);
     s.x = x;
     s.dy = dy;

@@ -30,6 +30,8 @@ static int info(ak_ctx *ctx, int argc, char **argv)
     printf("akin %s (%d-bit numbers)\n", ak_version(), AK_REAL_BITS);
     printf("instruction set   %s   (AK_CPU=ref|avx2|avx512 sets an upper bound)\n", ak_cpu_name());
     printf("threads           %d   (OMP_NUM_THREADS)\n", ak_threads());
+    printf("convolutions      %s   (AK_CONV=fast|exact: with Winograd's algorithm or without)\n",
+           ak_exact_conv(ctx) ? "exact" : "fast");
     printf("seed              %llu   (AK_SEED)\n", (unsigned long long)ak_seed(ctx));
     printf("Fashion-MNIST     %s\n", ak_dataset_find("fashion-mnist", where, sizeof where)
                                          ? where : "not found (AK_DATA, dataset-fashion-mnist)");

@@ -20,6 +20,7 @@ static ak_conv_options conv_options(const ak_call *k)
     o.stride = o.stride ? o.stride : 1;
     o.dilation = o.dilation ? o.dilation : 1;
     o.groups = o.groups ? o.groups : 1;
+    o.exact = o.exact || ak_exact_conv(k->ctx);
     return o;
 }
 
@@ -69,6 +70,7 @@ static ak__conv conv_geometry(const ak_call *k)
         .O = w[0], .kH = flat ? 1 : w[1], .kW = flat ? w[1] : w[2],
         .sh = flat ? 1 : o.stride, .sw = o.stride, .ph = flat ? 0 : o.padding, .pw = o.padding,
         .dh = flat ? 1 : o.dilation, .dw = o.dilation, .groups = o.groups,
+        .exact = o.exact,
     };
     g.OH = ak__conv_extent(g.H, g.kH, g.sh, g.ph, g.dh);
     g.OW = ak__conv_extent(g.W, g.kW, g.sw, g.pw, g.dw);
@@ -243,7 +245,7 @@ static ak__conv transposed_geometry(const ak_call *k)
         .W = (x[2] - 1) * o.stride - 2 * o.padding + o.dilation * (w[2] - 1) + o.output_padding + 1,
         .I = w[3] * o.groups, .kH = w[1], .kW = w[2],
         .sh = o.stride, .sw = o.stride, .ph = o.padding, .pw = o.padding, .dh = o.dilation,
-        .dw = o.dilation, .groups = o.groups,
+        .dw = o.dilation, .groups = o.groups, .exact = o.exact,
     };
 }
 

@@ -97,6 +97,7 @@ typedef struct ak_options {
     int      threads;       /* OpenMP threads of kernels, [1, ...); 0 = OpenMP's own default */
     bool     check_numbers; /* as ak_check_numbers(ctx, true) */
     bool     quiet;         /* no messages at level info */
+    bool     exact_conv;    /* every convolution as with ak_conv_options.exact (AK_CONV wins) */
 } ak_options;
 
 /* Open a context.
@@ -206,6 +207,8 @@ AK_API uint64_t ak_random_below(uint64_t seed, uint64_t stream, uint64_t index, 
 AK_API void ak_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *out);
 
 AK_API uint64_t ak_seed(const ak_ctx *ctx);
+/* Does this context compute convolutions by plain sums only? (ak_options.exact_conv, AK_CONV) */
+AK_API bool ak_exact_conv(const ak_ctx *ctx);
 /* The next unused stream of this context: what ops that draw (dropout, ak_randn) use, one a call.
  * A checkpoint stores the counter. */
 AK_API uint64_t ak_next_stream(ak_ctx *ctx);

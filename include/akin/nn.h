@@ -152,6 +152,7 @@ typedef struct ak_conv_layer_options {
     int     dilation;       /* 0 = 1 */
     int     groups;         /* divides in and out; 0 = 1 */
     int     output_padding; /* transposed only */
+    bool    exact;          /* as in ak_conv_options */
     bool    no_bias;
     ak_init weight;         /* default AK_INIT_DEFAULT */
 } ak_conv_layer_options;

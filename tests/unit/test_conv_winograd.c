@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Winograd's algorithm against plain sums: in double it is the same to ten digits for every shape
+ * that it can be asked for, in float it stays within the error that ops.h states. */
+#include <criterion/criterion.h>
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <akin/autograd.h>
+#include <akin/ops.h>
+
+#include "base/base.h"
+#include "tensor/conv_paths.h"
+
+/* Largest difference over largest result. */
+#define TOL (sizeof(ak_real) == 8 ? 1e-12 : 1e-5)
+
+static ak_ctx *quiet(void)
+{
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 1, .quiet = true });
+    cr_assert(ctx);
+    ak_on_error(ctx, NULL, NULL);
+    return ctx;
+}
+
+static ak_real *normal(ak_ctx *ctx, int64_t n, uint64_t stream)
+{
+    ak_real *x = ak__step_alloc(ctx, (size_t)n * sizeof *x + 1);
+    cr_assert(x);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (ak_real)ak_random_normal(5, stream, (uint64_t)i);
+    return x;
+}
+
+static ak__conv geometry(int64_t N, int64_t H, int64_t W, int64_t I, int64_t O, int64_t padding)
+{
+    ak__conv g = { .N = N, .H = H, .W = W, .I = I, .O = O, .kH = 3, .kW = 3, .sh = 1, .sw = 1,
+                   .ph = padding, .pw = padding, .dh = 1, .dw = 1, .groups = 1 };
+    g.OH = ak__conv_extent(H, 3, 1, padding, 1);
+    g.OW = ak__conv_extent(W, 3, 1, padding, 1);
+    return g;
+}
+
+static void *scratch_of(ak_ctx *ctx, size_t bytes)
+{
+    void *p = ak__step_alloc(ctx, bytes + 1);
+    cr_assert(p);
+    memset(p, 0xff, bytes);             /* NaN: nothing is taken for zero */
+    return p;
+}
+
+typedef struct passes { ak_real *y, *dx, *dw; } passes;
+
+/* All passes by plain sums (m = 0), or by tiles of m x m. */
+static passes run(ak_ctx *ctx, ak__conv g, int m, bool accumulate)
+{
+    const int64_t nx = g.N * g.H * g.W * g.I, ny = g.N * g.OH * g.OW * g.O, nw = g.O * 9 * g.I;
+    const ak_real *x = normal(ctx, nx, 1), *w = normal(ctx, nw, 2), *dy = normal(ctx, ny, 3);
+    const ak_real *bias = accumulate ? NULL : normal(ctx, g.O, 4);
+    const ak_real *back = accumulate ? normal(ctx, g.I, 5) : NULL;
+    const passes p = { normal(ctx, ny, 6), normal(ctx, nx, 7), normal(ctx, nw, 8) };
+    if (m == 0) {
+        g.exact = true;
+        ak__conv_forward(&g, x, w, bias, p.y, accumulate,
+                         scratch_of(ctx, ak__conv_forward_scratch(&g)));
+        ak__conv_data(&g, dy, w, back, p.dx, accumulate,
+                      scratch_of(ctx, ak__conv_data_scratch(&g)));
+        ak__conv_weight(&g, x, dy, p.dw, accumulate,
+                        scratch_of(ctx, ak__conv_weight_scratch(&g)));
+        return p;
+    }
+    ak__winograd_forward(&g, m, x, w, bias, p.y, accumulate,
+                         scratch_of(ctx, ak__winograd_scratch(&g, m, false)));
+    ak__winograd_data(&g, m, dy, w, back, p.dx, accumulate,
+                      scratch_of(ctx, ak__winograd_scratch(&g, m, true)));
+    ak__winograd_weight(&g, m, x, dy, p.dw, accumulate,
+                        scratch_of(ctx, ak__winograd_weight_scratch(&g, m)));
+    return p;
+}
+
+static double difference(const ak_real *a, const ak_real *b, int64_t n)
+{
+    double most = 0, largest = 0;
+    for (int64_t i = 0; i < n; i++) {
+        const double d = fabs((double)a[i] - (double)b[i]);
+        most = d <= most ? most : d;    /* NaN stays */
+        largest = fmax(largest, fabs((double)b[i]));
+    }
+    return most / largest;
+}
+
+static void check(ak__conv g, int m, bool accumulate)
+{
+    ak_ctx *ctx = quiet();
+    const passes got = run(ctx, g, m, accumulate), want = run(ctx, g, 0, accumulate);
+    const double errors[] = { difference(got.y, want.y, g.N * g.OH * g.OW * g.O),
+                              difference(got.dx, want.dx, g.N * g.H * g.W * g.I),
+                              difference(got.dw, want.dw, g.O * 9 * g.I) };
+    static const char *const names[] = { "forward", "data", "weight" };
+    for (int i = 0; i < 3; i++)
+        cr_expect(errors[i] <= TOL, "%s of %dx%dx%d, %d -> %d, padding %d, side %d: error %.2g",
+                  names[i], (int)g.N, (int)g.H, (int)g.W, (int)g.I, (int)g.O, (int)g.ph, m,
+                  errors[i]);
+    ak_close(ctx);
+}
+
+/* Odd sizes, maps one pixel wide, more padding than the kernel, few and odd channels. */
+Test(winograd, every_shape)
+{
+    for (int64_t side = 1; side <= 13; side += side > 5 ? 3 : 1)
+        for (int64_t padding = 0; padding <= 4; padding++)
+            for (int m = 2; m <= 4; m += 2)
+                for (int add = 0; add < 2; add++) {
+                    const int64_t wide = add ? 14 - side : side;
+                    if (side + 2 * padding < 3 || wide + 2 * padding < 3)
+                        continue;
+                    check(geometry(3, side, wide, 5 + side, 35 - side, padding), m, add);
+                }
+}
+
+/* Both cuts of the work: blocks that a thread does alone, and blocks that all share; several
+ * blocks and an odd rest of tiles. */
+Test(winograd, both_cuts)
+{
+    const ak__conv list[] = {
+        geometry(40, 13, 11, 24, 40, 1), geometry(67, 7, 6, 33, 17, 0),
+        geometry(7, 9, 9, 136, 170, 1), geometry(60, 10, 9, 130, 136, 1),
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        for (int m = 2; m <= 4; m += 2)
+            check(list[i], m, i % 2);
+}
+
+/* The stated error in float, for the channels that networks have. */
+Test(winograd, error_on_normal_numbers)
+{
+    if (sizeof(ak_real) == 8)
+        return;
+    const ak__conv list[] = {
+        geometry(16, 28, 28, 32, 32, 1), geometry(8, 16, 16, 64, 64, 1),
+        geometry(16, 8, 8, 128, 128, 1), geometry(16, 4, 4, 256, 256, 1),
+        geometry(8, 4, 4, 512, 512, 1), geometry(4, 7, 7, 512, 512, 1),
+        geometry(16, 2, 2, 512, 512, 1),
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        for (int m = 2; m <= 4; m += 2)
+            check(list[i], m, false);
+}
+
+/* ---- who chooses ----------------------------------------------------------------------------- */
+
+Test(winograd, is_taken_where_it_saves_multiplications)
+{
+    ak__conv g = geometry(32, 16, 16, 64, 64, 1);
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
+    cr_expect_eq(ak__winograd_side(&g, true), 4);
+    g = geometry(128, 2, 2, 512, 512, 1);
+    cr_expect_eq(ak__winograd_side(&g, false), 2);
+    g = geometry(512, 28, 1, 64, 64, 1);        /* a column: nothing is saved */
+    cr_expect_eq(ak__winograd_side(&g, false), 0);
+    g = geometry(32, 16, 16, 64, 64, 1);
+    g.exact = true;
+    cr_expect_eq(ak__winograd_side(&g, false), 0);
+    ak__conv others[] = { g, g, g, g, g };
+    others[0].sh = 2;
+    others[1].dw = 2;
+    others[2].groups = 2;
+    others[3].kW = 5;
+    others[4].I = 1;
+    for (int i = 0; i < 5; i++) {
+        others[i].exact = false;
+        cr_expect_eq(ak__winograd_side(&others[i], false), 0, "%d", i);
+    }
+}
+
+/* conv2d of one context: does it give the bits of plain sums? */
+static bool gives_plain_sums(ak_options options, bool exact)
+{
+    options.quiet = true;
+    ak_ctx *ctx = ak_open(options);
+    cr_assert(ctx);
+    const ak__conv g = geometry(4, 14, 14, 32, 32, 1);
+    const passes want = run(ctx, g, 0, false);
+    ak_tensor *x = ak_zeros(ctx, AK_SHAPE(g.N, g.H, g.W, g.I));
+    ak_tensor *w = ak_zeros(ctx, AK_SHAPE(g.O, 3, 3, g.I));
+    memcpy(x->data, normal(ctx, x->size, 1), (size_t)x->size * sizeof *x->data);
+    memcpy(w->data, normal(ctx, w->size, 2), (size_t)w->size * sizeof *w->data);
+    ak_tensor *b = ak_zeros(ctx, AK_SHAPE(g.O));
+    memcpy(b->data, normal(ctx, b->size, 4), (size_t)b->size * sizeof *b->data);
+    ak_tensor *y = ak_conv2d(x, w, b, (ak_conv_options){ .padding = 1, .exact = exact });
+    const bool same = memcmp(y->data, want.y, (size_t)y->size * sizeof *want.y) == 0;
+    ak_close(ctx);
+    return same;
+}
+
+Test(winograd, exact_by_option_context_and_environment)
+{
+    unsetenv("AK_CONV");
+    cr_expect_not(gives_plain_sums((ak_options){ 0 }, false));
+    cr_expect(gives_plain_sums((ak_options){ 0 }, true));
+    cr_expect(gives_plain_sums((ak_options){ .exact_conv = true }, false));
+    setenv("AK_CONV", "exact", 1);
+    cr_expect(gives_plain_sums((ak_options){ 0 }, false));
+    setenv("AK_CONV", "fast", 1);
+    cr_expect_not(gives_plain_sums((ak_options){ .exact_conv = true }, false));
+}
+
+Test(winograd, unknown_setting_is_an_error, .signal = SIGABRT)
+{
+    setenv("AK_CONV", "quick", 1);
+    ak_open((ak_options){ .quiet = true });     /* the default hook stops the program */
+}

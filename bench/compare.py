@@ -4,6 +4,7 @@
 
     compare.py --build DIR [--rows REGEX] [--rounds N] [--seconds S] [--all] [--compile]
                [--best] [--json | --markdown] [--save FILE] [--strict]
+    compare.py --load FILE [--load FILE]...     the table of what was saved; later files win
 
 bench/compare.sh builds and calls it. Both processes live through the whole run and one of them is
 always stopped, so that its waiting threads take no core from the other. Each row: ours writes what
@@ -99,8 +100,8 @@ def succeeded(answer, name):
 
 
 class Comparison:
-    def __init__(self, options):
-        self.options, load = options, os.getloadavg()[0]
+    def __init__(self, options, path):
+        self.options, self.path, load = options, path, os.getloadavg()[0]
         ours = os.path.join(options.build, "bench", "bench_serve")
         peer = [sys.executable, os.path.join(HERE, "peer_torch.py"), "--threads",
                 str(options.threads)] + (["--compile"] if options.compile else [])
@@ -108,6 +109,8 @@ class Comparison:
         self.environment, self.commands = environment, {"ours": [ours], "peer": peer}
         self.sides = {"ours": Side("bench_serve", [ours], environment)}
         self.sides["peer"] = Side("peer_torch.py", peer, environment)
+        self.ways = {}          # (side, row): (its fastest configuration, ms)
+        self.shared = None      # the row whose arrays lie in the file now
         self.machine = self.ask("ours", "machine") | {
             k: v for k, v in self.ask("peer", "machine").items() if k in ("torch", "pillow")}
         self.machine |= {"cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
@@ -132,7 +135,7 @@ class Comparison:
 
     def measure(self, name):
         """The row, with its error if a side could not do it."""
-        row = {"row": name}
+        row, start = {"row": name}, time.perf_counter()
         try:
             if name == START:
                 self.start(row)
@@ -142,19 +145,27 @@ class Comparison:
                 self.time(row, name)
         except Failed as error:
             row["error"] = str(error)
+        row["took"] = time.perf_counter() - start
         return row
 
     def time(self, row, name):
-        with shared_file() as path:
-            opened = {"ours": self.ask("ours", "open", name, path)}
-            row.update({k: opened["ours"][k] for k in ("work", "flops", "bytes", "divide")})
-            self.open_peer(row, opened, name, path if opened["ours"]["shared"] else "")
-            ways = {side: self.fastest(side, answer["configs"]) for side, answer in opened.items()}
-            self.rounds(row, ways)
+        opened = {"ours": self.open_ours(name)}
+        row.update({k: opened["ours"][k] for k in ("work", "flops", "bytes", "divide")})
+        self.open_peer(row, opened, name, self.path if opened["ours"]["shared"] else "")
+        ways = {side: self.fastest(side, name, answer["configs"])
+                for side, answer in opened.items()}
+        self.rounds(row, ways)
         row["work"] /= row["divide"]
         row["floor"] = floor_ms(row, self.machine)
         if row.get("peer"):
             row["ratio"] = row["peer"] / row["ours"]
+
+    def open_ours(self, name):
+        """Our answer to `open`; the file has the arrays of this row afterwards."""
+        self.shared = None
+        opened = self.ask("ours", "open", name, self.path)
+        self.shared = name
+        return opened
 
     def open_peer(self, row, opened, name, path):
         """The peer's answer to `open` into opened["peer"], unless it can not do this row."""
@@ -170,13 +181,19 @@ class Comparison:
             limit = next((v for k, v in AGREE_ROWS.items() if name.startswith(k)), AGREE)
             row["agrees"] = all(d <= limit for d in row["differences"].values())
 
-    def fastest(self, side, configs):
-        """The configuration to measure, and how long a run takes."""
+    def fastest(self, side, name, configs):
+        """The configuration of the open row to measure, and how long a run takes."""
+        if (side, name) not in self.ways:
+            self.ways[side, name] = self.try_all(side, configs)
+        return self.ways[side, name]
+
+    def try_all(self, side, configs):
         seconds = self.options.seconds / max(1, len(configs))
         tried = {c: self.turn(side, c, seconds) for c in configs or [""]}
         # The first run of all warms caches and pools, and should not decide against its own.
-        for c in configs[:1] if len(configs) > 1 else []:
-            tried[c] = min(tried[c], self.turn(side, c, seconds))
+        first = next(iter(tried))
+        if len(tried) > 1 and tried[first] < LONG_MS:
+            tried[first] = min(tried[first], self.turn(side, first, seconds))
         best = min(tried, key=tried.get)
         return best, tried[best]
 
@@ -213,17 +230,19 @@ class Comparison:
         return done.stdout
 
     def memory(self, row, name):
-        """Of the fastest configurations."""
-        with shared_file() as path:
-            ours = self.ask("ours", "open", name, "" if NO_PEER.search(name) else path)
-            config, _ = self.fastest("ours", ours["configs"]) if ours["configs"] else ("", 0)
-            row["mb"] = json.loads(self.run("ours", "--memory", name, config))["mb"]
-            if NO_PEER.search(name):
-                return
-            configs = self.ask("peer", "open", name, path)["configs"]
-            config = self.fastest("peer", configs)[0] if len(configs) > 1 else configs[0]
-            row["peer_mb"] = json.loads(self.run("peer", "--memory", name, config, path))["mb"]
-            row["config"] = config
+        row["mb"] = self.resident("ours", name)
+        if not NO_PEER.search(name):
+            if self.shared != name:
+                self.open_ours(name)
+            row["peer_mb"] = self.resident("peer", name, self.path)
+            row["config"] = self.ways.get(("peer", name), ("",))[0]
+        row["our_config"] = self.ways.get(("ours", name), ("",))[0]
+
+    def resident(self, side, name, *path):
+        """MB of a process of its own, in the configuration that was the fastest; the first where
+        the row was not timed."""
+        config = self.ways.get((side, name), ("",))[0]
+        return json.loads(self.run(side, "--memory", name, config, *path))["mb"]
 
     def start(self, row):
         commands = {"ours": [os.path.join(self.options.build, "bench", "bench_start")],
@@ -287,7 +306,9 @@ def wanted(names, marks, options):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--build", required=True, help="build folder")
+    parser.add_argument("--build", default="build-bench", help="build folder (build-bench)")
+    parser.add_argument("--load", action="append", metavar="FILE",
+                        help="what --save wrote, instead of measuring")
     parser.add_argument("--rows", metavar="REGEX", help="only rows whose name fits")
     parser.add_argument("--rounds", type=int, default=5, help="of ours and theirs (5)")
     parser.add_argument("--seconds", type=float, default=0.15, help="of a side in a round (0.15)")
@@ -310,12 +331,11 @@ def progress(row):
     """A line a row while the table is not there yet."""
     shown = row.get("error") or (f"{table.amount_text(row, 'ours')} against "
                                  f"{table.amount_text(row, 'peer')}: {table.ratio_text(row)}")
-    print(f"{row['row']}: {shown}", file=sys.stderr, flush=True)
+    print(f"{row['row']}: {shown} ({row['took']:.1f} s)", file=sys.stderr, flush=True)
 
 
 def measured(options, marks):
-    comparison = Comparison(options)
-    try:
+    with shared_file() as path, contextlib.closing(Comparison(options, path)) as comparison:
         names = wanted(comparison.names(), marks, options)
         if options.list:
             print("\n".join(names))
@@ -327,14 +347,23 @@ def measured(options, marks):
             rows.append(comparison.measure(name))
             progress(rows[-1])
         return {"machine": comparison.machine, "rows": rows}
-    finally:
-        comparison.close()
+
+
+def loaded(paths):
+    """Saved runs as one: the newest figure of a row, the highest peak."""
+    runs = []
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            runs.append(json.load(file))
+    machine = dict(runs[-1]["machine"], gflops=max(r["machine"]["gflops"] for r in runs))
+    return {"machine": machine,
+            "rows": list({row["row"]: row for r in runs for row in r["rows"]}.values())}
 
 
 def main():
     options = arguments()
     marks = table.load_marks(os.path.join(HERE, "marks.json"))
-    run = measured(options, marks)
+    run = loaded(options.load) if options.load else measured(options, marks)
     if not run:
         return 0
     if options.save:

@@ -163,8 +163,13 @@ def distance_text(row):
     return f"{row['ours'] / row['floor']:.2f}x" if row.get("floor") and row.get("ours") else ""
 
 
+def ways_text(row):
+    """The fastest configurations: ours (where there is a choice), the peer's."""
+    return " / ".join(way for way in (row.get("our_config"), row.get("config")) if way)
+
+
 HEADER = ("row", "ours", "peer", "peer/ours", "must", "goal", "mark", "check", "GFLOP/s", "floor",
-          "ours/floor", "peer's way")
+          "ours/floor", "fastest ways")
 
 
 def row_cells(row, group):
@@ -174,7 +179,7 @@ def row_cells(row, group):
                      else False) if own else ""
     return (row["row"], amount_text(row, "ours"), amount_text(row, "peer"), ratio_text(row),
             limits_text(must, False), limits_text(goal, False), mark, check_text(row),
-            rate_text(row), floor_text(row), distance_text(row), row.get("config", ""))
+            rate_text(row), floor_text(row), distance_text(row), ways_text(row))
 
 
 def group_cells(group, rows):

@@ -31,7 +31,8 @@ from torch import nn
 ROWS = []               # (pattern, function that makes the row)
 SAMPLES = 4000
 LEAST_SECONDS = 20e-6   # runs are timed together until they take so long
-SHARED_STEPS = 3
+OPTIMIZER_STEPS = 3     # before parameters are compared
+TRAINING_STEPS = 2      # whose losses are compared
 LAYOUTS = {"nhwc": torch.channels_last, "nchw": torch.contiguous_format}
 
 
@@ -272,7 +273,7 @@ def adamw(match, data):
     configs = {"fused": config(fused=True), "foreach": config(foreach=True)}
 
     def results():
-        for _ in range(SHARED_STEPS):
+        for _ in range(OPTIMIZER_STEPS):
             prepare()
             configs["fused"]()
         return {"p": params[-1].detach().clone()}
@@ -406,7 +407,7 @@ def training(make, loss_of):
 
     def results(name):
         run, norms, found = config(name), [], {}
-        for i in range(1, SHARED_STEPS + 1):
+        for i in range(1, TRAINING_STEPS + 1):
             found[f"loss {i}"] = run(lambda net: norms.append(total_norm(net))).detach()
         return found | {"gradient norm": norms[0]}
     return config, results

@@ -5,7 +5,7 @@
 
 /* ---- training steps ------------------------------------------------------------------------- */
 
-enum { SHARED_STEPS = 3 };      /* whose losses are compared */
+enum { SHARED_STEPS = 2 };      /* whose losses are compared */
 
 static const char *const passes[] = { "joint", "two passes", NULL };
 

@@ -48,7 +48,7 @@ compare: ${python:-python3} can not import numpy and torch. PyTorch is needed fo
 only. It goes into a folder of its own:
     python3 -m venv build-bench/venv
     build-bench/venv/bin/pip install numpy pillow
-    build-bench/venv/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
+    build-bench/venv/bin/pip install torch      # its CPU build
 or name a python that has it: --python PY, or AK_PEER_PYTHON=PY.
 HELP
     exit 2

@@ -103,6 +103,8 @@ static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
             ak__tensor_alive(ctx, in[i], op->name);
             return NULL;
         }
+        if (!ak__use_values(in[i]))
+            return NULL;
     }
     return ctx;
 }
@@ -195,6 +197,9 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
     if (ctx->status != AK_OK)
         return &ak__poison;
     if (record) {
+        for (int i = 0; i < n_in; i++)
+            if (in[i])
+                in[i]->root->flags |= AK__ON_TAPE;
         k->prev = ctx->tape;
         ctx->tape = k;
         ctx->recorded++;

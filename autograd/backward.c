@@ -5,19 +5,12 @@
 
 #include <string.h>
 
-/* Private bits of ak_tensor.flags. */
-enum {
-    WALKED = 128,           /* this output's backward has run */
-    LENT = 64               /* its gradient is the caller's array */
-};
-
 /* Gradient memory of a root tensor, uninitialised. */
 static ak_real *grad_memory(ak_tensor *root)
 {
     ak_ctx *ctx = root->ctx;
     size_t  bytes = (size_t)root->size * sizeof(ak_real);
-    void   *p = ak__pool_take(&ctx->gradients, bytes);
-    return p ? p : ak__step_alloc(ctx, bytes);
+    return ak__step_alloc(ctx, bytes);
 }
 
 ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
@@ -52,8 +45,8 @@ ak_real *ak_call_grad(ak_call *k, int i)
 /* Gradients of leaves stay; what ops made gives its memory back for the calls before it. */
 static void give_back(ak_tensor *out)
 {
-    if (!(out->flags & LENT))
-        ak__pool_give(&out->ctx->gradients, out->grad, (size_t)out->size * sizeof(ak_real));
+    if (!(out->flags & AK__LENT))
+        ak__step_give(out->ctx, out->grad, (size_t)out->size * sizeof(ak_real));
     out->grad = NULL;
 }
 
@@ -61,8 +54,10 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
 {
     for (ak_call *k = from; k; k = k->prev) {
         ak_tensor *out = k->out;
-        if (!out->grad || (out->flags & WALKED))
+        if (!out->grad || (out->flags & AK__WALKED))
             continue;               /* the loss does not depend on it */
+        if (!ak__values_before_backward(k))
+            return ctx->status;
         double start = ctx->tracing ? ak__now() : 0;
         k->op->backward(k);
         ak__scratch_end(ctx);
@@ -71,8 +66,9 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
                           (double)out->size * (double)sizeof(ak_real), 2 * ak__call_flops(k));
         if (ctx->status != AK_OK)
             return ctx->status;
-        out->flags |= WALKED;
+        out->flags |= AK__WALKED;
         give_back(out);
+        ak__values_after_backward(k);
     }
     return AK_OK;
 }
@@ -84,7 +80,7 @@ static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
     const size_t bytes = (size_t)root->size * sizeof(ak_real);
     if (y->size == root->size) {
         memcpy(&root->grad, &dy, sizeof dy);
-        root->flags |= LENT;
+        root->flags |= AK__LENT;
         return true;
     }
     root->grad = grad_memory(root);
@@ -109,13 +105,13 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
                        "    hint: no operand needed a gradient (ak_param, ak_require_grad), or it "
                        "was made between ak_no_grad_begin() and ak_no_grad_end()");
-    if (root->flags & WALKED)
+    if (root->flags & AK__WALKED)
         return ak_fail(ctx, AK_ERR_STATE, "backward: it already ran over this tensor\n"
                        "    hint: add the losses and call ak_backward once a step");
     if (!set_start(y, root, dy))
         return AK_ERR_MEMORY;
     const ak_status status = walk(ctx, root->maker);
-    if (root->flags & LENT)
+    if (root->flags & AK__LENT)
         root->grad = NULL;
     return status;
 }
@@ -156,7 +152,7 @@ ak_tensor *ak_detach(ak_tensor *x)
     t->maker = NULL;
     t->grad = NULL;
     t->needs_grad = false;
-    t->flags = 0;
+    t->flags = AK__BORROWED;
     return t;
 }
 

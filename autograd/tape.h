@@ -7,6 +7,23 @@
 
 #include "base/base.h"
 
+/* Private bits of ak_tensor.flags. */
+enum {
+    AK__BORROWED = 8,           /* the numbers are another tensor's (ak_detach) */
+    AK__ON_TAPE = 16,           /* operand of a recorded call */
+    AK__DONE_WITH = 32,         /* read by the tape only (ak_done_with) */
+    AK__LENT = 64,              /* its gradient is the caller's array */
+    AK__WALKED = 128            /* its maker's backward has run */
+};
+
+/* Are the values of t there, made again if need be? If not, an error is recorded. */
+bool ak__values_there(ak_tensor *t);
+/* The same for an operand of an op that is applied now: it is in use again. */
+bool ak__use_values(ak_tensor *t);
+/* Around the backward of a call: make what it reads, give back what is not read any more. */
+bool ak__values_before_backward(ak_call *k);
+void ak__values_after_backward(ak_call *k);
+
 /* Count one forward (or backward) of an op for ak_trace_print. */
 void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, double bytes,
                    double flops);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory: the counted allocator, the growing arena of a step, the pool of gradient buffers. */
+/* Memory: the counted allocator, the growing arena of a step, the pool of pieces given back. */
 #define _GNU_SOURCE
 #include "base/arena.h"
 
@@ -110,19 +110,41 @@ static bool add_block(ak__arena *arena, size_t need)
     return push_block(arena, need);     /* no more than what is wanted */
 }
 
-void *ak__arena_alloc(ak__arena *arena, size_t bytes)
+/* The block that has room for `bytes`; *need is what they take. NULL: out of memory. */
+static ak__block *block_for(ak__arena *arena, size_t bytes, size_t *need)
 {
-    size_t need = bytes ? ak__round_up(bytes) : AK__ALIGN;
-    if (need < bytes)
+    *need = bytes ? ak__round_up(bytes) : AK__ALIGN;
+    if (*need < bytes)
         return NULL;
-    if (!arena->top || arena->top->size - arena->top->used < need)
-        if (!add_block(arena, need))
-            return NULL;
-    char *p = block_data(arena->top) + arena->top->used;
-    arena->top->used += need;
-    arena->in_use += need;
+    const ak__block *b = arena->top;
+    if ((!b || b->size - b->used - b->top_used < *need) && !add_block(arena, *need))
+        return NULL;
+    arena->in_use += *need;
     if (arena->in_use > arena->peak)
         arena->peak = arena->in_use;
+    return arena->top;
+}
+
+void *ak__arena_alloc(ak__arena *arena, size_t bytes)
+{
+    size_t     need;
+    ak__block *b = block_for(arena, bytes, &need);
+    if (!b)
+        return NULL;
+    char *p = block_data(b) + b->used;
+    b->used += need;
+    UNPOISON(p, bytes ? bytes : 1);
+    return p;
+}
+
+void *ak__arena_alloc_large(ak__arena *arena, size_t bytes)
+{
+    size_t     need;
+    ak__block *b = block_for(arena, bytes, &need);
+    if (!b)
+        return NULL;
+    b->top_used += need;
+    char *p = block_data(b) + b->size - b->top_used;
     UNPOISON(p, bytes ? bytes : 1);
     return p;
 }
@@ -134,13 +156,23 @@ static void free_block(ak__arena *arena, ak__block *b)
     ak__free(b);
 }
 
-static void wipe(ak__block *b, size_t from)
+static void wipe_range(char *p, size_t n)
 {
 #if !defined(NDEBUG) && !defined(AK_ASAN)
-    memset(block_data(b) + from, 0xff, b->used - from);     /* NaN in float and in double */
+    memset(p, 0xff, n);                 /* NaN in float and in double */
 #endif
-    POISON(block_data(b) + from, b->used - from);
-    b->used = from;
+    POISON(p, n);
+    (void)p;
+    (void)n;
+}
+
+/* Make free what is beyond the first `used` and the last `top_used` bytes. */
+static void wipe(ak__block *b, size_t used, size_t top_used)
+{
+    wipe_range(block_data(b) + used, b->used - used);
+    wipe_range(block_data(b) + b->size - b->top_used, b->top_used - top_used);
+    b->used = used;
+    b->top_used = top_used;
 }
 
 void ak__arena_reset(ak__arena *arena)
@@ -166,7 +198,7 @@ void ak__arena_reset(ak__arena *arena)
             arena->reserved = total;
         }
     } else {
-        wipe(arena->top, 0);
+        wipe(arena->top, 0, 0);
     }
     arena->fresh_block = false;
 }
@@ -183,7 +215,8 @@ void ak__arena_free(ak__arena *arena)
 
 ak__arena_mark ak__arena_mark_get(const ak__arena *arena)
 {
-    return (ak__arena_mark){ arena->top, arena->top ? arena->top->used : 0, arena->in_use };
+    const ak__block *b = arena->top;
+    return (ak__arena_mark){ arena->top, b ? b->used : 0, b ? b->top_used : 0, arena->in_use };
 }
 
 void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
@@ -195,7 +228,7 @@ void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
         blocks++;
     }
     if (blocks == 1 && arena->top->size >= since) {
-        wipe(arena->top, 0);
+        wipe(arena->top, 0, 0);
     } else if (blocks > 0) {
         /* One spare block that holds as much as was used since the mark: a loop that marks and
          * releases asks the system only once. Without memory for it there is no spare. */
@@ -207,8 +240,8 @@ void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
         push_block(arena, total > since ? total : since);
     }
     if (mark.block) {
-        assert(mark.block->used >= mark.used);
-        wipe(mark.block, mark.used);
+        assert(mark.block->used >= mark.used && mark.block->top_used >= mark.top_used);
+        wipe(mark.block, mark.used, mark.top_used);
     }
     arena->in_use = mark.in_use;
 }
@@ -270,26 +303,46 @@ void ak__heads_free(ak__heads *heads)
 
 void *ak__pool_take(ak__pool *pool, size_t bytes)
 {
-    size_t           need = ak__round_up(bytes);
+    const size_t     need = ak__round_up(bytes);
     ak__free_piece **best = NULL;
     for (ak__free_piece **p = &pool->first; *p; p = &(*p)->next)
-        if ((*p)->size >= need && (*p)->size <= 2 * need && (!best || (*p)->size < (*best)->size))
+        if ((*p)->size >= need && (!best || (*p)->size < (*best)->size))
             best = p;
     if (!best)
         return NULL;
     ak__free_piece *piece = *best;
-    *best = piece->next;
+    if (piece->size > need) {
+        ak__free_piece *rest = (ak__free_piece *)((char *)piece + need);
+        *rest = (ak__free_piece){ .next = piece->next, .size = piece->size - need };
+        *best = rest;
+    } else {
+        *best = piece->next;
+    }
     return piece;
+}
+
+/* Join b behind a if they touch. */
+static void join(ak__free_piece *a)
+{
+    const ak__free_piece *b = a->next;
+    if (b && (const char *)a + a->size == (const char *)b) {
+        a->size += b->size;
+        a->next = b->next;
+    }
 }
 
 void ak__pool_give(ak__pool *pool, void *p, size_t bytes)
 {
-    /* Small pieces cost more to look through than they are worth. */
-    if (bytes < 16384)
+    if (bytes < AK__LARGE)
         return;
-    ak__free_piece *piece = p;
-    piece->size = ak__round_up(bytes);
-    UNPOISON(p, piece->size);
-    piece->next = pool->first;
-    pool->first = piece;
+    ak__free_piece *piece = p, *before = NULL;
+    UNPOISON(p, ak__round_up(bytes));
+    for (ak__free_piece *at = pool->first; at && at < piece; at = at->next)
+        before = at;
+    ak__free_piece **link = before ? &before->next : &pool->first;
+    *piece = (ak__free_piece){ .next = *link, .size = ak__round_up(bytes) };
+    *link = piece;
+    join(piece);
+    if (before)
+        join(before);
 }

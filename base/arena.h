@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Memory: the counted allocator, the growing arena of a step, the pool of gradient buffers. */
+/* Memory: the counted allocator, the growing arena of a step, the pool of pieces given back. */
 #ifndef AK_ARENA_H
 #define AK_ARENA_H
 
@@ -15,10 +15,12 @@ void  ak__free(void *p);
 typedef struct ak__block {
     struct ak__block *next;     /* the one before */
     size_t            size, used;
+    size_t            top_used; /* from the other end */
 } ak__block;                    /* data follows at AK__ALIGN */
 
 /* A bump allocator over blocks that grow. Reset keeps the memory and makes one block of it, so
- * that a step like the last one needs no system call. */
+ * that a step like the last one needs no system call. Large pieces come from the far end of a
+ * block, where no small ones lie between them: neighbours that are given back make one piece. */
 typedef struct ak__arena {
     ak__block *top;
     size_t     reserved;        /* in all blocks */
@@ -28,9 +30,10 @@ typedef struct ak__arena {
 } ak__arena;
 
 void *ak__arena_alloc(ak__arena *arena, size_t bytes);
+void *ak__arena_alloc_large(ak__arena *arena, size_t bytes);
 void  ak__arena_reset(ak__arena *arena);
 void  ak__arena_free(ak__arena *arena);
-typedef struct ak__arena_mark { ak__block *block; size_t used, in_use; } ak__arena_mark;
+typedef struct ak__arena_mark { ak__block *block; size_t used, top_used, in_use; } ak__arena_mark;
 ak__arena_mark ak__arena_mark_get(const ak__arena *arena);
 /* Give back what came after the mark. */
 void ak__arena_release(ak__arena *arena, ak__arena_mark mark);
@@ -49,11 +52,14 @@ void  ak__heads_reset(ak__heads *heads);
 void  ak__heads_match(ak__heads *to, const ak__heads *from);
 void  ak__heads_free(ak__heads *heads);
 
-/* Free pieces of a step's memory, by size; backward returns gradient buffers here as soon as
- * they have been used. Pieces are arena memory: nothing to free. */
+/* Free large pieces of a step's memory, by address; neighbours are joined. Backward returns the
+ * gradients of intermediates here, and values that nobody reads any more. Pieces are arena memory:
+ * nothing to free. */
 typedef struct ak__free_piece { struct ak__free_piece *next; size_t size; } ak__free_piece;
 typedef struct ak__pool { ak__free_piece *first; } ak__pool;
-/* The smallest piece that fits without wasting more than half; NULL if there is none. */
+/* What is smaller is not worth looking for. */
+#define AK__LARGE 16384
+/* From the smallest piece that fits; NULL if there is none. */
 void *ak__pool_take(ak__pool *pool, size_t bytes);
 void  ak__pool_give(ak__pool *pool, void *p, size_t bytes);
 /* The size that is really set aside for `bytes`. */

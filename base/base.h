@@ -14,6 +14,8 @@ void *ak__ctx_alloc(ak_ctx *ctx, size_t bytes);
 char *ak__ctx_strdup(ak_ctx *ctx, const char *text);
 /* Uninitialised memory of the running step, 64-byte aligned. NULL: out of memory, recorded. */
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes);
+/* Give such memory back before the step ends. */
+void ak__step_give(ak_ctx *ctx, void *p, size_t bytes);
 /* A slot of AK__HEAD_SIZE bytes for the struct of a step tensor. NULL: out of memory, recorded. */
 void *ak__step_head(ak_ctx *ctx);
 /* Run fn(obj) in ak_close(), newest first. False: out of memory, recorded. */
@@ -48,7 +50,7 @@ struct ak_ctx {
     struct ak__block *owned;    /* ak__ctx_alloc, newest first */
     struct ak__closer *closers;
     size_t   owned_bytes;
-    ak__pool gradients;         /* free gradient buffers and scratch of the running step */
+    ak__pool pool;              /* memory of the running step that was given back */
     struct { void *p; size_t bytes; } scratch[8];   /* of the op that runs now */
     int      n_scratch;
 
@@ -74,7 +76,7 @@ struct ak_ctx {
     void *slots[AK__SLOT_COUNT];
 };
 
-/* Memory for the op that runs now: from the pool, else the step. ak__scratch_end gives it back. */
+/* Step memory for the op that runs now. ak__scratch_end gives it back. */
 void *ak__scratch_take(ak_ctx *ctx, size_t bytes);
 void  ak__scratch_end(ak_ctx *ctx);
 

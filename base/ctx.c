@@ -126,7 +126,7 @@ ak_status ak_step_end(ak_ctx *ctx)
     ctx->tape = NULL;
     ctx->calls = ctx->recorded = 0;
     ctx->no_grad = 0;
-    ctx->gradients.first = NULL;
+    ctx->pool.first = NULL;
     ctx->n_scratch = 0;
     ctx->generation++;
     ctx->steps++;
@@ -142,7 +142,7 @@ ak_status ak_step_end(ak_ctx *ctx)
 ak_mark ak_mark_step(ak_ctx *ctx)
 {
     ak__arena_mark m = ak__arena_mark_get(&ctx->step);
-    return (ak_mark){ .block = m.block, .used = m.used, .tape = ctx->tape,
+    return (ak_mark){ .block = m.block, .used = m.used, .top_used = m.top_used, .tape = ctx->tape,
                       .serial = (uint64_t)m.in_use, .head = ctx->heads[0].current,
                       .head_used = ctx->heads[0].used };
 }
@@ -152,10 +152,11 @@ ak_status ak_release(ak_ctx *ctx, ak_mark mark)
     if (ctx->tape != mark.tape)
         return ak_fail(ctx, AK_ERR_STATE, "release: calls made since the mark are on the tape\n"
                        "    hint: make them between ak_no_grad_begin() and ak_no_grad_end()");
-    ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, (size_t)mark.serial });
+    ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, mark.top_used,
+                                                    (size_t)mark.serial });
     ctx->heads[0].current = mark.head;
     ctx->heads[0].used = mark.head_used;
-    ctx->gradients.first = NULL;    /* its pieces may lie behind the mark */
+    ctx->pool.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
 }
 
@@ -192,17 +193,26 @@ char *ak__ctx_strdup(ak_ctx *ctx, const char *text)
 
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes)
 {
-    void *p = ak__arena_alloc(&ctx->step, bytes);
+    if (bytes < AK__LARGE) {
+        void *p = ak__arena_alloc(&ctx->step, bytes);
+        return p ? p : (ak__fail_memory(ctx, bytes), NULL);
+    }
+    void *p = ak__pool_take(&ctx->pool, bytes);
+    if (!p)
+        p = ak__arena_alloc_large(&ctx->step, bytes);
     if (!p)
         ak__fail_memory(ctx, bytes);
     return p;
 }
 
+void ak__step_give(ak_ctx *ctx, void *p, size_t bytes)
+{
+    ak__pool_give(&ctx->pool, p, bytes);
+}
+
 void *ak__scratch_take(ak_ctx *ctx, size_t bytes)
 {
-    void *p = ak__pool_take(&ctx->gradients, bytes);
-    if (!p)
-        p = ak__step_alloc(ctx, bytes);
+    void *p = ak__step_alloc(ctx, bytes);
     const int room = (int)(sizeof ctx->scratch / sizeof *ctx->scratch);
     if (p && ctx->n_scratch < room) {   /* beyond that it stays taken until the step ends */
         ctx->scratch[ctx->n_scratch].p = p;
@@ -215,8 +225,7 @@ void ak__scratch_end(ak_ctx *ctx)
 {
     while (ctx->n_scratch > 0) {
         ctx->n_scratch--;
-        ak__pool_give(&ctx->gradients, ctx->scratch[ctx->n_scratch].p,
-                      ctx->scratch[ctx->n_scratch].bytes);
+        ak__step_give(ctx, ctx->scratch[ctx->n_scratch].p, ctx->scratch[ctx->n_scratch].bytes);
     }
 }
 

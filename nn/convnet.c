@@ -14,9 +14,15 @@ static ak_tensor *convnet_forward(ak_module *m, ak_tensor *x)
     if (x->shape.n != 4 || ak_last_dim(x) != net->in)
         return ak__module_shape_error(m, x, "[N, H, W, %" PRId64 "]", net->in);
     ak_module *part;
-    for (int64_t i = 0; (part = ak_module_child(m, i)) != NULL; i++)
-        x = ak_forward(part, x);
-    return ak_flatten(ak_adaptive_avg_pool2d(x, net->side, net->side));
+    for (int64_t i = 0; (part = ak_module_child(m, i)) != NULL; i++) {
+        ak_tensor *y = ak_forward(part, x);
+        if (i > 0)                          /* the picture is the caller's */
+            ak_done_with(x, false);
+        x = y;
+    }
+    ak_tensor *pooled = ak_adaptive_avg_pool2d(x, net->side, net->side);
+    ak_done_with(x, false);
+    return ak_flatten(pooled);
 }
 
 ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o)

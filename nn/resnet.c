@@ -37,11 +37,19 @@ static ak_module *add_norm(ak_module *m, const char *name, int channels, bool re
 static ak_tensor *basic_block_forward(ak_module *m, ak_tensor *x)
 {
     const basic_block *b = ak_module_user(m);
-    ak_tensor *y = ak_forward(b->bn1, ak_forward(b->conv1, x));
-    y = ak_forward(b->conv2, y);
-    ak_tensor *s = b->shortcut_conv ? ak_forward(b->shortcut_bn, ak_forward(b->shortcut_conv, x))
-                                    : x;
-    return ak__batch_norm_forward_add(b->bn2, y, s);
+    ak_tensor *c1 = ak_forward(b->conv1, x), *y1 = ak_forward(b->bn1, c1);
+    ak_done_with(c1, false);
+    ak_tensor *c2 = ak_forward(b->conv2, y1);
+    ak_done_with(y1, true);
+    ak_tensor *c3 = b->shortcut_conv ? ak_forward(b->shortcut_conv, x) : NULL;
+    ak_tensor *s = c3 ? ak_forward(b->shortcut_bn, c3) : x;
+    ak_tensor *y = ak__batch_norm_forward_add(b->bn2, c2, s);
+    ak_done_with(c2, false);
+    if (c3) {
+        ak_done_with(c3, false);
+        ak_done_with(s, true);
+    }
+    return y;
 }
 
 static ak_module *basic_block_make(ak_ctx *ctx, const char *name, int in, int out, int stride)
@@ -67,12 +75,20 @@ static ak_tensor *resnet_forward(ak_module *m, ak_tensor *x)
     const resnet *r = ak_module_user(m);
     if (x->shape.n != 4 || ak_last_dim(x) != r->channels)
         return ak__module_shape_error(m, x, "[N, H, W, %d]", r->channels);
-    x = ak_forward(r->stem_norm, ak_forward(r->stem, x));
-    if (r->stem_pool)
-        x = ak_forward(r->stem_pool, x);
-    for (int i = 0; i < 8; i++)
-        x = ak_forward(r->blocks[i], x);
-    x = ak_global_avg_pool(x);
+    ak_tensor *c = ak_forward(r->stem, x), *y = ak_forward(r->stem_norm, c);
+    ak_done_with(c, false);
+    if (r->stem_pool) {
+        ak_tensor *pooled = ak_forward(r->stem_pool, y);
+        ak_done_with(y, true);
+        y = pooled;
+    }
+    for (int i = 0; i < 8; i++) {
+        ak_tensor *out = ak_forward(r->blocks[i], y);
+        ak_done_with(y, i == 0);            /* the stem's norm can make it again */
+        y = out;
+    }
+    x = ak_global_avg_pool(y);
+    ak_done_with(y, false);
     return r->fc ? ak_forward(r->fc, x) : x;
 }
 

@@ -279,16 +279,11 @@ static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
     return true;
 }
 
-/* The second pass goes backwards over x: see base/parallel.h. */
-static void batch_norm_forward(ak_call *k)
+/* The second pass over x, backwards: see base/parallel.h. room: MAP_NUMBERS C. */
+static void batch_norm_map(ak_call *k, channel_stats st, ak_real *room)
 {
     const batch_norm_attr *a = k->attr;
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    ak_real *saved = ak_call_save(k, (size_t)(STAT_NUMBERS * C) * sizeof(ak_real));
-    ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
-    const channel_stats st = stats_at(saved, C);
-    if (!saved || !room || !batch_statistics(k, R, C, st))
-        return;
     channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C, a->o.relu,
                                room);
     map.put = ak__put_of(k->out->size, false);
@@ -296,6 +291,26 @@ static void batch_norm_forward(ak_call *k)
     AK__PARALLEL_CHUNKS_BACK(c, R, stat_rows(C), begin, end)
         apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C,
                   skip ? skip + begin * C : NULL, end - begin, C);
+}
+
+static void batch_norm_forward(ak_call *k)
+{
+    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
+    ak_real *saved = ak_call_save(k, (size_t)(STAT_NUMBERS * C) * sizeof(ak_real));
+    ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
+    const channel_stats st = stats_at(saved, C);
+    if (!saved || !room || !batch_statistics(k, R, C, st))
+        return;
+    batch_norm_map(k, st, room);
+}
+
+/* The same statistics once more: nothing moves. */
+static void batch_norm_again(ak_call *k)
+{
+    const int64_t C = ak_last_dim(k->out);
+    ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
+    if (room)
+        batch_norm_map(k, stats_at(k->saved, C), room);
 }
 
 /* What the passes of a backward share. The gate is found from x, so that y is not read, except
@@ -310,12 +325,12 @@ typedef struct batch_norm_work {
     ak_real *part;              /* [chunks][2][C] */
 } batch_norm_work;
 
-static ak__gate batch_norm_gate(const ak_call *k, const channel_map *map)
+static ak__gate batch_norm_gate(ak_call *k, const channel_map *map)
 {
     if (!map->relu)
         return (ak__gate){ 0 };
-    if (map->far_mean || ak__norm_values(k, 5))
-        return (ak__gate){ .y = k->out->data };
+    if (map->far_mean || k->n_in > 5)
+        return (ak__gate){ .y = ak_call_out(k) };
     return (ak__gate){ .scale = map->scale, .shift = map->shift };
 }
 
@@ -431,13 +446,14 @@ static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sam
 
 const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
-    .formula = "y = (x - mean) / sqrt(var + eps) * w + b (+ skip), per channel; max(., 0) if relu",
-    .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
+    .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
+    .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 3,
-          .attr = BATCH(.eps = 0.1), .call = NULL },
+          .attr = BATCH(.eps = 0.1) },
         { .in = { { 2, { 5, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.eps = 1e-5) },
         { .in = { { 4, { 2, 3, 2, 5 } }, { 1, { 5 } }, { .n = AK_ABSENT } }, .n_in = 3,
@@ -450,12 +466,6 @@ const ak_op ak__op_batch_norm = {
           .attr = BATCH(.eps = 1e-5), .call = sample_evaluation },
         { .in = { { 2, { 1, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.relu = true), .call = sample_evaluation },
-        { .in = { { 3, { 3, 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { .n = AK_ABSENT },
-                  { .n = AK_ABSENT }, { 3, { 3, 4, 3 } } },
-          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
-        { .in = { { 2, { 5, 17 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT }, { .n = AK_ABSENT },
-                  { .n = AK_ABSENT }, { 2, { 5, 17 } } },
-          .attr = BATCH(.eps = 1e-3) },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 1, { 3 } } }, .n_in = 1, .attr = BATCH(.eps = 0) },
@@ -469,9 +479,34 @@ const ak_op ak__op_batch_norm = {
           .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.momentum = 2) },
-        { .in = { { 2, { 4, 3 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT }, { .n = AK_ABSENT },
-                  { .n = AK_ABSENT }, { 2, { 1, 3 } } },
+        AK_END },
+};
+
+#define NONE { .n = AK_ABSENT }
+
+/* With a skip y is no map of x alone: backward reads it, and it is not made again. */
+const ak_op ak__op_batch_norm_add = {
+    .name = "batch_norm_add",
+    .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
+    .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
+    .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT, .flops = ak__norm_flops,
+    .samples = (const ak_sample[]){
+        { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, NONE, NONE, NONE, { 2, { 2, 1 } } },
+          .attr = BATCH(.eps = 0.1) },
+        { .in = { { 3, { 3, 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, NONE, NONE, { 3, { 3, 4, 3 } } },
+          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 2, { 5, 17 } }, NONE, NONE, NONE, NONE, { 2, { 5, 17 } } },
+          .attr = BATCH(.eps = 1e-3) },
+        { .in = { { 4, { 2, 1, 3, 5 } }, NONE, { 1, { 5 } }, NONE, NONE, { 4, { 2, 1, 3, 5 } } },
+          .attr = BATCH(.eps = 1e-2), .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 2, { 9, 4 } }, { 1, { 4 } }, NONE, NONE, NONE, { 2, { 9, 4 } } },
+          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+        AK_END },
+    .misuse = (const ak_sample[]){
+        { .in = { { 2, { 4, 3 } }, NONE, NONE, NONE, NONE, { 2, { 1, 3 } } },
           .attr = BATCH(.eps = 0) },
+        { .in = { { 1, { 3 } }, NONE, NONE, NONE, NONE, { 1, { 3 } } }, .attr = BATCH(.eps = 0) },
         AK_END },
 };
 
@@ -487,8 +522,10 @@ ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_ten
                              ak_tensor *running_mean, ak_tensor *running_var,
                              ak_batch_norm_options o)
 {
+    if (!skip)
+        return ak_batch_norm(x, w, b, running_mean, running_var, o);
     const batch_norm_attr a = attr_of(x, running_mean, o);
-    return ak_apply(&ak__op_batch_norm,
+    return ak_apply(&ak__op_batch_norm_add,
                     (ak_tensor *[]){ x, w, b, running_mean, running_var, skip }, 6, &a);
 }
 

@@ -162,7 +162,7 @@ static const ak_op conv2d = {
                                  "w[o,h,w,c]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
     .shape = conv2d_shape, .forward = conv_forward, .backward = conv_backward,
-    .flops = conv_flops,
+    .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
         { .in = { { 4, { 1, 1, 1, 1 } }, { 4, { 1, 1, 1, 1 } }, { 1, { 1 } } } },
         { .in = { { 4, { 2, 5, 4, 3 } }, { 4, { 2, 3, 3, 3 } }, { 1, { 2 } } },
@@ -208,7 +208,7 @@ static const ak_op conv1d = {
     .name = "conv1d", .formula = "y[n,t,o] = b[o] + sum_{k,c} x[n,t s+k d-p,c] w[o,k,c]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
     .shape = conv1d_shape, .forward = conv_forward, .backward = conv_backward,
-    .flops = conv_flops,
+    .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
         { .in = { { 3, { 1, 1, 1 } }, { 3, { 1, 1, 1 } }, { 1, { 1 } } } },
         { .in = { { 3, { 2, 7, 3 } }, { 3, { 4, 3, 3 } }, { 1, { 4 } } },
@@ -313,6 +313,7 @@ static const ak_op conv2d_transposed = {
     .formula = "y[n,i s+h d-p,j s+w d-p,o] += x[n,i,j,c] w[c,h,w,o], + b[o]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
     .shape = transposed_shape, .forward = transposed_forward, .backward = transposed_backward,
+    .reads = AK_READS(0) | AK_READS(1),
     .flops = transposed_flops,
     .samples = (const ak_sample[]){
         { .in = { { 4, { 1, 1, 1, 1 } }, { 4, { 1, 1, 1, 1 } }, { 1, { 1 } } } },
@@ -419,7 +420,7 @@ static void max_pool_backward(ak_call *k)
 static const ak_op max_pool2d = {
     .name = "max_pool2d", .formula = "y = largest of each kernel x kernel window", .n_in = 1,
     .attr_size = sizeof(ak_pool_options), .shape = pool_shape, .forward = max_pool_forward,
-    .backward = max_pool_backward, .flops = window_flops,
+    .backward = max_pool_backward, .reads = AK_READS_NONE, .flops = window_flops,
     .samples = POOL_SAMPLES(AK_SAMPLE_DISTINCT), .misuse = POOL_MISUSE,
 };
 
@@ -453,7 +454,8 @@ static void avg_pool_backward(ak_call *k)
 static const ak_op avg_pool2d = {
     .name = "avg_pool2d", .formula = "y = mean of each kernel x kernel window, padding counted",
     .n_in = 1, .attr_size = sizeof(ak_pool_options), .shape = pool_shape,
-    .forward = avg_pool_forward, .backward = avg_pool_backward, .flops = window_flops,
+    .forward = avg_pool_forward, .backward = avg_pool_backward, .reads = AK_READS_NONE,
+    .flops = window_flops,
     .samples = POOL_SAMPLES(0), .misuse = POOL_MISUSE,
 };
 
@@ -524,7 +526,8 @@ static const ak_op adaptive_avg_pool2d = {
     .name = "adaptive_avg_pool2d",
     .formula = "y[i,j] = mean of x over rows [i H/oh, (i+1) H/oh) and columns likewise",
     .n_in = 1, .attr_size = sizeof(target_size), .shape = size_shape, .forward = adaptive_forward,
-    .backward = adaptive_backward, .samples = SIZE_SAMPLES, .misuse = SIZE_MISUSE,
+    .backward = adaptive_backward, .reads = AK_READS_NONE,
+    .samples = SIZE_SAMPLES, .misuse = SIZE_MISUSE,
 };
 
 ak_tensor *ak_adaptive_avg_pool2d(ak_tensor *x, int64_t oh, int64_t ow)
@@ -610,7 +613,7 @@ static void global_backward(ak_call *k)
 static const ak_op global_avg_pool = {
     .name = "global_avg_pool", .formula = "y[n,c] = mean over all positions of x[n,..,c]",
     .n_in = 1, .shape = global_shape, .forward = global_forward, .backward = global_backward,
-    .flops = global_flops,
+    .reads = AK_READS_NONE, .flops = global_flops,
     .samples = (const ak_sample[]){ { .in = { { 2, { 1, 1 } } } },
                                     { .in = { { 4, { 2, 3, 5, 4 } } } },
                                     { .in = { { 3, { 3, 7, 2 } } } },

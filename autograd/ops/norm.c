@@ -312,5 +312,6 @@ ak_tensor *ak_rms_norm(ak_tensor *x, ak_tensor *w, double eps)
 /* ---- the family ------------------------------------------------------------------------------ */
 
 const ak_op *const ak__ops_norm[] = {
-    &l2_normalize, &layer_norm, &rms_norm, &ak__op_batch_norm, &ak__op_group_norm, NULL,
+    &l2_normalize, &layer_norm, &rms_norm, &ak__op_batch_norm, &ak__op_batch_norm_add,
+    &ak__op_group_norm, NULL,
 };

@@ -5,7 +5,7 @@
 
 #include <akin/op.h>
 
-extern const ak_op ak__op_batch_norm, ak__op_group_norm;
+extern const ak_op ak__op_batch_norm, ak__op_batch_norm_add, ak__op_group_norm;
 
 /* Operands 1 and 2, where given, are [D]. */
 ak_status ak__norm_check_weights(ak_call *k, int64_t D);

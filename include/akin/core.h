@@ -166,7 +166,7 @@ AK_API void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, 
 
 /* A place in the step's memory. */
 typedef struct ak_mark {
-    void *block; size_t used; void *tape; uint64_t serial; void *head; size_t head_used;
+    void *block; size_t used, top_used; void *tape; uint64_t serial; void *head; size_t head_used;
 } ak_mark;
 /* Remember the place (evaluation loops, augmentation). */
 AK_API ak_mark ak_mark_step(ak_ctx *ctx);

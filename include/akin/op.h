@@ -90,6 +90,11 @@ typedef enum ak_op_flags {
     AK_OP_MAKES_INF = 16        /* -inf is a legal result (masks): not a number error */
 } ak_op_flags;
 
+/* Bits of ak_op.reads: values that backward looks at. */
+#define AK_READS(i)     (1u << (i))     /* of operand i */
+#define AK_READS_OUT    (1u << 31)
+#define AK_READS_NONE   (1u << 30)
+
 struct ak_op {
     const char *name, *formula; /* shown by messages, `akin ops`, docs/OPS.md */
     int         n_in;
@@ -99,6 +104,10 @@ struct ak_op {
     void      (*forward)(ak_call *k);   /* fills k->out->data (uninitialised before) */
     void      (*backward)(ak_call *k);  /* NULL = not differentiable */
     double    (*flops)(const ak_call *k);   /* of forward; NULL = one per output element */
+    unsigned    reads;          /* AK_READS bits; 0 = all operands and the output */
+    /* Fills out->data a second time, with the same bits and from the operands in `reads`, when the
+     * values were given back (ak_done_with) and backward needs them; NULL = they are kept. */
+    void      (*again)(ak_call *k);
     const ak_sample *samples;   /* at least 2, ended by AK_END */
     const ak_sample *misuse;    /* must be refused with AK_ERR_SHAPE or AK_ERR_VALUE */
 };
@@ -121,6 +130,9 @@ AK_API void ak_call_hint(ak_call *k, const char *format, ...) AK_PRINTF(2, 3);
  * piece a call: a second request returns the first. NULL: out of memory (already recorded: just
  * return). */
 AK_API void *ak_call_save(ak_call *k, size_t bytes);
+/* In the backward of an op whose `reads` leaves AK_READS_OUT out: the values of its output after
+ * all, made again if they were given back. NULL after an error. */
+AK_API ak_real *ak_call_out(ak_call *k);
 /* Memory for this forward or backward only; released when it returns. */
 AK_API void *ak_call_scratch(ak_call *k, size_t bytes);
 /* Will backward run for this call? Forward may skip saving if not. */

@@ -7,7 +7,7 @@
  *     dg = G^T [(A dy A^T) . (B^T d B)] G
  * Interpolation points are 0, infinity and plus and minus P (m = 2), or P and Q (m = 4). P = 5/8
  * and Q = 3/2 are exact in binary and lose less than the usual 1 and 2: errors of a float
- * convolution are a third as large. */
+ * convolution are a quarter as large. */
 #ifndef AK_KERNELS_WINOGRAD_H
 #define AK_KERNELS_WINOGRAD_H
 

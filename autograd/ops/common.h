@@ -42,7 +42,7 @@ static inline void ak__for_rows(int64_t rows, int64_t width, ak__span_fn *fn, vo
 }
 
 /* Results of this size are in no cache when the next op reads them. */
-#define AK__PAST_BYTES (16 << 20)
+#define AK__PAST_BYTES (32 << 20)
 
 /* How an op puts the n numbers of its output or of a gradient: `add` if that holds numbers. */
 static inline ak__put ak__put_of(int64_t n, bool add)

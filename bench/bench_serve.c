@@ -90,7 +90,7 @@ static void answer_list(void)
 
 static void answer_machine(void)
 {
-    static const int64_t megabytes[] = { 1, 16, 128 };      /* an array; three are in use */
+    static const int64_t megabytes[] = { 1, 16, 128 };      /* an array; two are in use */
     printf("{\"isa\": \"%s\", \"threads\": %d, \"gflops\": %.2f, \"bandwidth\": {", ak_cpu_name(),
            ak_threads(), 1e-9 * bench_peak());
     for (int i = 0; i < BENCH_COUNT(megabytes); i++)

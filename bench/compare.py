@@ -3,7 +3,7 @@
 """Measures rows on our side (bench_serve) and on PyTorch's (peer_torch.py) in turn.
 
     compare.py --build DIR [--rows REGEX] [--rounds N] [--seconds S] [--all] [--compile]
-               [--best] [--json | --markdown] [--save FILE] [--strict]
+               [--best] [--priority] [--json | --markdown] [--save FILE] [--strict]
     compare.py --load FILE [--load FILE]...     the table of what was saved; later files win
 
 bench/compare.sh builds and calls it. Both processes live through the whole run and one of them is
@@ -11,8 +11,10 @@ always stopped, so that its waiting threads take no core from the other. Each ro
 went in and came out, the peer does the same on it and says how far its results are; every
 configuration of either side has a turn, the fastest of each is then measured, ours and the peer's
 alternating, and medians over the rounds are shown. A round's time is the median of its runs, or
-the best with --best: where other programs want the cores, a median says more about them. What has
-to be reached is in bench/marks.json; --all measures rows without a mark, too.
+the best with --best: where other programs want the cores, a median says more about them. With
+--priority they get none during a turn, which a busy machine needs for figures worth reading (and
+--seconds 0.05, so that they do not wait for long). What has to be reached is in bench/marks.json;
+--all measures rows without a mark, too.
 """
 import argparse
 import contextlib
@@ -70,7 +72,16 @@ class Side:
         with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
             return stat.read().rpartition(")")[2].split()[0]
 
-    def ask(self, *parts):
+    def schedule(self, policy):
+        """For all threads; those that they start inherit it."""
+        priority = os.sched_param(os.sched_get_priority_min(policy))
+        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+            os.sched_setscheduler(int(thread), policy, priority)
+
+    def ask(self, *parts, first=False):
+        """The answer; first: before all other programs on this machine."""
+        if first:
+            self.schedule(os.SCHED_RR)
         self.signal(signal.SIGCONT)
         try:
             self.process.stdin.write("\t".join(map(str, parts)) + "\n")
@@ -81,6 +92,8 @@ class Side:
         if not line:
             sys.exit(f"compare: {self.name} ended at the request {' '.join(map(str, parts))}")
         self.stop()
+        if first:
+            self.schedule(os.SCHED_OTHER)
         return json.loads(line)
 
     def close(self):
@@ -111,17 +124,21 @@ class Comparison:
         self.sides["peer"] = Side("peer_torch.py", peer, environment)
         self.ways = {}          # (side, row): (its fastest configuration, ms)
         self.shared = None      # the row whose arrays lie in the file now
-        self.machine = self.ask("ours", "machine") | {
+        self.machine = self.measure_now("ours", "machine") | {
             k: v for k, v in self.ask("peer", "machine").items() if k in ("torch", "pillow")}
         self.machine |= {"cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
-                         "best": options.best, "load": load}
+                         "best": options.best, "load": load, "priority": options.priority}
 
     def ask(self, side, *request):
         return succeeded(self.sides[side].ask(*request), side)
 
     def turn(self, side, config, seconds):
         """ms of a run."""
-        return self.ask(side, "time", config, seconds)["best" if self.options.best else "ms"]
+        answer = self.measure_now(side, "time", config, seconds)
+        return answer["best" if self.options.best else "ms"]
+
+    def measure_now(self, side, *request):
+        return succeeded(self.sides[side].ask(*request, first=self.options.priority), side)
 
     def close(self):
         for side in self.sides.values():
@@ -207,7 +224,7 @@ class Comparison:
             for side, (config, _) in ways.items():
                 turns[side].append(self.turn(side, config, self.options.seconds))
                 if side == "ours" and row["work"]:
-                    peaks.append(self.ask("ours", "peak")["gflops"])
+                    peaks.append(self.measure_now("ours", "peak")["gflops"])
         for side, times in turns.items():
             row[side] = statistics.median(times)
             row[side + "_turns"] = times
@@ -277,16 +294,13 @@ def cpu_name():
 
 
 def bandwidth(machine, megabytes):
-    """GB/s for so many bytes: the measured ones lie at three arrays of the size that they are
-    listed under; between them the logarithm decides."""
-    points = sorted((3 * float(mb), gbs) for mb, gbs in machine["bandwidth"].items())
-    if megabytes <= points[0][0]:
-        return points[0][1]
-    for (low, slow), (high, fast) in zip(points, points[1:]):
-        if megabytes <= high:
-            share = math.log(megabytes / low) / math.log(high / low)
-            return slow + share * (fast - slow)
-    return points[-1][1]
+    """GB/s for so many bytes. Measured is a += s b, two arrays of the size that a figure is listed
+    under; between the first two the logarithm decides. More bytes than that get the second figure,
+    too: as long as they belong to several passes, a part of them is found in the last cache."""
+    (small, fast), (large, slow), *_ = sorted(
+        (2 * float(mb), gbs) for mb, gbs in machine["bandwidth"].items())
+    share = math.log(max(megabytes, small) / small) / math.log(large / small)
+    return fast + min(share, 1) * (slow - fast)
 
 
 def floor_ms(row, machine):
@@ -319,6 +333,8 @@ def arguments():
                         help="PyTorch's steps also compiled (minutes)")
     parser.add_argument("--best", action="store_true",
                         help="the best run of a round, not the median: for a busy machine")
+    parser.add_argument("--priority", action="store_true",
+                        help="take both cores from other programs during a turn (as root)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true")
     form.add_argument("--markdown", action="store_true")
@@ -362,6 +378,8 @@ def loaded(paths):
 
 def main():
     options = arguments()
+    # Leave no stopped process behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("compare: told to end"))
     marks = table.load_marks(os.path.join(HERE, "marks.json"))
     run = loaded(options.load) if options.load else measured(options, marks)
     if not run:

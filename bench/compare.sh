@@ -14,8 +14,9 @@ bench/compare.sh [--rows REGEX] [--json | --markdown] [--rounds N] [--python PY]
   --python PY     a python with torch; else AK_PEER_PYTHON, python3, or build-bench/venv
   --build DIR     build folder (build-bench: made as a release build)
 Others go to bench/compare.py: --seconds S (of a turn), --threads N, --all (rows without a mark),
---compile (PyTorch's steps also compiled), --best (best runs, not medians: for a busy machine),
---save FILE, --strict (fails below a mark), --list.
+--compile (PyTorch's steps also compiled), --save FILE, --strict (fails below a mark), --list.
+A busy machine: --priority (as root: no other program runs during a turn), --best (best runs, not
+medians).
 USAGE
 }
 

@@ -249,14 +249,15 @@ def summary(run, marks):
 def machine_text(machine):
     """The line about the machine and the two sides."""
     text = (f"{machine.get('cpu', '')}; {machine['threads']} threads; akin on {machine['isa']}; "
-            f"peak {machine['gflops']:.0f} GFLOP/s; triad " + ", ".join(
+            f"peak {machine['gflops']:.0f} GFLOP/s; a += s b " + ", ".join(
                 f"{gbs:.0f} GB/s at {mb} MB" for mb, gbs in machine["bandwidth"].items()))
     if machine.get("torch"):
         text += f"; PyTorch {machine['torch']}"
     if machine.get("pillow"):
         text += f", Pillow {machine['pillow']}"
     text += f"; {machine['date']}, load {machine['load']:.1f} before the start"
-    return text + ("; best runs" if machine["best"] else "; medians")
+    text += "; best runs" if machine["best"] else "; medians"
+    return text + (", before all other programs" if machine.get("priority") else "")
 
 
 def as_text(run, marks):

@@ -169,6 +169,17 @@ typedef struct ak_kernels {
     /* ---- conversion ---- */
     void (*from_u8)(ak_real *y, const uint8_t *x, ak_real scale, ak_real shift, int64_t n);
 
+    /* ---- depthwise convolution: a row of `pixels` pixels of C channels, steps in elements ---- */
+    /* y[i step_y + c] = (accumulate: y +) bias[c] + sum_t x[t][i step_x + c] w[t][c], t < count.
+     * bias NULL = 0. y is none of the inputs. */
+    void (*taps)(ak_real *y, int64_t step_y, const ak_real *const *x, int64_t step_x,
+                 const ak_real *const *w, int count, int64_t pixels, int64_t C,
+                 const ak_real *bias, bool accumulate);
+    /* sum[t][c] += sum_i x[t][i step_x + c] dy[i step_dy + c] */
+    void (*taps_gradient)(ak_real *const *sum, const ak_real *const *x, int64_t step_x,
+                          const ak_real *dy, int64_t step_dy, int count, int64_t pixels,
+                          int64_t C);
+
     /* ---- Winograd convolution: one tile, see winograd.h ---- */
     void (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
 } ak_kernels;
@@ -187,6 +198,12 @@ bool ak__kernels_init(void);
 /* Fill `table` for one level, whatever is in use now (tests). False if not available. */
 bool ak__kernels_fill(ak_kernels *table, ak__level level);
 
+void ak__taps_ref(ak_real *y, int64_t step_y, const ak_real *const *x, int64_t step_x,
+                  const ak_real *const *w, int count, int64_t pixels, int64_t C,
+                  const ak_real *bias, bool accumulate);
+void ak__taps_gradient_ref(ak_real *const *sum, const ak_real *const *x, int64_t step_x,
+                           const ak_real *dy, int64_t step_dy, int count, int64_t pixels,
+                           int64_t C);
 void ak__kernels_ref(ak_kernels *table);
 void ak__kernels_avx2(ak_kernels *table);
 void ak__kernels_avx512(ak_kernels *table);

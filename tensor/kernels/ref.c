@@ -548,5 +548,7 @@ void ak__kernels_ref(ak_kernels *table)
     table->sgd = sgd_ref;
     table->lerp = lerp_ref;
     table->from_u8 = from_u8_ref;
+    table->taps = ak__taps_ref;
+    table->taps_gradient = ak__taps_gradient_ref;
     table->winograd = ak__winograd_ref;
 }

@@ -41,6 +41,7 @@ int isa_tables(isa_table out[4]);
 
 void check_entries(const ak_kernels *ref, const isa_table *isa);
 void check_gemm(const isa_table *isa);
+void check_taps(const isa_table *isa);
 void check_winograd(const ak_kernels *ref, const isa_table *isa);
 void bench_kernels(const isa_table *isas, int count);
 void measure_ulp(const isa_table *isa);

@@ -41,34 +41,48 @@ static void FN(taps)(float *y, int64_t step_y, const float *const *x, int64_t st
         });
 }
 
-/* n taps from t on; even and odd pixels have sums of their own, to hide the latency. */
+/* n taps and nv neighbouring vectors of channels: so many that their sums hide the latency and that
+ * pixels are read in the order of memory. */
 V_INLINE void v_taps_gradient(float *const *sum, const float *const *x, int64_t step_x,
-                              const float *dy, int64_t step_dy, int n, int64_t pixels, int64_t c,
-                              int lanes)
+                              const float *dy, int64_t step_dy, int n, int nv, int64_t pixels,
+                              int64_t c, int lanes)
 {
-    vf even[3], odd[3];
+    vf s[3][4];
     V_UNROLL
-    for (int t = 0; t < n; t++)
-        even[t] = odd[t] = v_zero();
-    int64_t i = 0;
-    for (; i + 2 <= pixels; i += 2) {
-        const vf d0 = v_get(dy + i * step_dy + c, lanes);
-        const vf d1 = v_get(dy + (i + 1) * step_dy + c, lanes);
+    for (int t = 0; t < n; t++) {
         V_UNROLL
-        for (int t = 0; t < n; t++) {
-            even[t] = v_fma(v_get(x[t] + i * step_x + c, lanes), d0, even[t]);
-            odd[t] = v_fma(v_get(x[t] + (i + 1) * step_x + c, lanes), d1, odd[t]);
+        for (int v = 0; v < nv; v++)
+            s[t][v] = v_get(sum[t] + c + v * VW, lanes);
+    }
+    for (int64_t i = 0; i < pixels; i++) {
+        const float *d = dy + i * step_dy + c;
+        V_UNROLL
+        for (int v = 0; v < nv; v++) {
+            const vf dv = v_get(d + v * VW, lanes);
+            V_UNROLL
+            for (int t = 0; t < n; t++)
+                s[t][v] = v_fma(v_get(x[t] + i * step_x + c + v * VW, lanes), dv, s[t][v]);
         }
     }
-    if (i < pixels) {
-        const vf d0 = v_get(dy + i * step_dy + c, lanes);
-        V_UNROLL
-        for (int t = 0; t < n; t++)
-            even[t] = v_fma(v_get(x[t] + i * step_x + c, lanes), d0, even[t]);
-    }
     V_UNROLL
-    for (int t = 0; t < n; t++)
-        v_put(sum[t] + c, v_add(v_get(sum[t] + c, lanes), v_add(even[t], odd[t])), lanes);
+    for (int t = 0; t < n; t++) {
+        V_UNROLL
+        for (int v = 0; v < nv; v++)
+            v_put(sum[t] + c + v * VW, s[t][v], lanes);
+    }
+}
+
+/* All channels of n taps. */
+V_INLINE void taps_channels(float *const *sum, const float *const *x, int64_t step_x,
+                            const float *dy, int64_t step_dy, int n, int64_t pixels, int64_t C)
+{
+    int64_t c = 0;
+    for (; c + 4 * VW <= C; c += 4 * VW)
+        v_taps_gradient(sum, x, step_x, dy, step_dy, n, 4, pixels, c, VW);
+    for (; c + VW <= C; c += VW)
+        v_taps_gradient(sum, x, step_x, dy, step_dy, n, 1, pixels, c, VW);
+    if (c < C)
+        v_taps_gradient(sum, x, step_x, dy, step_dy, n, 1, pixels, c, (int)(C - c));
 }
 
 static void FN(taps_gradient)(float *const *sum, const float *const *x, int64_t step_x,
@@ -77,11 +91,9 @@ static void FN(taps_gradient)(float *const *sum, const float *const *x, int64_t 
 {
     int t = 0;
     for (; t + 3 <= count; t += 3)
-        V_EACH(C, {
-            v_taps_gradient(sum + t, x + t, step_x, dy, step_dy, 3, pixels, i, lanes);
-        });
-    for (; t < count; t++)
-        V_EACH(C, {
-            v_taps_gradient(sum + t, x + t, step_x, dy, step_dy, 1, pixels, i, lanes);
-        });
+        taps_channels(sum + t, x + t, step_x, dy, step_dy, 3, pixels, C);
+    if (count - t == 2)
+        taps_channels(sum + t, x + t, step_x, dy, step_dy, 2, pixels, C);
+    else if (count - t == 1)
+        taps_channels(sum + t, x + t, step_x, dy, step_dy, 1, pixels, C);
 }

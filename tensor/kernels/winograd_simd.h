@@ -103,21 +103,41 @@ V_INLINE void v_line_4(ak__winograd_kind kind, vf *y, const vf *x)
     }
 }
 
-/* One vector of channels at `at`. `whole`: nothing is missing of the squares. */
-V_INLINE void v_square(ak__winograd_kind kind, int m, int rows, int columns,
-                       const ak__winograd_call *c, int64_t at, int lanes, bool whole)
+static const float winograd_zeros[VW] = {0};
+
+/* Rows of the first vector of a square, and their steps from column to column. Rows that do not
+ * exist are one vector of zeros. */
+V_INLINE void winograd_rows(const ak__winograd_square *q, int side, bool whole, int64_t at,
+                            const float *rows[AK__WINOGRAD_T], int64_t steps[AK__WINOGRAD_T])
 {
-    const ak__winograd_square *in = &c->in, *out = &c->out;
-    const float *from = in->data + at;
-    float *to = out->data + at;
+    V_UNROLL
+    for (int i = 0; i < side; i++) {
+        const bool there = whole || (i >= q->i0 && i < q->i1);
+        rows[i] = there ? q->data + i * q->row + at : winograd_zeros;
+        steps[i] = there ? q->column : 0;
+    }
+}
+
+/* One vector of channels at `at`. What is constant where it is called makes the usual cases free
+ * of branches: nothing is missing of the source (whole_in), nothing is missing of the result and
+ * it is only written (plain_out). The squares are copies: a store could change *c, for all the
+ * compiler knows. */
+V_INLINE void v_square(ak__winograd_kind kind, int m, int rows, int columns,
+                       const ak__winograd_call *c, int64_t at, int lanes, bool whole_in,
+                       bool plain_out)
+{
+    const ak__winograd_square in = c->in, out = c->out;
+    const bool accumulate = !plain_out && c->accumulate, biased = !plain_out && c->bias;
+    const float *from[AK__WINOGRAD_T];
+    int64_t steps[AK__WINOGRAD_T];
     vf half[AK__WINOGRAD_T][AK__WINOGRAD_T], x[AK__WINOGRAD_T], y[AK__WINOGRAD_T];
+    winograd_rows(&in, columns, whole_in, at, from, steps);
     V_UNROLL
     for (int j = 0; j < columns; j++) {
+        const bool there = whole_in || (j >= in.j0 && j < in.j1);
         V_UNROLL
-        for (int i = 0; i < columns; i++) {
-            const bool there = whole || (i >= in->i0 && i < in->i1 && j >= in->j0 && j < in->j1);
-            x[i] = there ? v_get(from + i * in->row + j * in->column, lanes) : v_zero();
-        }
+        for (int i = 0; i < columns; i++)
+            x[i] = there ? v_get(from[i] + j * steps[i], lanes) : v_zero();
         if (m == 2)
             v_line_2(kind, y, x);
         else
@@ -126,20 +146,21 @@ V_INLINE void v_square(ak__winograd_kind kind, int m, int rows, int columns,
         for (int i = 0; i < rows; i++)
             half[i][j] = y[i];
     }
-    const vf bias = c->bias ? v_get(c->bias + at, lanes) : v_zero();
+    const vf bias = biased ? v_get(c->bias + at, lanes) : v_zero();
     V_UNROLL
     for (int i = 0; i < rows; i++) {
+        float *to = out.data + i * out.row + at;
         if (m == 2)
             v_line_2(kind, y, half[i]);
         else
             v_line_4(kind, y, half[i]);
         V_UNROLL
         for (int j = 0; j < rows; j++) {
-            if (!whole && (i < out->i0 || i >= out->i1 || j < out->j0 || j >= out->j1))
+            if (!plain_out && (i < out.i0 || i >= out.i1 || j < out.j0 || j >= out.j1))
                 continue;
-            float *p = to + i * out->row + j * out->column;
-            vf z = c->bias ? v_add(y[j], bias) : y[j];
-            if (c->accumulate)
+            float *p = to + j * out.column;
+            vf z = biased ? v_add(y[j], bias) : y[j];
+            if (accumulate)
                 z = v_add(v_get(p, lanes), z);
             v_put(p, z, lanes);
         }
@@ -151,16 +172,22 @@ V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
     return q->i0 == 0 && q->j0 == 0 && q->i1 == side && q->j1 == side;
 }
 
-/* The usual vectors have neither missing places nor missing lanes; one slower body does others. */
 V_INLINE void winograd_run(ak__winograd_kind kind, int m, int rows, int columns,
                            const ak__winograd_call *c)
 {
+    const bool whole = winograd_all(&c->in, columns);
     int64_t at = 0;
-    if (winograd_all(&c->in, columns) && winograd_all(&c->out, rows))
+    if (winograd_all(&c->out, rows) && !c->bias && !c->accumulate) {
+        for (; whole && at + VW <= c->n; at += VW)
+            v_square(kind, m, rows, columns, c, at, VW, true, true);
         for (; at + VW <= c->n; at += VW)
-            v_square(kind, m, rows, columns, c, at, VW, true);
+            v_square(kind, m, rows, columns, c, at, VW, false, true);
+    }
+    for (; whole && at + VW <= c->n; at += VW)
+        v_square(kind, m, rows, columns, c, at, VW, true, false);
     for (; at < c->n; at += VW)
-        v_square(kind, m, rows, columns, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false);
+        v_square(kind, m, rows, columns, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false,
+                 false);
 }
 
 #define WINOGRAD_CASE(kind, rows, columns)                                                         \

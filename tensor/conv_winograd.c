@@ -101,6 +101,7 @@ typedef struct winograd_pass {
     bool           accumulate;
     int64_t        C, D;        /* channels of source and result */
     int64_t        ld_v, ld_m;
+    int64_t        row, plane;  /* tile i, point p of V is at (i row + p plane) ld_v; M likewise */
     int64_t        panels;      /* of nr result channels */
     int64_t        block;       /* tiles */
     bool           shared;      /* threads share the parts of a block */
@@ -123,6 +124,8 @@ static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
     if (s.shared)
         s.block = ak__conv_max(SHARED_BLOCK / tile / mr, 1) * mr;
     s.block = ak__conv_up(s.q.total, ak__conv_up(s.q.total, s.block));
+    s.row = s.shared ? 1 : s.q.points;
+    s.plane = s.shared ? s.block : 1;
     return s;
 }
 
@@ -180,7 +183,7 @@ static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
 {
     const ak__winograd_call call = {
         .m = s->q.m, .in = ak__winograd_source(&s->q, s->src, s->C, i),
-        .out = ak__winograd_planes(v, s->block * s->ld_v, s->q.t), .n = s->C,
+        .out = ak__winograd_planes(v, s->plane * s->ld_v, s->q.t), .n = s->C,
     };
     ak__k.winograd(AK__WINOGRAD_INPUT, &call);
 }
@@ -188,7 +191,7 @@ static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
 static void output_tile(const winograd_pass *s, int64_t i, ak_real *m)
 {
     const ak__winograd_call call = {
-        .m = s->q.m, .in = ak__winograd_planes(m, s->block * s->ld_m, s->q.t),
+        .m = s->q.m, .in = ak__winograd_planes(m, s->plane * s->ld_m, s->q.t),
         .out = ak__winograd_results(&s->q, s->dst, s->D, i), .n = s->D, .bias = s->bias,
         .accumulate = s->accumulate,
     };
@@ -200,13 +203,14 @@ static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_re
                            int64_t count)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    const int64_t row_v = s->row * s->ld_v, row_m = s->row * s->ld_m;
     for (int64_t j = 0; j < s->panels; j++) {
         const int n = (int)ak__conv_min(nr, s->D - j * nr);
         for (int64_t k = 0; k < s->C; k += AK__CONV_RUN) {
             const int64_t nk = ak__conv_min(AK__CONV_RUN, s->C - k);
             for (int64_t i = 0; i < count; i += mr)
-                ak__k.gemm_direct(nk, v + i * s->ld_v + k, s->ld_v, 1, u + (j * s->C + k) * nr, nr,
-                                  m + i * s->ld_m + j * nr, s->ld_m,
+                ak__k.gemm_direct(nk, v + i * row_v + k, row_v, 1, u + (j * s->C + k) * nr, nr,
+                                  m + i * row_m + j * nr, row_m,
                                   (int)ak__conv_min(mr, count - i), n, k > 0);
         }
     }
@@ -217,12 +221,12 @@ static void run_block(const winograd_pass *s, int64_t first, int64_t count, ak_r
 {
     ak_real *v = work, *m = work + s->q.points * s->block * s->ld_v;
     AK__PARALLEL_FOR(i, count, s->shared)
-        input_tile(s, first + i, v + i * s->ld_v);
+        input_tile(s, first + i, v + i * s->row * s->ld_v);
     AK__PARALLEL_FOR_DYNAMIC(p, s->q.points, s->shared)
-        multiply_point(s, v + p * s->block * s->ld_v, s->u + p * s->panels * s->C * ak__k.nr,
-                       m + p * s->block * s->ld_m, count);
+        multiply_point(s, v + p * s->plane * s->ld_v, s->u + p * s->panels * s->C * ak__k.nr,
+                       m + p * s->plane * s->ld_m, count);
     AK__PARALLEL_FOR(i, count, s->shared)
-        output_tile(s, first + i, m + i * s->ld_m);
+        output_tile(s, first + i, m + i * s->row * s->ld_m);
 }
 
 static void run_pass(winograd_pass *s, const ak_real *w, bool data, void *scratch)

@@ -127,7 +127,7 @@ typedef struct ak__tiling {
     int64_t SH, SW, top, left;
 } ak__tiling;
 
-/* The side m that takes the fewest multiplications for this pass; 0: another way is faster.
+/* The side m of the least work for this pass; 0: another way is faster.
  * `data`: of the data gradient, whose results are x's pixels. */
 int  ak__winograd_side(const ak__conv *g, bool data);
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data);

@@ -12,9 +12,12 @@
  * depend on the cut. The data gradient is the same with turned and transposed weights. */
 #include "tensor/conv_paths.h"
 
-/* Channels of source and result, and pixels, below which the direct way is faster. */
+/* Fewer channels leave the vectors of the transforms half empty. */
 #define MIN_CHANNELS 16
-#define MIN_PIXELS   512
+/* What transforms cost, measured, in multiplications of a product: of each transformed number of
+ * a source or result, and of each weight. */
+#define NUMBER_COST  20.0
+#define WEIGHT_COST  1200.0
 /* Bytes of transformed weights up to which a thread does a block alone. */
 #define OWN_WEIGHTS  (3 << 20)
 /* Bytes of V and M together: of a block that one thread does, and that all share. */
@@ -23,9 +26,13 @@
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-static int64_t multiplications(int m, int64_t H, int64_t W)
+/* Of all tiles, in multiplications. */
+static double cost_of(const ak__conv *g, int m, int64_t H, int64_t W)
 {
-    return ak__conv_up(H, m) * ak__conv_up(W, m) * (m + 2) * (m + 2);
+    const int64_t tiles = g->N * ak__conv_up(H, m) * ak__conv_up(W, m);
+    const double numbers = (double)(tiles * (m + 2) * (m + 2));
+    const double I = (double)g->I, O = (double)g->O;
+    return numbers * (I * O + NUMBER_COST * (I + O)) + WEIGHT_COST * I * O;
 }
 
 int ak__winograd_side(const ak__conv *g, bool data)
@@ -33,11 +40,11 @@ int ak__winograd_side(const ak__conv *g, bool data)
     const int64_t H = data ? g->H : g->OH, W = data ? g->W : g->OW;
     const bool plain = g->kH == 3 && g->kW == 3 && g->sh == 1 && g->sw == 1 && g->dh == 1 &&
                        g->dw == 1 && g->groups == 1;
-    if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS || g->N * H * W < MIN_PIXELS)
+    if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS)
         return 0;
-    const int64_t two = multiplications(2, H, W), four = multiplications(4, H, W);
-    /* a quarter more than it saves: the transforms */
-    if (5 * ak__conv_min(two, four) > 4 * 9 * H * W)
+    const double direct = 9 * (double)(g->N * H * W) * (double)g->I * (double)g->O;
+    const double two = cost_of(g, 2, H, W), four = cost_of(g, 4, H, W);
+    if (two >= direct && four >= direct)
         return 0;
     return two < four ? 2 : 4;
 }

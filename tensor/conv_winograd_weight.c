@@ -13,6 +13,8 @@
 #define OWN_SUMS     (3 << 19)
 #define OWN_BLOCK    (3 << 18)
 #define SHARED_BLOCK (16 << 20)
+/* Tiles of a chunk at least, so that its sums are worth transforming. */
+#define CHUNK_TILES  64
 /* Sides of a piece: 36 sums of it are half a megabyte. */
 #define PIECE_ROWS    56
 #define PIECE_COLUMNS 64
@@ -40,7 +42,8 @@ static weight_pass plan_weight(const ak__conv *g, int m)
     s.ld_z = ak__winograd_ld(s.O);
     const int64_t tile = s.q.points * (s.ld_v + s.ld_z) * real;
     const int64_t wide = ak__conv_up(s.I, 16) * 16;
-    s.chunk = ak__weight_chunk(g, 9 * g->I * g->O);
+    s.chunk = ak__conv_max(ak__weight_chunk(g, 9 * g->I * g->O),
+                           ak__conv_up(CHUNK_TILES, s.q.TH * s.q.TW));
     s.chunks = ak__conv_up(g->N, s.chunk);
     s.shared = s.q.points * s.O * wide * real > OWN_SUMS || s.chunks < 4;
     s.rows = s.shared ? ak__conv_min(PIECE_ROWS, s.O) : s.O;

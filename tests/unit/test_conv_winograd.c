@@ -158,7 +158,15 @@ Test(winograd, is_taken_where_it_saves_multiplications)
     cr_expect_eq(ak__winograd_side(&g, true), 4);
     g = geometry(128, 2, 2, 512, 512, 1);
     cr_expect_eq(ak__winograd_side(&g, false), 2);
+    g = geometry(260, 2, 2, 64, 60, 1);         /* of test_conv.c, with the two below */
+    cr_expect_eq(ak__winograd_side(&g, false), 2);
+    g = geometry(60, 13, 14, 32, 40, 1);
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
+    g = geometry(9, 11, 9, 144, 160, 1);
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
     g = geometry(512, 28, 1, 64, 64, 1);        /* a column: nothing is saved */
+    cr_expect_eq(ak__winograd_side(&g, false), 0);
+    g = geometry(1, 4, 4, 512, 512, 1);         /* more work for the weights than for the tile */
     cr_expect_eq(ak__winograd_side(&g, false), 0);
     g = geometry(32, 16, 16, 64, 64, 1);
     g.exact = true;

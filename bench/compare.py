@@ -206,6 +206,9 @@ class Comparison:
 
     def try_all(self, side, configs):
         seconds = self.options.seconds / max(1, len(configs))
+        for c in configs:
+            if "compiled" in c:     # while it is first called
+                self.ask(side, "time", c, 0)
         tried = {c: self.turn(side, c, seconds) for c in configs or [""]}
         # The first run of all warms caches and pools, and should not decide against its own.
         first = next(iter(tried))

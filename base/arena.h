@@ -58,7 +58,10 @@ void  ak__heads_free(ak__heads *heads);
 typedef struct ak__free_piece { struct ak__free_piece *next; size_t size; } ak__free_piece;
 typedef struct ak__pool { ak__free_piece *first; } ak__pool;
 /* What is smaller is not worth looking for. */
-#define AK__LARGE 16384
+#define AK__LARGE ((size_t)16 << 10)
+/* From this size on pieces come from the far end: maps of pictures do, and what lies between two of
+ * them for the whole step, a head's features, does not. */
+#define AK__HUGE  ((size_t)1 << 20)
 /* From the smallest piece that fits; NULL if there is none. */
 void *ak__pool_take(ak__pool *pool, size_t bytes);
 void  ak__pool_give(ak__pool *pool, void *p, size_t bytes);

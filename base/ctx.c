@@ -193,13 +193,10 @@ char *ak__ctx_strdup(ak_ctx *ctx, const char *text)
 
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes)
 {
-    if (bytes < AK__LARGE) {
-        void *p = ak__arena_alloc(&ctx->step, bytes);
-        return p ? p : (ak__fail_memory(ctx, bytes), NULL);
-    }
-    void *p = ak__pool_take(&ctx->pool, bytes);
+    void *p = bytes < AK__LARGE ? NULL : ak__pool_take(&ctx->pool, bytes);
     if (!p)
-        p = ak__arena_alloc_large(&ctx->step, bytes);
+        p = bytes < AK__HUGE ? ak__arena_alloc(&ctx->step, bytes)
+                             : ak__arena_alloc_large(&ctx->step, bytes);
     if (!p)
         ak__fail_memory(ctx, bytes);
     return p;

@@ -41,15 +41,12 @@ static inline void ak__for_rows(int64_t rows, int64_t width, ak__span_fn *fn, vo
         fn(user, begin, end);
 }
 
-/* Results of this size are in no cache when the next op reads them. */
-#define AK__PAST_BYTES (32 << 20)
-
 /* How an op puts the n numbers of its output or of a gradient: `add` if that holds numbers. */
 static inline ak__put ak__put_of(int64_t n, bool add)
 {
     if (add)
         return AK__ADD;
-    return n >= AK__PAST_BYTES / (int64_t)sizeof(ak_real) ? AK__PAST : AK__SET;
+    return n >= ak__k.past / (int64_t)sizeof(ak_real) ? AK__PAST : AK__SET;
 }
 
 /* At the end of a span whose results were put so. */

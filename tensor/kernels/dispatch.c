@@ -6,6 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__unix__)
+#include <unistd.h>
+#endif
 
 ak_kernels ak__k;
 
@@ -96,12 +99,24 @@ static bool level_asked(ak__level *level)
     return false;
 }
 
+/* A result is read again, and other arrays are read in between: a quarter of the last cache. */
+static int64_t past_bytes(int64_t otherwise)
+{
+#ifdef _SC_LEVEL3_CACHE_SIZE
+    const long last = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    if (last > 0)
+        return last / 4;
+#endif
+    return otherwise;
+}
+
 static bool choose_table(void)
 {
     ak__level level;
     const bool known = level_asked(&level);
     while (!ak__kernels_fill(&ak__k, level))
         level = (ak__level)((int)level - 1);
+    ak__k.past = past_bytes(ak__k.past);
     note_levels(level);
     return known;
 }

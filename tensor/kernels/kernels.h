@@ -63,6 +63,7 @@ typedef struct ak_kernels {
     /* ---- matrix product ---- */
     int     mr, nr;                         /* register tile */
     int64_t mc, kc, nc;                     /* cache blocks: mc a multiple of mr, nc of nr */
+    int64_t past;                           /* bytes of a result that no cache keeps */
     /* C[m,n] = sum_k A[k] outer B[k] (+ C if accumulate). a: packed [kc][mr], b: packed [kc][nr],
      * both 64-byte aligned; m <= mr, n <= nr (edges); c row-major with leading dimension ldc. */
     void (*gemm_tile)(int64_t kc, const ak_real *a, const ak_real *b, ak_real *c, int64_t ldc,

@@ -498,6 +498,7 @@ static void set_gemm_ref(ak_kernels *table)
     table->mc = 128;
     table->kc = 256;
     table->nc = 512;
+    table->past = 32 << 20;
     table->gemm_tile = gemm_4x8_ref;
     table->gemm_direct = gemm_direct_ref;
     table->gemm_pack = gemm_pack_ref;

@@ -321,7 +321,7 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 /* ---- choices -------------------------------------------------------------------------------- */
 
 /* Multiply-adds below which a second thread costs more than it brings. */
-#define MIN_WORK_PER_THREAD 32768.0
+#define MIN_WORK_PER_THREAD 196608.0
 /* A stored [K, M] is read in place only if it is this small: each row of a tile of it is a few
  * floats, a whole row of A apart from the next. */
 #define SMALL_A_BYTES (64 * 1024)

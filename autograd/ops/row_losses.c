@@ -15,10 +15,16 @@
 
 typedef struct loss_option { double a; } loss_option;
 
-/* Value and slope by x, of one element with target t and option a. */
+typedef struct loss_work {
+    const ak_real *x, *t;
+    ak_real *dx, g, a;          /* a: the option */
+    bool fresh;
+} loss_work;
+
+/* Of a span of elements: the sum of the values, and dx = or += g times the slope by x. */
 typedef struct loss_rule {
-    ak_real (*value)(ak_real x, ak_real t, ak_real a);
-    ak_real (*slope)(ak_real x, ak_real t, ak_real a);
+    double (*sum)(const loss_work *w, int64_t begin, int64_t end);
+    ak__span_fn *slopes;
 } loss_rule;
 
 static ak_status loss_shape(ak_call *k)
@@ -37,43 +43,23 @@ static double loss_flops(const ak_call *k)
 static void loss_forward(ak_call *k, const loss_rule *rule, ak_real a)
 {
     const int64_t n = k->in[0]->size;
-    const ak_real *x = k->in[0]->data, *t = k->in[1]->data;
     double *part = ak_call_scratch(k, (size_t)ak__chunk_count(n, AK__SPAN) * sizeof *part);
     if (!part)
         return;
-    AK__PARALLEL_CHUNKS(c, n, AK__SPAN, begin, end) {
-        double s = 0;
-        for (int64_t i = begin; i < end; i++)
-            s += (double)rule->value(x[i], t[i], a);
-        part[c] = s;
-    }
+    const loss_work w = { .x = k->in[0]->data, .t = k->in[1]->data, .a = a };
+    AK__PARALLEL_CHUNKS(c, n, AK__SPAN, begin, end)
+        part[c] = rule->sum(&w, begin, end);
     k->out->data[0] = n ? (ak_real)(ak__loss_total(part, n, 1) / (double)n) : 0;
-}
-
-typedef struct loss_work {
-    const ak_real *x, *t;
-    ak_real *dx, g, a;
-    bool fresh;
-    const loss_rule *rule;
-} loss_work;
-
-static void loss_span(void *user, int64_t begin, int64_t end)
-{
-    const loss_work *w = user;
-    for (int64_t i = begin; i < end; i++) {
-        const ak_real d = w->g * w->rule->slope(w->x[i], w->t[i], w->a);
-        w->dx[i] = w->fresh ? d : w->dx[i] + d;
-    }
 }
 
 static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
 {
     const int64_t n = k->in[0]->size;
-    loss_work w = { .x = k->in[0]->data, .t = k->in[1]->data, .a = a, .rule = rule,
+    loss_work w = { .x = k->in[0]->data, .t = k->in[1]->data, .a = a,
                     .g = n ? k->out->grad[0] / (ak_real)n : 0 };
     w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
     if (w.dx)
-        ak__for_spans(n, loss_span, &w);
+        ak__for_spans(n, rule->slopes, &w);
 }
 
 #define LOSS_SAMPLES(option, extra)                                                                \
@@ -91,19 +77,41 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
 #define LOSS_MISUSE (const ak_sample[]){ LOSS_WRONG_SHAPE, AK_END }
 #define OPTION_MISUSE (const ak_sample[]){ LOSS_WRONG_SHAPE, LOSS_WRONG_OPTION, AK_END }
 
-/* One loss: value and slope as expressions of x, t and a. */
+/* One loss: value and slope as expressions of x, t and a. Eight sums run side by side, so that the
+ * order is fixed and the compiler can keep them in vectors. */
+#define LANES 8
 #define LOSS(name_, formula_, value_, slope_, shape_, option_, extra_, misuse_)                    \
-    static ak_real name_##_value(ak_real x, ak_real t, ak_real a)                                  \
+    static inline ak_real name_##_value(ak_real x, ak_real t, ak_real a)                           \
     {                                                                                              \
         (void)a;                                                                                   \
         return value_;                                                                             \
     }                                                                                              \
-    static ak_real name_##_slope(ak_real x, ak_real t, ak_real a)                                  \
+    static inline ak_real name_##_slope(ak_real x, ak_real t, ak_real a)                           \
     {                                                                                              \
         (void)a;                                                                                   \
         return slope_;                                                                             \
     }                                                                                              \
-    static const loss_rule name_##_rule = { name_##_value, name_##_slope };                        \
+    static double name_##_sum(const loss_work *w, int64_t begin, int64_t end)                      \
+    {                                                                                              \
+        double  lane[LANES] = { 0 };                                                               \
+        int64_t i = begin;                                                                         \
+        for (; i + LANES <= end; i += LANES)                                                       \
+            for (int j = 0; j < LANES; j++)                                                        \
+                lane[j] += (double)name_##_value(w->x[i + j], w->t[i + j], w->a);                  \
+        for (; i < end; i++)                                                                       \
+            lane[0] += (double)name_##_value(w->x[i], w->t[i], w->a);                              \
+        return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +                                       \
+               ((lane[4] + lane[5]) + (lane[6] + lane[7]));                                        \
+    }                                                                                              \
+    static void name_##_slopes(void *user, int64_t begin, int64_t end)                             \
+    {                                                                                              \
+        const loss_work w = *(const loss_work *)user;                                              \
+        for (int64_t i = begin; w.fresh && i < end; i++)                                           \
+            w.dx[i] = w.g * name_##_slope(w.x[i], w.t[i], w.a);                                    \
+        for (int64_t i = begin; !w.fresh && i < end; i++)                                          \
+            w.dx[i] += w.g * name_##_slope(w.x[i], w.t[i], w.a);                                   \
+    }                                                                                              \
+    static const loss_rule name_##_rule = { name_##_sum, name_##_slopes };                         \
     static void name_##_forward(ak_call *k)                                                        \
     {                                                                                              \
         loss_forward(k, &name_##_rule, (ak_real)((const loss_option *)k->attr)->a);                \

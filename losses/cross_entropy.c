@@ -115,6 +115,18 @@ static void fill_targets(const ak__similarity *sim, const ak__tile *t, int64_t i
     }
 }
 
+/* Some of the few targets may lie in the tile. Those of the same sample lie on diagonals that are
+ * `samples` apart, which most tiles do not meet. */
+static bool may_hold_few(const ak__cross_entropy *p, const ak__tile *t)
+{
+    if (p->rule == AK__TARGET_LIST)
+        return true;
+    const int64_t low = t->c0 - (t->r0 + t->m - 1), high = t->c0 + t->n - 1 - t->r0;
+    const int64_t last = high >= 0 ? high / p->samples * p->samples     /* multiple <= high */
+                                   : -((-high + p->samples - 1) / p->samples * p->samples);
+    return t->source == 0 && last >= low;
+}
+
 static void absorb_few(const ak__similarity *sim, const ak__tile *t, bool column)
 {
     const ak__cross_entropy *p = program_of(sim);
@@ -405,7 +417,7 @@ void ak__cross_entropy_absorb(const ak__similarity *sim, const ak__tile *t)
     }
     if (!by_list(p)) {
         absorb_filled(sim, t);
-    } else {
+    } else if (may_hold_few(p, t)) {
         absorb_few(sim, t, false);
         if (t->columns)
             absorb_few(sim, t, true);
@@ -579,7 +591,7 @@ void ak__cross_entropy_gradient(const ak__similarity *sim, const ak__tile *t)
         gradient_filled(sim, t, i, &c, e);
         memcpy(s, e, (size_t)t->n * sizeof *e);
     }
-    if (!by_list(p))
+    if (!by_list(p) || !may_hold_few(p, t))
         return;
     gradient_few(sim, t, false);
     if (t->columns)

@@ -12,6 +12,9 @@ int64_t ak__similarity_tile;
 /* A tile has at most this many rows and columns: it stays in L2 from the product that makes it
  * to the products that use its gradient up. */
 #define TILE_SIDE 256
+/* The same in a block on the diagonal of a symmetric problem, whose tiles below the diagonal are
+ * left out: the smaller a tile, the less of those on the diagonal is done twice. */
+#define DIAGONAL_SIDE 128
 /* A block has at most this many, or as many as make BLOCK_ELEMENTS of X. */
 #define LARGEST_BLOCK 1024
 #define BLOCK_ELEMENTS (128 * 1024)
@@ -39,6 +42,7 @@ int64_t ak__similarity_columns(const ak__similarity *sim)
 typedef struct tile_plan {
     int64_t height, width;              /* of a block */
     int64_t tile_height, tile_width;
+    int64_t diagonal;                   /* both, in a block on the diagonal */
     int64_t row_blocks, column_blocks;  /* column blocks of all sources together */
 } tile_plan;
 
@@ -68,6 +72,7 @@ static tile_plan plan_of(const ak__similarity *sim)
         p.height = p.width = min_side(ak__similarity_tile, LARGEST_BLOCK);
     p.tile_height = even_side(p.height, TILE_SIDE);
     p.tile_width = even_side(p.width, TILE_SIDE);
+    p.diagonal = even_side(p.height, DIAGONAL_SIDE);
     p.row_blocks = ceil_div(sim->R, p.height);
     for (int i = 0; i < sim->sources; i++)
         p.column_blocks += ceil_div(sim->candidates[i].n, p.width);
@@ -97,7 +102,7 @@ int64_t ak__similarity_kept(const ak__similarity *sim)
 /* A thread's memory: where in it what lies, in elements. Parts begin on cache lines. */
 typedef struct block_memory {
     int64_t tile, scratch, turned;              /* scores; rows for the program; G^T packed */
-    int64_t x_left, y_right;                    /* for S = X Y^T */
+    int64_t y_right;                            /* for S = X Y^T; X stays where it is */
     int64_t x_right, y_below;                   /* for dY += G^T X and dX += G Y */
     int64_t size;
 } block_memory;
@@ -113,15 +118,13 @@ static int64_t take(int64_t *at, int64_t n)
 static block_memory memory_of(const tile_plan *p, int64_t D)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr, wide = round_up(D, nr);
-    const int64_t rows = p->height + ceil_div(p->height, p->tile_height) * mr;
-    const int64_t columns = p->width + ceil_div(p->width, p->tile_width) * nr;
+    const int64_t pieces = ceil_div(p->width, min_side(p->tile_width, p->diagonal));
     block_memory m = { 0 };
     int64_t at = 0;
     m.tile = take(&at, p->tile_height * p->tile_width);
     m.scratch = take(&at, AK__TILE_ROWS * p->tile_width);
     m.turned = take(&at, p->tile_height * round_up(p->tile_width, mr));
-    m.x_left = take(&at, rows * D);
-    m.y_right = take(&at, columns * D);
+    m.y_right = take(&at, (p->width + pieces * nr) * D);
     m.x_right = take(&at, p->height * wide);
     m.y_below = take(&at, p->width * wide);
     m.size = at;
@@ -202,7 +205,7 @@ static void apply_mask(const ak__similarity *sim, const ak__tile *t)
 
 /* ---- one block ------------------------------------------------------------------------------- */
 
-#define MOST_PIECES (LARGEST_BLOCK / TILE_SIDE)
+#define MOST_PIECES (LARGEST_BLOCK / DIAGONAL_SIDE)
 
 typedef struct sweep {
     const ak__similarity *sim;
@@ -212,23 +215,27 @@ typedef struct sweep {
     bool         gradient;
 } sweep;
 
-/* A block and its operands, packed in pieces of a tile's rows or columns. */
+/* A block and its operands, packed in pieces of a tile's rows or columns. One on the diagonal is
+ * its own mirror image: tiles below the diagonal are left out, those above stand for them, and in
+ * one that is cut by the diagonal every anchor is a row. */
 typedef struct block {
     int64_t  r0, m;                     /* rows */
     int64_t  start, n;                  /* columns within their source */
     int64_t  c0;                        /* first column, counted through all sources */
     int      source;
     bool     columns;                   /* as anchors too */
+    bool     diagonal;
+    int64_t  tile_height, tile_width;
     ak_real *kept;                      /* where its scores stay, NULL = nowhere */
-    ak__panels x_left[MOST_PIECES], x_right[MOST_PIECES];
-    ak__panels y_right[MOST_PIECES], y_below[MOST_PIECES];
+    ak__panels x_right[MOST_PIECES], y_right[MOST_PIECES], y_below[MOST_PIECES];
 } block;
 
 static block block_at(const sweep *w, int64_t i, int64_t j)
 {
     const ak__similarity *sim = w->sim;
     const tile_plan *p = &w->plan;
-    block b = { .r0 = i * p->height, .columns = sim->two_sided || sim->symmetric };
+    block b = { .r0 = i * p->height, .columns = sim->two_sided || sim->symmetric,
+                .diagonal = sim->symmetric && i == j };
     int64_t first = j;                  /* block of columns within its source */
     while (first >= ceil_div(sim->candidates[b.source].n, p->width)) {
         b.c0 += sim->candidates[b.source].n;
@@ -238,24 +245,24 @@ static block block_at(const sweep *w, int64_t i, int64_t j)
     b.start = first * p->width;
     b.c0 += b.start;
     b.n = min_side(p->width, sim->candidates[b.source].n - b.start);
-    if (sim->symmetric && i == j)
-        b.columns = false;              /* every anchor of the block is a row here */
+    b.tile_height = b.diagonal ? p->diagonal : p->tile_height;
+    b.tile_width = b.diagonal ? p->diagonal : p->tile_width;
     if (sim->keep)
         b.kept = sim->keep + block_index(sim, p, i, j) * p->height * p->width;
     return b;
 }
 
-/* n rows of x in pieces of `side` rows: `left` or `right` to be multiplied along D, or `below` to
- * be summed over the rows. */
+/* n rows of x in pieces of `side` rows, to be multiplied along D. */
 static void pack_along(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
-                       int64_t D, ak_real alpha, int width)
+                       int64_t D, ak_real alpha)
 {
     for (int64_t i = 0; i < n; i += side, out++) {
-        *out = ak__panels_pack(to, x + i * D, D, false, min_side(side, n - i), D, alpha, width);
-        to += ak__panels_size(out->I, D, width);
+        *out = ak__panels_pack(to, x + i * D, D, false, min_side(side, n - i), D, alpha, ak__k.nr);
+        to += ak__panels_size(out->I, D, ak__k.nr);
     }
 }
 
+/* The same to be summed over the rows. */
 static void pack_below(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
                        int64_t D)
 {
@@ -268,51 +275,57 @@ static void pack_below(ak__panels *out, ak_real *to, const ak_real *x, int64_t n
 static void pack_block(const sweep *w, block *b, ak_real *memory)
 {
     const ak__similarity *sim = w->sim;
-    const tile_plan *p = &w->plan;
     const block_memory *at = &w->memory;
     const ak_real *x = sim->x + b->r0 * sim->D;
     const ak_real *y = sim->candidates[b->source].y + b->start * sim->D;
-    if (!(b->kept && sim->kept)) {
-        pack_along(b->x_left, memory + at->x_left, x, b->m, p->tile_height, sim->D,
-                   (ak_real)sim->scale, ak__k.mr);
-        pack_along(b->y_right, memory + at->y_right, y, b->n, p->tile_width, sim->D, 1, ak__k.nr);
-    }
+    if (!(b->kept && sim->kept))
+        pack_along(b->y_right, memory + at->y_right, y, b->n, b->tile_width, sim->D,
+                   (ak_real)sim->scale);
     if (w->gradient && sim->dx)
-        pack_below(b->y_below, memory + at->y_below, y, b->n, p->tile_width, sim->D);
+        pack_below(b->y_below, memory + at->y_below, y, b->n, b->tile_width, sim->D);
     if (w->gradient && sim->candidates[b->source].dy)
-        pack_below(b->x_right, memory + at->x_right, x, b->m, p->tile_height, sim->D);
+        pack_below(b->x_right, memory + at->x_right, x, b->m, b->tile_height, sim->D);
+}
+
+/* What the scores of a tile give to the gradients: piece a of the rows, c of the columns. */
+static void add_gradients(const sweep *w, const block *b, const ak__tile *t, int64_t a, int64_t c,
+                          ak_real *memory)
+{
+    const ak__similarity *sim = w->sim;
+    const int64_t D = sim->D;
+    if (sim->dx)
+        ak__panels_multiply_rows(t->s, t->ld, 1, t->m, &b->y_below[c], sim->dx + t->r0 * D, D,
+                                 true);
+    ak_real *dy = sim->candidates[b->source].dy;
+    if (dy) {
+        const ak__panels turned = ak__panels_pack(memory + w->memory.turned, t->s, t->ld, true,
+                                                  t->n, t->m, 1, ak__k.mr);
+        ak__panels_multiply(&turned, &b->x_right[a], dy + (b->start + c * b->tile_width) * D, D,
+                            true);
+    }
 }
 
 /* One tile: piece a of the block's rows, piece c of its columns. */
 static void do_tile(const sweep *w, const block *b, int64_t a, int64_t c, ak_real *memory)
 {
     const ak__similarity *sim = w->sim;
-    const tile_plan *p = &w->plan;
-    const int64_t D = sim->D, i = a * p->tile_height, j = c * p->tile_width;
-    ak__tile t = { .s = memory + w->memory.tile, .ld = p->tile_width, .r0 = b->r0 + i,
-                   .m = min_side(p->tile_height, b->m - i), .c0 = b->c0 + j,
-                   .n = min_side(p->tile_width, b->n - j), .source = b->source, .rows = true,
-                   .columns = b->columns, .scratch = memory + w->memory.scratch,
-                   .stride = p->tile_width };
+    const int64_t D = sim->D, i = a * b->tile_height, j = c * b->tile_width;
+    ak__tile t = { .s = memory + w->memory.tile, .ld = b->tile_width, .r0 = b->r0 + i,
+                   .m = min_side(b->tile_height, b->m - i), .c0 = b->c0 + j,
+                   .n = min_side(b->tile_width, b->n - j), .source = b->source, .rows = true,
+                   .columns = b->columns && !(b->diagonal && a == c),
+                   .scratch = memory + w->memory.scratch, .stride = w->plan.tile_width };
     if (b->kept) {
-        t.s = b->kept + i * p->width + j;
-        t.ld = p->width;
+        t.s = b->kept + i * w->plan.width + j;
+        t.ld = w->plan.width;
     }
     if (!(b->kept && sim->kept)) {
-        ak__panels_multiply(&b->x_left[a], &b->y_right[c], t.s, t.ld, false);
+        ak__panels_multiply_rows(sim->x + t.r0 * D, D, 1, t.m, &b->y_right[c], t.s, t.ld, false);
         apply_mask(sim, &t);
     }
     w->fn(sim, &t);
-    if (!w->gradient)
-        return;
-    if (sim->dx)
-        ak__panels_multiply_rows(t.s, t.ld, 1, t.m, &b->y_below[c], sim->dx + t.r0 * D, D, true);
-    ak_real *dy = sim->candidates[b->source].dy;
-    if (dy) {
-        const ak__panels turned = ak__panels_pack(memory + w->memory.turned, t.s, t.ld, true, t.n,
-                                                  t.m, 1, ak__k.mr);
-        ak__panels_multiply(&turned, &b->x_right[a], dy + (b->start + j) * D, D, true);
-    }
+    if (w->gradient)
+        add_gradients(w, b, &t, a, c, memory);
 }
 
 static void do_block(const sweep *w, int64_t i, int64_t j, int thread)
@@ -320,8 +333,8 @@ static void do_block(const sweep *w, int64_t i, int64_t j, int thread)
     ak_real *memory = w->sim->memory + thread * w->memory.size;
     block b = block_at(w, i, j);
     pack_block(w, &b, memory);
-    for (int64_t a = 0; a * w->plan.tile_height < b.m; a++)
-        for (int64_t c = 0; c * w->plan.tile_width < b.n; c++)
+    for (int64_t a = 0; a * b.tile_height < b.m; a++)
+        for (int64_t c = b.diagonal ? a : 0; c * b.tile_width < b.n; c++)
             do_tile(w, &b, a, c, memory);
 }
 

@@ -19,9 +19,12 @@
  *   X and Y differ   step s holds the blocks (i, (i + s) mod n)
  *   X = Y            a block and its mirror image are one: each pair is met once and used for both
  *                    sides. Steps are the rounds of a tournament (circle method), in which every
- *                    row of blocks plays at most once, after one step for the diagonal.
+ *                    row of blocks plays at most once, after one step for the diagonal. A block on
+ *                    the diagonal is cut into smaller tiles, of which those below the diagonal are
+ *                    left out.
  *
- * A block's rows are packed once for all products of its tiles. The scores of a small problem are
+ * A block's rows are packed once for all products of its tiles; rows of X that are multiplied along
+ * D stay where they are. The scores of a small problem are
  * kept from absorb to gradient; those of a large one are made again. */
 #ifndef AK_SIMILARITY_H
 #define AK_SIMILARITY_H

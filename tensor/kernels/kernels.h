@@ -110,7 +110,8 @@ typedef struct ak_kernels {
      * NULL (0). exp as in exp_sum. */
     void (*exp_affine)(ak_real *y, ak_real a, const ak_real *x, ak_real shift, ak_real b,
                        const ak_real *t, ak_real c, int64_t n, ak__put put);
-    /* sum[j] += exp(x[j] - shift); returns what was added in all. */
+    /* sum[j] += exp(x[j] - shift); returns what was added in all. exp as in exp_sum, here and in
+     * the next. */
     ak_real (*exp_fold)(ak_real *sum, const ak_real *x, ak_real shift, int64_t n);
     /* y[j] = exp(x[j] - shift) * (a + b[j]); b NULL = 0 */
     void (*exp_weigh)(ak_real *y, const ak_real *x, ak_real shift, ak_real a, const ak_real *b,

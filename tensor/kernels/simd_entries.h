@@ -257,8 +257,8 @@ static float FN(exp_fold)(float *sum, const float *x, float shift, int64_t n)
     vf total0 = v_zero(), total1 = v_zero();
     int64_t i = 0;
     for (; i + 2 * VW <= n; i += 2 * VW) {
-        const vf e0 = v_exp(v_sub(v_load(x + i), s));
-        const vf e1 = v_exp(v_sub(v_load(x + i + VW), s));
+        const vf e0 = v_exp_flush(v_sub(v_load(x + i), s));
+        const vf e1 = v_exp_flush(v_sub(v_load(x + i + VW), s));
         v_store(sum + i, v_add(v_load(sum + i), e0));
         v_store(sum + i + VW, v_add(v_load(sum + i + VW), e1));
         total0 = v_add(total0, e0);
@@ -266,7 +266,7 @@ static float FN(exp_fold)(float *sum, const float *x, float shift, int64_t n)
     }
     for (; i < n; i += VW) {
         const int lanes = n - i < VW ? (int)(n - i) : VW;
-        vf e = v_exp(v_sub(v_get(x + i, lanes), s));
+        vf e = v_exp_flush(v_sub(v_get(x + i, lanes), s));
         if (lanes < VW)
             e = v_head(e, lanes);
         v_put(sum + i, v_add(v_get(sum + i, lanes), e), lanes);
@@ -279,10 +279,10 @@ static void FN(exp_weigh)(float *y, const float *x, float shift, float a, const 
 {
     const vf s = v_set1(shift), every = v_set1(a);
     if (b) {
-        V_EACH(n, v_put(y + i, v_mul(v_exp(v_sub(v_get(x + i, lanes), s)),
+        V_EACH(n, v_put(y + i, v_mul(v_exp_flush(v_sub(v_get(x + i, lanes), s)),
                                      v_add(every, v_get(b + i, lanes))), lanes););
     } else {
-        V_EACH(n, v_put(y + i, v_mul(v_exp(v_sub(v_get(x + i, lanes), s)), every), lanes););
+        V_EACH(n, v_put(y + i, v_mul(v_exp_flush(v_sub(v_get(x + i, lanes), s)), every), lanes););
     }
 }
 

@@ -206,7 +206,7 @@ Test(losses, fused_equals_composed)
     }
 }
 
-/* The same on one larger batch, plain options; 0 is one tile (N), 7 and 64 cut it unevenly. */
+/* The same on one larger batch, plain options; 0 is by size, 7 and 64 cut it unevenly. */
 static void expect_equal_large(const char *name, ak_sample s)
 {
     const ak_loss_info *l = ak_loss_find(name);
@@ -227,6 +227,7 @@ Test(losses, fused_equals_composed_large)
     expect_equal_large("clip", (ak_sample){
         .in = { { 2, { 97, 5 } }, { 2, { 97, 5 } }, { 1, { 1 } } }, .n_in = 3 });
     expect_equal_large("supcon", (ak_sample){ .in = { { 3, { 33, 3, 6 } } }, .n_in = 1 });
+    expect_equal_large("supcon", (ak_sample){ .in = { { 3, { 200, 3, 4 } } }, .n_in = 1 });
 }
 
 /* Sizes at which the engine cuts tiles by itself. */

@@ -33,6 +33,18 @@ ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
     return t->grad;
 }
 
+ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
+{
+    ak_tensor *t = k->in[i], *out = k->out;
+    /* Leaves have a gradient of their own; one that is shared, or lent, must not change. */
+    if (!t || t->root != t || !t->needs_grad || t->grad || !t->maker || t->size != out->size ||
+        (out->flags & AK__LENT))
+        return ak_call_grad_fresh(k, i, fresh);
+    out->flags |= AK__LENT;
+    *fresh = true;
+    return t->grad = out->grad;
+}
+
 ak_real *ak_call_grad(ak_call *k, int i)
 {
     bool     fresh;

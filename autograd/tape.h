@@ -12,7 +12,7 @@ enum {
     AK__BORROWED = 8,           /* the numbers are another tensor's (ak_detach) */
     AK__ON_TAPE = 16,           /* operand of a recorded call */
     AK__DONE_WITH = 32,         /* read by the tape only (ak_done_with) */
-    AK__LENT = 64,              /* its gradient is the caller's array */
+    AK__LENT = 64,              /* the memory of its gradient belongs to somebody else */
     AK__WALKED = 128            /* its maker's backward has run */
 };
 

@@ -380,10 +380,10 @@ static void gradient_of_x(const batch_norm_work *w, const ak_real *sum_g, const 
     const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out);
     const ak_real *weight = ak__norm_values(w->k, 1), *x = w->k->in[0]->data;
     bool fresh;
-    ak_real *dx = ak_call_grad_fresh(w->k, 0, &fresh);
+    ak_real *dx = ak_call_grad_over(w->k, 0, &fresh);
     if (!dx)
         return;
-    const channel_grad map = grad_at(room, w->st, C, ak__put_of(w->k->out->size, !fresh));
+    const channel_grad map = grad_at(room, w->st, C, ak__put_over(w->k, dx, fresh));
     for (int64_t c = 0; c < C; c++) {
         const ak_real p = weight ? weight[c] * w->st.rstd[c] : w->st.rstd[c];
         const ak_real share = a->train ? -p / (ak_real)R : 0;

@@ -49,6 +49,12 @@ static inline ak__put ak__put_of(int64_t n, bool add)
     return n >= ak__k.past / (int64_t)sizeof(ak_real) ? AK__PAST : AK__SET;
 }
 
+/* The same for dx from ak_call_grad_over. */
+static inline ak__put ak__put_over(const ak_call *k, const ak_real *dx, bool fresh)
+{
+    return dx == k->out->grad ? AK__SET : ak__put_of(k->out->size, !fresh);
+}
+
 /* At the end of a span whose results were put so. */
 static inline void ak__put_end(ak__put put)
 {

@@ -40,11 +40,11 @@ static void run_forward(ak_call *k, ak__span_fn *fn)
 static void run_backward(ak_call *k, ak__span_fn *fn)
 {
     bool fresh;
-    ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
+    ak_real *dx = ak_call_grad_over(k, 0, &fresh);
     if (!dx)
         return;
     unary_args u = { .X = k->in[0]->data, .Y = k->out->data, .dY = k->out->grad, .out = dx,
-                     .put = ak__put_of(k->out->size, !fresh) };
+                     .put = ak__put_over(k, dx, fresh) };
     if (k->op->attr_size) {
         const unary_attr *o = k->attr;
         u.a = (ak_real)o->a;

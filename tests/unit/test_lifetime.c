@@ -212,6 +212,51 @@ Test(done_with, leaves_what_it_must_not_touch)
     ak_close(ctx);
 }
 
+/* ---- gradients in the memory of those they come from ------------------------------------------ */
+
+static ak_tensor *leaky(ak_tensor *x) { return ak_leaky_relu(x, 0.1); }
+static ak_tensor *shifted(ak_tensor *x) { return ak_add_scalar(x, 0.25); }
+static ak_tensor *norm(ak_tensor *x)
+{
+    return ak_batch_norm(x, NULL, NULL, NULL, NULL, (ak_batch_norm_options){ .relu = true });
+}
+static ak_tensor *norm_add(ak_tensor *x)
+{
+    return ak_batch_norm_add(x, x, NULL, NULL, NULL, NULL, (ak_batch_norm_options){ .relu = true });
+}
+
+static ak_tensor *(*const mappings[])(ak_tensor *) = {
+    ak_neg, ak_exp, ak_relu, ak_gelu, ak_gelu_tanh, ak_silu, ak_sigmoid, ak_tanh, ak_softplus,
+    ak_erf, ak_abs, ak_square, leaky, shifted, norm, norm_add,
+};
+
+/* dx of f(x) for an x that an op made (whose gradient may lie over that of f) or a leaf; twice: x
+ * has a second reader. */
+static uint32_t gradient_hash(int f, bool made, bool twice)
+{
+    ak_ctx *ctx = quiet();
+    ak_tensor *leaf = ak_param(ctx, "x", AK_SHAPE(517, 67), 0);
+    for (int64_t i = 0; i < leaf->size; i++)
+        leaf->data[i] = (ak_real)sin(1.3 * (double)i);
+    ak_tensor *x = made ? ak_scale(leaf, 1) : leaf;
+    ak_tensor *y = ak_sum(ak_square(ak_scale(mappings[f](x), 3)));
+    cr_assert_eq(ak_backward(twice ? ak_add(ak_sum(ak_square(x)), y) : y), AK_OK);
+    memcpy(leaf->data, leaf->grad, (size_t)leaf->size * sizeof(ak_real));
+    const uint32_t hash = ak_hash(ctx, "*");
+    cr_expect_eq(ak_close(ctx), AK_OK);
+    return hash;
+}
+
+Test(gradients, over_each_other)
+{
+    for (int f = 0; f < (int)(sizeof mappings / sizeof *mappings); f++)
+        for (int twice = 0; twice < 2; twice++)
+            cr_expect_eq(gradient_hash(f, true, twice), gradient_hash(f, false, twice),
+                         "mapping %d, read %d times", f, 1 + twice);
+}
+
+/* ---- evaluation ------------------------------------------------------------------------------ */
+
 /* Bytes of a forward of ResNet-18. */
 static size_t forward_bytes(bool tape)
 {

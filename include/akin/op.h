@@ -142,7 +142,7 @@ AK_API ak_real *ak_call_grad(ak_call *k, int i);
 /* The same; *fresh true means: uninitialised, so every element must be assigned. Saves a pass. */
 AK_API ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh);
 /* The same for a backward that reads out->grad[j] no more once it has assigned element j (at most
- * for one operand of a call): dx may then be the memory of out->grad, which saves room and a pass. */
+ * for one operand of a call): dx may then be the memory of out->grad, which saves room. */
 AK_API ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh);
 
 /* Helpers: product of all but the last axis; the last axis (1 for a scalar). */

@@ -212,7 +212,7 @@ Test(done_with, leaves_what_it_must_not_touch)
     ak_close(ctx);
 }
 
-/* ---- gradients in the memory of those they come from ------------------------------------------ */
+/* ---- gradients in the memory of those they come from ----------------------------------------- */
 
 static ak_tensor *leaky(ak_tensor *x) { return ak_leaky_relu(x, 0.1); }
 static ak_tensor *shifted(ak_tensor *x) { return ak_add_scalar(x, 0.25); }

@@ -16,21 +16,21 @@
         const vf b1 = nv > 1 ? v_load(b + VW) : v_zero();                                          \
         V_UNROLL                                                                                   \
         for (int i = 0; i < m; i++) {                                                              \
-            const vf x = v_set1(row[i / 3][(i % 3) * rs]);                                         \
+            const vf x = v_set1(row[i / per][(i % per) * rs]);                                     \
             acc[i][0] = v_fma(x, b0, acc[i][0]);                                                   \
             if (nv > 1)                                                                            \
                 acc[i][1] = v_fma(x, b1, acc[i][1]);                                               \
         }                                                                                          \
         V_UNROLL                                                                                   \
-        for (int g = 0; g < (m + 2) / 3; g++)                                                      \
+        for (int g = 0; g < (m + per - 1) / per; g++)                                              \
             row[g] += cs;                                                                          \
         b += ldb;                                                                                  \
     }
 
 /* m rows of nv vectors; both constant where it is called, so that the tile lives in registers.
- * Rows are reached from one pointer per three rows, because an address can add rs once or twice
- * for free, and that many pointers fit. */
-V_INLINE void v_tile(int m, int nv, int64_t kc, const float *a, int64_t rs, int64_t cs,
+ * Rows are reached from one pointer per `per` rows: all from one where rs is 1, a constant; else
+ * three, because an address can add rs once or twice for free, and that many pointers fit. */
+V_INLINE void v_tile(int m, int nv, int per, int64_t kc, const float *a, int64_t rs, int64_t cs,
                      const float *b, int64_t ldb, float *c, int64_t ldc, int n, bool accumulate)
 {
     vf acc[MR][2];
@@ -39,8 +39,8 @@ V_INLINE void v_tile(int m, int nv, int64_t kc, const float *a, int64_t rs, int6
     for (int i = 0; i < m; i++) {
         acc[i][0] = v_zero();
         acc[i][1] = v_zero();
-        if (i % 3 == 0)
-            row[i / 3] = a + i * rs;
+        if (i % per == 0)
+            row[i / per] = a + i * rs;
         __builtin_prefetch(c + i * ldc, 1);
         __builtin_prefetch(c + i * ldc + n - 1, 1);
     }
@@ -71,12 +71,12 @@ V_INLINE void v_tile(int m, int nv, int64_t kc, const float *a, int64_t rs, int6
 #define V_TILE_CASE(m)                                                                             \
     case m:                                                                                        \
         if (n > VW)                                                                                \
-            v_tile(m, 2, kc, a, rs, cs, b, ldb, c, ldc, n, accumulate);                            \
+            v_tile(m, 2, 3, kc, a, rs, cs, b, ldb, c, ldc, n, accumulate);                         \
         else                                                                                       \
-            v_tile(m, 1, kc, a, rs, cs, b, ldb, c, ldc, n, accumulate);                            \
+            v_tile(m, 1, 3, kc, a, rs, cs, b, ldb, c, ldc, n, accumulate);                         \
         break;
 
-/* All smaller tiles, and strided operands. */
+/* All smaller tiles, and operands strided both ways. */
 static void FN(gemm_edge)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b,
                           int64_t ldb, float *c, int64_t ldc, int m, int n, bool accumulate)
 {
@@ -106,14 +106,33 @@ static void FN(gemm_edge)(int64_t kc, const float *a, int64_t rs, int64_t cs, co
 static void FN(gemm_whole)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc,
                            bool accumulate)
 {
-    v_tile(MR, 2, kc, a, 1, MR, b, NR, c, ldc, NR, accumulate);
+    v_tile(MR, 2, MR, kc, a, 1, MR, b, NR, c, ldc, NR, accumulate);
+}
+
+/* The whole tile of a left operand where it is: stored by columns (rs = 1) or by rows (cs = 1),
+ * whose constant saves most of the work on addresses. */
+static void FN(gemm_columns)(int64_t kc, const float *a, int64_t cs, const float *b, float *c,
+                             int64_t ldc, bool accumulate)
+{
+    v_tile(MR, 2, MR, kc, a, 1, cs, b, NR, c, ldc, NR, accumulate);
+}
+
+static void FN(gemm_rows)(int64_t kc, const float *a, int64_t rs, const float *b, float *c,
+                          int64_t ldc, bool accumulate)
+{
+    v_tile(MR, 2, 3, kc, a, rs, 1, b, NR, c, ldc, NR, accumulate);
 }
 
 static void FN(gemm_direct)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b,
                             int64_t ldb, float *c, int64_t ldc, int m, int n, bool accumulate)
 {
-    if (m == MR && n == NR && rs == 1 && cs == MR && ldb == NR)
+    const bool whole = m == MR && n == NR && ldb == NR;
+    if (whole && rs == 1 && cs == MR)
         FN(gemm_whole)(kc, a, b, c, ldc, accumulate);
+    else if (whole && rs == 1)
+        FN(gemm_columns)(kc, a, cs, b, c, ldc, accumulate);
+    else if (whole && cs == 1)
+        FN(gemm_rows)(kc, a, rs, b, c, ldc, accumulate);
     else
         FN(gemm_edge)(kc, a, rs, cs, b, ldb, c, ldc, m, n, accumulate);
 }

@@ -2,13 +2,17 @@
 /* Attention by tiles of scores: a block of queries against a block of keys.
  *
  * A piece of work is some queries (forward) or some keys (backward) of one head. It goes over
- * blocks of keys; their K and V are packed once, into the panels that the register tile reads, and
- * meet all blocks of queries of the piece. A tile of scores S stays in L2, most of what it meets
- * in L1. With n keys in a block, m queries:
+ * blocks of keys; their K and V are packed once, K times the scale, into the panels that the
+ * register tile reads, and meet all queries of the piece. Queries come in strips, as many as a
+ * register tile has rows: what a strip's scores go through is done while they are in L1. Only
+ * products that sum over queries wait until there are some strips, a tile, whose S stays in L2.
+ * With n keys in a block, m queries:
  *
  *     forward     S = Q K^T    softmax     Y += P V                              4 m n D
  *     backward    S = Q K^T    dP = dY V^T    P, dS    dV += P^T dY
  *                 dK += dS^T Q    dQ += dS K                                    10 m n D
+ *
+ * The first product that adds to a result which is not there yet assigns it.
  *
  * Causal: a row of register tiles ends at the diagonal, a column of them begins there, and the
  * part of S beyond that some register tile still reads is zero. So the work is half. */
@@ -19,7 +23,8 @@
 
 #include <string.h>
 
-/* Largest tile. Both are for D = 64: S and the blocks of the two sides stay in L2 together. */
+/* Largest tile of the backward; the forward has the same keys. Both are for D = 64: S, dS and the
+ * blocks of the two sides stay in L2 together. */
 #define MOST_KEYS    256
 #define MOST_QUERIES 96
 /* Queries of a piece of the forward at most, if there are many heads, or few. */
@@ -55,7 +60,8 @@ static attention_plan plan_tiles(const ak__attention *a, bool backward)
 {
     const int64_t heads = a->N * a->H;
     attention_plan p = { .keys = even_block(a->Tk, MOST_KEYS, ak__k.nr),
-                         .queries = even_block(a->Tq, MOST_QUERIES, ak__k.mr) };
+                         .queries = backward ? even_block(a->Tq, MOST_QUERIES, ak__k.mr)
+                                             : ak__k.mr };
     p.ld = round_to(p.keys, 32) + 16;
     if (!backward) {
         p.piece = even_block(a->Tq, heads < ENOUGH_PIECES ? PIECE_QUERIES_FEW : PIECE_QUERIES,
@@ -71,13 +77,14 @@ static attention_plan plan_tiles(const ak__attention *a, bool backward)
 
 /* What one thread works in: panels of the two sides and tiles. */
 typedef struct attention_space {
-    ak_real *keys, *values;             /* K^T [D, keys], V [keys, Dv] or V^T [Dv, keys] */
+    ak_real *keys, *values;             /* scale K^T [D, keys], V [keys, Dv] or V^T [Dv, keys] */
     ak_real *s;                         /* scores, then probabilities */
     ak_real *top, *sum;                 /* forward: of the queries of a piece */
     /* backward only */
     ak_real *ds;                        /* dP, then dS */
     ak_real *rows_k;                    /* K [keys, D] */
     ak_real *rows_q, *rows_dy;          /* Q [queries, D], dY [queries, Dv] */
+    ak_real *delta;                     /* [Tq]: <y, dy> of each query of the head */
 } attention_space;
 
 /* The next part of memory, of which `used` elements are taken; NULL memory: only count. */
@@ -108,6 +115,7 @@ static int64_t lay_out(attention_space *x, const ak__attention *a, const attenti
     x->rows_k = take_part(memory, &used, p->keys * wide);
     x->rows_q = take_part(memory, &used, p->queries * wide);
     x->rows_dy = take_part(memory, &used, p->queries * wide_v);
+    x->delta = take_part(memory, &used, a->Tq);
     return used;
 }
 
@@ -117,35 +125,45 @@ static int64_t space_size(const ak__attention *a, const attention_plan *p, bool 
     return lay_out(&x, a, p, backward, NULL);
 }
 
-/* Of the whole backward: <y, dy> of each query, and what the pieces of a head but the first have
- * for dq. */
-static int64_t shared_size(const ak__attention *a, const attention_plan *p)
+/* What one piece but the first of each head has for dq. */
+static int64_t part_size(const ak__attention *a)
 {
-    const int64_t queries = a->N * a->H * a->Tq;
-    return round_to(queries, 16) + (p->pieces - 1) * round_to(queries * a->D, 16);
+    return round_to(a->N * a->H * a->Tq * a->D, 16);
 }
 
 size_t ak__attention_memory(const ak__attention *a, bool backward)
 {
     const attention_plan p = plan_tiles(a, backward);
     const int64_t threads = ak__in_parallel() ? 1 : ak__max_threads();
-    return (size_t)(threads * space_size(a, &p, backward) + (backward ? shared_size(a, &p) : 0));
+    const int64_t shared = backward ? (p.pieces - 1) * part_size(a) : 0;
+    return (size_t)(threads * space_size(a, &p, backward) + shared);
 }
 
 /* ---- one head -------------------------------------------------------------------------------- */
 
 /* One head of an operand, or of a result: a row for each position. */
 typedef struct head_rows { const ak_real *data; int64_t ld; } head_rows;
-typedef struct head_sums { ak_real *data; int64_t ld; } head_sums;
+typedef struct head_sums {
+    ak_real *data;                      /* NULL = not wanted */
+    int64_t  ld;
+    bool     fresh;                     /* what is there is not to be added to */
+} head_sums;
 
 static head_rows rows_of(const ak_real *data, const ak__heads *at, int64_t n, int64_t h)
 {
     return (head_rows){ data + n * at->sample + h * at->head, at->row };
 }
 
-static head_sums sums_of(ak_real *data, const ak__heads *at, int64_t n, int64_t h)
+static head_sums sums_of(ak_real *data, const ak__heads *at, int64_t n, int64_t h, bool fresh)
 {
-    return (head_sums){ data ? data + n * at->sample + h * at->head : NULL, at->row };
+    return (head_sums){ data ? data + n * at->sample + h * at->head : NULL, at->row, fresh };
+}
+
+/* Rows that nothing is added to, where there is nothing yet. */
+static void zero_rows(const head_sums *x, int64_t begin, int64_t end, int64_t width)
+{
+    for (int64_t i = begin; x->data && x->fresh && i < end; i++)
+        memset(x->data + i * x->ld, 0, (size_t)width * sizeof(ak_real));
 }
 
 /* Keys of sample n that may exist: up to the last that is not masked. */
@@ -163,6 +181,15 @@ typedef struct attention_tile {
     int64_t sample, head;
     int64_t r0, m, c0, n, ld;
 } attention_tile;
+
+/* The queries of the tile from the i-th on that fill a register tile, as a tile. */
+static attention_tile strip_of(const attention_tile *t, int64_t i)
+{
+    attention_tile strip = *t;
+    strip.r0 += i;
+    strip.m = min_count(ak__k.mr, t->m - i);
+    return strip;
+}
 
 /* Does the tile lie above the diagonal altogether? */
 static bool is_hidden(const attention_tile *t)
@@ -203,62 +230,58 @@ static void pack_panels(ak_real *dst, const head_rows *x, int64_t first, int64_t
                         nr, !turned);
 }
 
-/* s[m, n] = x[m, K] B[K, n], x = rows of queries, B packed; above the diagonal nothing is made. */
-static void make_scores(const attention_tile *t, ak_real *s, const head_rows *x,
+/* K^T of n keys from c0, times the scale. */
+static void pack_keys(ak_real *dst, const ak__attention *a, const head_rows *k, int64_t c0,
+                      int64_t n)
+{
+    pack_panels(dst, k, c0, a->D, n, true);
+    ak__k.scale(dst, a->scale, dst, round_to(n, ak__k.nr) * a->D);
+}
+
+/* s[m, n] = x[m, K] B[K, n] of a strip, x = rows of queries, B packed; past the last key that the
+ * strip sees nothing is made. */
+static void make_scores(const attention_tile *strip, ak_real *s, const head_rows *x,
                         const ak_real *packed, int64_t K)
 {
-    const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    for (int64_t j = 0; j < t->n; j += nr) {
-        for (int64_t i = first_query(t, j) / mr * mr; i < t->m; i += mr)
-            ak__k.gemm_direct(K, x->data + (t->r0 + i) * x->ld, x->ld, 1, packed + j * K, nr,
-                              s + i * t->ld + j, t->ld, (int)min_count(mr, t->m - i),
-                              (int)min_count(nr, t->n - j), false);
-    }
+    const int64_t nr = ak__k.nr, seen = visible(strip, strip->m - 1);
+    for (int64_t j = 0; j < seen; j += nr)
+        ak__k.gemm_direct(K, x->data + strip->r0 * x->ld, x->ld, 1, packed + j * K, nr, s + j,
+                          strip->ld, (int)strip->m, (int)min_count(nr, strip->n - j), false);
 }
 
-/* c += s[m, n] B[n, N], c = rows of queries. */
-static void add_to_queries(const attention_tile *t, const ak_real *s, const ak_real *packed,
-                           int64_t N, const head_sums *c)
+/* c = or += s[m, n] B[n, N] of a strip, c = rows of queries. */
+static void add_to_queries(const attention_tile *strip, const ak_real *s, const ak_real *packed,
+                           int64_t N, const head_sums *c, bool first)
 {
-    const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    for (int64_t j = 0; j < N; j += nr) {
-        for (int64_t i = 0; i < t->m; i += mr)
-            ak__k.gemm_direct(read_of_row(t, i), s + i * t->ld, t->ld, 1, packed + j * t->n, nr,
-                              c->data + (t->r0 + i) * c->ld + j, c->ld,
-                              (int)min_count(mr, t->m - i), (int)min_count(nr, N - j), true);
-    }
+    const int64_t nr = ak__k.nr;
+    for (int64_t j = 0; j < N; j += nr)
+        ak__k.gemm_direct(read_of_row(strip, 0), s, strip->ld, 1, packed + j * strip->n, nr,
+                          c->data + strip->r0 * c->ld + j, c->ld, (int)strip->m,
+                          (int)min_count(nr, N - j), !(c->fresh && first));
 }
 
-/* c += s^T[n, m] B[m, N], c = rows of keys. */
+/* c = or += s^T[n, m] B[m, N], c = rows of keys. */
 static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real *packed,
-                        int64_t N, const head_sums *c)
+                        int64_t N, const head_sums *c, bool first)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    for (int64_t j = 0; j < N; j += nr) {
-        for (int64_t i = 0; i < t->n; i += mr) {
-            const int64_t first = first_query(t, i);
-            ak__k.gemm_direct(t->m - first, s + first * t->ld + i, 1, t->ld,
-                              packed + j * t->m + first * nr, nr,
+    for (int64_t i = 0; i < t->n; i += mr) {
+        const int64_t from = first_query(t, i);
+        for (int64_t j = 0; j < N; j += nr)
+            ak__k.gemm_direct(t->m - from, s + from * t->ld + i, 1, t->ld,
+                              packed + j * t->m + from * nr, nr,
                               c->data + (t->c0 + i) * c->ld + j, c->ld,
-                              (int)min_count(mr, t->n - i), (int)min_count(nr, N - j), true);
-        }
+                              (int)min_count(mr, t->n - i), (int)min_count(nr, N - j),
+                              !(c->fresh && first));
     }
 }
 
 /* ---- scores to probabilities ----------------------------------------------------------------- */
 
-static bool has_extras(const ak__attention *a)
-{
-    return a->bias || a->key_mask;
-}
-
-/* Row i of the tile: scale, bias and mask. Returns the factor that is left to do. */
-static ak_real add_extras(const attention_tile *t, ak_real *s, int64_t i, int64_t n)
+/* Row i of the tile: bias and mask. */
+static void add_extras(const attention_tile *t, ak_real *s, int64_t i, int64_t n)
 {
     const ak__attention *a = t->a;
-    if (!has_extras(a))
-        return a->scale;
-    ak__k.scale(s, a->scale, s, n);
     if (a->bias) {
         const ak_real *bias = a->bias + t->sample * a->bias_sample + t->head * a->bias_head;
         ak__k.add(s, s, bias + (t->r0 + i) * a->Tk + t->c0, n);
@@ -266,7 +289,6 @@ static ak_real add_extras(const attention_tile *t, ak_real *s, int64_t i, int64_
     const int32_t *exists = a->key_mask ? a->key_mask + t->sample * a->Tk + t->c0 : NULL;
     for (int64_t j = 0; exists && j < n; j++)
         s[j] = exists[j] ? s[j] : -(ak_real)INFINITY;
-    return 1;
 }
 
 static void clear_hidden(const attention_tile *t, ak_real *s, int64_t i)
@@ -289,24 +311,23 @@ static void softmax_tile(const attention_tile *t, ak_real *s, ak_real *top, ak_r
     for (int64_t i = 0; i < t->m; i++) {
         ak_real *row = s + i * t->ld;
         const int64_t n = visible(t, i);
-        const ak_real scale = add_extras(t, row, i, n);
-        const ak_real before = top[i], here = scale * ak__k.max(row, n);
+        add_extras(t, row, i, n);
+        const ak_real before = top[i], here = ak__k.max(row, n);
         if (n > 0 && !(here <= before)) {
             top[i] = here;
             const ak_real shrink = ak__exp(before - shift_for(here));
-            if (shrink != 1) {
+            if (t->c0 > 0 && shrink != 1) {
                 sum[i] *= shrink;
                 ak_real *yi = y->data + (t->r0 + i) * y->ld;
                 ak__k.scale(yi, shrink, yi, t->a->Dv);
             }
         }
-        ak__k.scale(row, scale, row, n);
         sum[i] += ak__k.exp_sum(row, row, shift_for(top[i]), n);
         clear_hidden(t, row, i);
     }
 }
 
-/* s becomes P = e^(scale s - lse), ds (holding dP) becomes dS = scale P (dP - delta). */
+/* s becomes P = e^(s - lse), ds (holding dP) becomes scale dS = scale P (dP - delta). */
 static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *ds,
                                   const ak_real *lse, const ak_real *delta)
 {
@@ -314,23 +335,16 @@ static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *
     for (int64_t i = 0; i < t->m; i++) {
         ak_real *p = s + i * t->ld, *dp = ds + i * t->ld;
         const int64_t n = visible(t, i);
-        const ak_real scale = add_extras(t, p, i, n);
-        ak__k.scale(p, scale, p, n);
+        add_extras(t, p, i, n);
         (void)ak__k.exp_sum(p, p, lse[i], n);
-        for (int64_t j = 0; j < n; j++)
-            dp[j] = p[j] * (dp[j] - delta[i]) * factor;
+        ak__k.affine(dp, factor, dp, -factor * delta[i], n, AK__SET);
+        ak__k.mul(dp, dp, p, n);
         clear_hidden(t, p, i);
         clear_hidden(t, dp, i);
     }
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
-
-static void zero_rows(const head_sums *x, int64_t begin, int64_t end, int64_t width)
-{
-    for (int64_t i = begin; i < end; i++)
-        memset(x->data + i * x->ld, 0, (size_t)width * sizeof(ak_real));
-}
 
 /* Divide by the sums, and leave log-sum-exps. */
 static void finish_queries(const ak__attention *a, const attention_space *x, const head_sums *y,
@@ -352,17 +366,18 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
 {
     const head_rows q = rows_of(a->q, &a->at_q, n, h), k = rows_of(a->k, &a->at_k, n, h);
     const head_rows v = rows_of(a->v, &a->at_v, n, h);
-    const head_sums y = sums_of(a->y, &a->at_y, n, h);
+    const head_sums y = sums_of(a->y, &a->at_y, n, h, true);
     const int64_t exist = last_key(a, n), keys = a->causal ? min_count(exist, end) : exist;
     for (int64_t i = 0; i < end - begin; i++) {
         x->top[i] = -(ak_real)INFINITY;
         x->sum[i] = 0;
     }
-    zero_rows(&y, begin, end, a->Dv);
+    if (keys == 0)
+        zero_rows(&y, begin, end, a->Dv);
     for (int64_t c = 0; c < keys; c += p->keys) {
         attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
                              .n = min_count(p->keys, keys - c), .ld = p->ld };
-        pack_panels(x->keys, &k, c, a->D, t.n, true);
+        pack_keys(x->keys, a, &k, c, t.n);
         pack_panels(x->values, &v, c, t.n, a->Dv, false);
         for (t.r0 = begin; t.r0 < end; t.r0 += p->queries) {
             t.m = min_count(p->queries, end - t.r0);
@@ -370,7 +385,7 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
                 continue;
             make_scores(&t, x->s, &q, x->keys, a->D);
             softmax_tile(&t, x->s, x->top + t.r0 - begin, x->sum + t.r0 - begin, &y);
-            add_to_queries(&t, x->s, x->values, a->Dv, &y);
+            add_to_queries(&t, x->s, x->values, a->Dv, &y, c == 0);
         }
     }
     finish_queries(a, x, &y, a->lse + (n * a->H + h) * a->Tq, begin, end);
@@ -401,22 +416,19 @@ void ak__attention_forward(const ak__attention *a)
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* What the pieces of a backward share, behind the spaces of the threads. */
+/* What the pieces of a backward share. */
 typedef struct backward_work {
     const ak__attention *a;
     const ak__attention_grads *g;
     attention_plan plan;
-    ak_real *delta;                     /* [N, H, Tq]: <y, dy> */
     ak_real *parts;                     /* [pieces - 1][N, H, Tq, D]: dq of the later pieces */
-    int64_t  part_size;
 } backward_work;
 
 /* delta = <y, dy> of each query of head h of sample n: the sum of P dP over the keys. */
-static void make_delta(const backward_work *w, int64_t n, int64_t h)
+static void make_delta(const backward_work *w, ak_real *delta, int64_t n, int64_t h)
 {
     const ak__attention *a = w->a;
     const head_rows y = rows_of(a->y, &a->at_y, n, h), dy = rows_of(w->g->dy, &a->at_y, n, h);
-    ak_real *delta = w->delta + (n * a->H + h) * a->Tq;
     for (int64_t i = 0; i < a->Tq; i++)
         delta[i] = ak__k.dot(y.data + i * y.ld, dy.data + i * dy.ld, a->Dv);
 }
@@ -426,35 +438,78 @@ static head_sums query_sums(const backward_work *w, int64_t piece, int64_t n, in
 {
     const ak__attention *a = w->a;
     if (piece == 0 || !w->g->dq)
-        return sums_of(w->g->dq, &a->at_q, n, h);
-    return (head_sums){ w->parts + (piece - 1) * w->part_size + (n * a->H + h) * a->Tq * a->D,
-                        a->D };
+        return sums_of(w->g->dq, &a->at_q, n, h, w->g->fresh_q);
+    return (head_sums){ w->parts + (piece - 1) * part_size(a) + (n * a->H + h) * a->Tq * a->D,
+                        a->D, true };
 }
 
 /* The gradients of one head that a piece adds to. */
 typedef struct head_grads { head_sums dq, dk, dv; } head_grads;
 
-/* One tile of the backward; K and V of its keys are packed. */
-static void backward_tile(const backward_work *w, const attention_space *x,
-                          const attention_tile *t, const head_grads *d)
+/* One strip of a tile of the backward: s and ds become P and dS, dq is added to. */
+static void backward_strip(const backward_work *w, const attention_space *x,
+                           const attention_tile *strip, ak_real *s, ak_real *ds,
+                           const head_sums *dq, bool first)
 {
     const ak__attention *a = w->a;
-    const head_rows q = rows_of(a->q, &a->at_q, t->sample, t->head);
-    const head_rows dy = rows_of(w->g->dy, &a->at_y, t->sample, t->head);
-    const int64_t first = (t->sample * a->H + t->head) * a->Tq + t->r0;
-    make_scores(t, x->s, &q, x->keys, a->D);
-    make_scores(t, x->ds, &dy, x->values, a->Dv);
-    softmax_tile_backward(t, x->s, x->ds, a->lse + first, w->delta + first);
+    const head_rows q = rows_of(a->q, &a->at_q, strip->sample, strip->head);
+    const head_rows dy = rows_of(w->g->dy, &a->at_y, strip->sample, strip->head);
+    const ak_real *lse = a->lse + (strip->sample * a->H + strip->head) * a->Tq;
+    make_scores(strip, s, &q, x->keys, a->D);
+    make_scores(strip, ds, &dy, x->values, a->Dv);
+    softmax_tile_backward(strip, s, ds, lse + strip->r0, x->delta + strip->r0);
+    if (dq->data)
+        add_to_queries(strip, ds, x->rows_k, a->D, dq, first);
+}
+
+/* One tile of the backward; K and V of its keys are packed. first_q, first_k: the first one of its
+ * queries, of its keys. */
+static void backward_tile(const backward_work *w, const attention_space *x,
+                          const attention_tile *t, const head_grads *d, bool first_q, bool first_k)
+{
+    const ak__attention *a = w->a;
+    for (int64_t i = 0; i < t->m; i += ak__k.mr) {
+        const attention_tile strip = strip_of(t, i);
+        if (!is_hidden(&strip))
+            backward_strip(w, x, &strip, x->s + i * t->ld, x->ds + i * t->ld, &d->dq, first_q);
+        else if (first_q)
+            zero_rows(&d->dq, strip.r0, strip.r0 + strip.m, a->D);
+    }
+    if (is_hidden(t))
+        return;
     if (d->dv.data) {
+        const head_rows dy = rows_of(w->g->dy, &a->at_y, t->sample, t->head);
         pack_panels(x->rows_dy, &dy, t->r0, t->m, a->Dv, false);
-        add_to_keys(t, x->s, x->rows_dy, a->Dv, &d->dv);
+        add_to_keys(t, x->s, x->rows_dy, a->Dv, &d->dv, first_k);
     }
     if (d->dk.data) {
+        const head_rows q = rows_of(a->q, &a->at_q, t->sample, t->head);
         pack_panels(x->rows_q, &q, t->r0, t->m, a->D, false);
-        add_to_keys(t, x->ds, x->rows_q, a->D, &d->dk);
+        add_to_keys(t, x->ds, x->rows_q, a->D, &d->dk, first_k);
     }
+}
+
+/* A block of keys against all queries; t has the keys. */
+static void backward_block(const backward_work *w, const attention_space *x, attention_tile t,
+                           const head_grads *d, bool first_q)
+{
+    const ak__attention *a = w->a;
+    const head_rows k = rows_of(a->k, &a->at_k, t.sample, t.head);
+    const head_rows v = rows_of(a->v, &a->at_v, t.sample, t.head);
+    pack_keys(x->keys, a, &k, t.c0, t.n);
+    pack_panels(x->values, &v, t.c0, a->Dv, t.n, true);
     if (d->dq.data)
-        add_to_queries(t, x->ds, x->rows_k, a->D, &d->dq);
+        pack_panels(x->rows_k, &k, t.c0, t.n, a->D, false);
+    bool first_k = true;
+    for (t.r0 = 0; t.r0 < a->Tq; t.r0 += w->plan.queries) {
+        t.m = min_count(w->plan.queries, a->Tq - t.r0);
+        backward_tile(w, x, &t, d, first_q, first_k);
+        first_k = first_k && is_hidden(&t);
+    }
+    if (first_k) {
+        zero_rows(&d->dk, t.c0, t.c0 + t.n, a->D);
+        zero_rows(&d->dv, t.c0, t.c0 + t.n, a->Dv);
+    }
 }
 
 /* Keys [begin, end) of head h of sample n, against all queries. */
@@ -463,29 +518,19 @@ static void backward_piece(const backward_work *w, const attention_space *x, int
 {
     const ak__attention *a = w->a;
     const ak__attention_grads *g = w->g;
-    const head_rows k = rows_of(a->k, &a->at_k, n, h), v = rows_of(a->v, &a->at_v, n, h);
-    const head_grads d = { query_sums(w, piece, n, h), sums_of(g->dk, &a->at_k, n, h),
-                           sums_of(g->dv, &a->at_v, n, h) };
-    if (d.dq.data && (piece > 0 || g->fresh_q))
-        zero_rows(&d.dq, 0, a->Tq, a->D);
-    if (d.dk.data && g->fresh_k)
-        zero_rows(&d.dk, begin, end, a->D);
-    if (d.dv.data && g->fresh_v)
-        zero_rows(&d.dv, begin, end, a->Dv);
-    const int64_t keys = min_count(end, last_key(a, n));
+    const head_grads d = { query_sums(w, piece, n, h), sums_of(g->dk, &a->at_k, n, h, g->fresh_k),
+                           sums_of(g->dv, &a->at_v, n, h, g->fresh_v) };
+    const int64_t keys = max_count(min_count(end, last_key(a, n)), begin);
+    make_delta(w, x->delta, n, h);
     for (int64_t c = begin; c < keys; c += w->plan.keys) {
-        attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
-                             .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld };
-        pack_panels(x->keys, &k, c, a->D, t.n, true);
-        pack_panels(x->values, &v, c, a->Dv, t.n, true);
-        if (d.dq.data)
-            pack_panels(x->rows_k, &k, c, t.n, a->D, false);
-        for (t.r0 = 0; t.r0 < a->Tq; t.r0 += w->plan.queries) {
-            t.m = min_count(w->plan.queries, a->Tq - t.r0);
-            if (!is_hidden(&t))
-                backward_tile(w, x, &t, &d);
-        }
+        const attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
+                                   .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld };
+        backward_block(w, x, t, &d, c == begin);
     }
+    if (keys == begin)
+        zero_rows(&d.dq, 0, a->Tq, a->D);
+    zero_rows(&d.dk, keys, end, a->D);
+    zero_rows(&d.dv, keys, end, a->Dv);
 }
 
 /* dq += what the later pieces of head h of sample n have for it, in order. */
@@ -507,13 +552,7 @@ void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g
     const int64_t heads = a->N * a->H, items = heads * p->pieces;
     const int64_t room = space_size(a, p, true);
     const bool nested = ak__in_parallel();
-    ak_real *const shared = a->memory + (nested ? 1 : ak__max_threads()) * room;
-    int64_t used = 0;
-    w.delta = take_part(shared, &used, heads * a->Tq);
-    w.parts = shared + used;
-    w.part_size = round_to(heads * a->Tq * a->D, 16);
-    AK__PARALLEL_FOR(head, heads, worth_threads(a, heads))
-        make_delta(&w, head / a->H, head % a->H);
+    w.parts = a->memory + (nested ? 1 : ak__max_threads()) * room;
     AK__PARALLEL_FOR_DYNAMIC(item, items, worth_threads(a, items)) {
         attention_space x;
         lay_out(&x, a, p, true, a->memory + (nested ? 0 : ak__thread_id()) * room);

@@ -25,14 +25,16 @@
 #include <stdatomic.h>
 #include <string.h>
 
-/* Products of at most THIN_N columns take K in blocks of up to THIN_K: each element of A is used
- * so seldom that reading its rows in long pieces counts for more than a panel of B in L1. */
+/* Products of at most THIN_N columns use each element of A so seldom that reading it in long pieces
+ * counts for more than a panel of B in L1. Where A is stored by rows, K goes in blocks of up to
+ * THIN_K; where it is stored by columns, a block has as many rows of C as fit. */
 #define THIN_N 96
 #define THIN_K 640
 
-/* Up to so many columns the rows of A are read in place: packing them would cost more than the
- * few panels of B gain. */
-#define ROWS_IN_PLACE_N 128
+/* Up to so many columns A is read in place: packing it would cost more than its tiles gain, which
+ * is less where its rows are stored. */
+#define ROWS_IN_PLACE_N    512
+#define COLUMNS_IN_PLACE_N 128
 
 /* ---- packing buffers ------------------------------------------------------------------------ */
 
@@ -126,6 +128,7 @@ typedef struct gemm_job {
     const ak__epilogue *ep;
     bool               direct_a, direct_b;  /* read the operand where it is */
     int64_t            kb;                  /* block of K */
+    int64_t            mb;                  /* block of rows at most */
     pack_space       **team;                /* one per thread */
 } gemm_job;
 
@@ -139,8 +142,18 @@ typedef struct grid_place {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* The grid whose largest piece is smallest; with equals, more rows, because then no block of A is
- * packed twice. */
+/* To pack an element takes as long as so many multiply-adds. */
+#define PACK_WORK 16
+
+/* What a thread has to do for each k with `rows` of A and `cols` of B. */
+static int64_t piece_work(const gemm_job *job, int64_t rows, int64_t cols)
+{
+    const int64_t packed = (job->direct_a ? 0 : rows) + (job->direct_b ? 0 : cols);
+    return rows * cols + PACK_WORK * packed;
+}
+
+/* The grid whose largest piece is the least work; with equals, more rows, because then no block of
+ * A is packed twice. */
 static grid_place place_of(const gemm_job *job, int thread, int threads)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
@@ -152,8 +165,9 @@ static grid_place place_of(const gemm_job *job, int thread, int threads)
             continue;
         const int64_t rows = min_of(ceil_div(pm, tm) * mr, job->M);
         const int64_t cols = min_of(ceil_div(pn, threads / tm) * nr, job->N);
-        if (rows * cols < least) {
-            least = rows * cols;
+        const int64_t work = piece_work(job, rows, cols);
+        if (work < least) {
+            least = work;
             g.tm = tm;
             g.tn = threads / tm;
         }
@@ -264,7 +278,7 @@ static void row_blocks(const gemm_job *job, const grid_place *g, const b_block *
     const int64_t rows = g->i1 - g->i0;
     if (rows == 0)
         return;
-    const int64_t most = min_of(ak__k.mc, mine->room_a / b->kb / mr * mr);
+    const int64_t most = min_of(job->mb, mine->room_a / b->kb / mr * mr);
     const int64_t mc = ceil_div(ceil_div(rows, ceil_div(rows, most)), mr) * mr;
     for (int64_t i = g->i0; i < g->i1; i += mc) {
         const int64_t end = min_of(i + mc, g->i1);
@@ -324,7 +338,7 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 #define MIN_WORK_PER_THREAD 196608.0
 /* A stored [K, M] is read in place only if it is this small: each row of a tile of it is a few
  * floats, a whole row of A apart from the next. */
-#define SMALL_A_BYTES (64 * 1024)
+#define SMALL_A_BYTES (256 * 1024)
 /* Packing B pays off if each element is used for at least this many rows, unless all of B fits
  * in half of L1 anyway. */
 #define PACK_B_ROWS  32
@@ -332,13 +346,16 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 
 static void choose_paths(gemm_job *job)
 {
-    const int64_t kc = job->N <= THIN_N ? THIN_K : ak__k.kc;
+    const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
+    const int64_t kc = thin && !columns ? THIN_K : ak__k.kc;
     const int64_t blocks = ceil_div(job->K, kc);
     job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
+    job->mb = thin && columns ? job->M : ak__k.mc;
     const int64_t a_bytes = job->M * job->K * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
-    job->direct_a = is_matrix(job->X) && job->alpha == 1 && job->N <= ROWS_IN_PLACE_N &&
-                    (!job->X->k_major || a_bytes <= SMALL_A_BYTES);
+    const bool in_place = columns ? job->N <= COLUMNS_IN_PLACE_N && a_bytes <= SMALL_A_BYTES
+                                  : job->N <= ROWS_IN_PLACE_N;
+    job->direct_a = is_matrix(job->X) && job->alpha == 1 && in_place;
     job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
                     (job->M <= PACK_B_ROWS || b_bytes <= SMALL_B_BYTES);
 }

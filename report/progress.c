@@ -2,6 +2,7 @@
 /* The progress line: updated in place on a terminal, plain lines elsewhere. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <akin/report.h>
@@ -62,6 +63,13 @@ static char *duration(double seconds, char *buf, size_t size)
     return buf;
 }
 
+/* The most that the process held so far; ru_maxrss is in KiB. */
+static double process_megabytes(void)
+{
+    struct rusage use;
+    return getrusage(RUSAGE_SELF, &use) == 0 ? (double)use.ru_maxrss * 1024e-6 : 0;
+}
+
 static int compose(const ak_progress *p, char *line, size_t size)
 {
     char part[5][64] = { "", "", "", "", "" }, time[32];
@@ -77,8 +85,8 @@ static int compose(const ak_progress *p, char *line, size_t size)
         snprintf(part[3], sizeof part[3], "  ETA %s",
                  duration(pace * (double)left, time, sizeof time));
     else if (left <= 0)
-        snprintf(part[3], sizeof part[3], "  took %s",
-                 duration(ak_progress_seconds(p), time, sizeof time));
+        snprintf(part[3], sizeof part[3], "  took %s, %.0f MB",
+                 duration(ak_progress_seconds(p), time, sizeof time), process_megabytes());
     return snprintf(line, size, "epoch %lld/%lld  step %lld/%lld  loss %.3f%s%s%s%s  %08x",
                     (long long)p->o.epoch + 1, (long long)p->o.epochs, (long long)p->step,
                     (long long)p->o.steps, ak_average_get(&p->loss), part[0], part[1], part[2],

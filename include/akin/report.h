@@ -103,7 +103,8 @@ typedef struct ak_progress_options {
  *
  *   epoch 3/6  step 120/234  loss 4.813 (chance 6.236)  acc 45.2 %  521 views/s  ETA 1:23  3fa2b1c0
  *
- * Loss and accuracy are means of the epoch so far; the last field is the hash of the weights. On a
+ * Loss and accuracy are means of the epoch so far; the last field is the hash of the weights. The
+ * line that ends the training shows "took 2:41, 291 MB": the most memory the process held. On a
  * terminal one line is updated; elsewhere lines are printed now and then, and one an epoch.
  *
  *   errors    AK_ERR_VALUE (epochs, steps < 1), AK_ERR_MEMORY

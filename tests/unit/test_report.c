@@ -167,9 +167,10 @@ Test(report, progress_lines_end_with_the_hash)
         cr_assert(strstr(line, "(chance 6.236)"), "%s", line);
         if (lines == 2)
             cr_assert(strstr(line, "epoch 1/2  step 3/3  loss 4.000"), "%s", line);
-        if (lines == 5)
+        if (lines == 5) {
             cr_assert(strstr(line, "epoch 2/2  step 3/3  loss 3.000"), "%s", line);
             cr_assert(strstr(line, "took") && strstr(line, " MB  "), "%s", line);
+        }
         if (lines == 1)
             cr_assert(strstr(line, "ETA") && strstr(line, "views/s"), "%s", line);
     }

@@ -232,15 +232,21 @@ static void *carve(carver *c, int64_t count, size_t size)
 /* Everything of the block that holds what is saved. */
 typedef struct saved_parts {
     contrast_state *state;
-    ak_real *x, *y, *q, *inverse_x, *inverse_y, *inverse_q, *keep, *list_weight[2], *top[2];
+    ak_real *x, *inverse_x, *inverse_y, *inverse_q, *keep, *list_weight[2], *top[2];
     ak__anchor *row, *column;
+    ak__anchor_more *row_more, *column_more;
     int64_t *list_start[2];
     int32_t *list_other[2];
 } saved_parts;
 
-static bool copies_x(const ak__contrast *o)
+/* Rows that do not lie one after the other are stacked, and normalised on the way. Others stay
+ * where they are, with the inverse of the norm as a factor. */
+static bool copies_x(const ak__contrast *o) { return o->layout == AK__INTERLEAVED || o->n_x > 1; }
+
+/* Candidates are counted one by one. */
+static bool counts(const ak__contrast *o)
 {
-    return !o->normalized || o->layout == AK__INTERLEAVED || o->n_x > 1;
+    return o->ids || o->others_masked || o->pair_weights >= 0 || o->smoothing > 0;
 }
 
 static bool is_symmetric(const ak__contrast *o) { return !o->n_y && !o->first_view; }
@@ -253,17 +259,19 @@ static saved_parts carve_parts(carver *c, const ak_call *k, const contrast_sizes
         s.x = carve(c, z->rows * z->D, sizeof(ak_real));
     if (!o->normalized) {
         s.inverse_x = carve(c, z->rows, sizeof(ak_real));
-        if (o->n_y) {
-            s.y = carve(c, z->C * z->D, sizeof(ak_real));
+        if (o->n_y)
             s.inverse_y = carve(c, z->C, sizeof(ak_real));
-        }
-        s.q = carve(c, z->K * z->D, sizeof(ak_real));
         s.inverse_q = carve(c, z->K, sizeof(ak_real));
     }
     if (kept > 0)
         s.keep = carve(c, kept, sizeof(ak_real));
     s.row = carve(c, z->R, sizeof(ak__anchor));
     s.column = o->two_sided ? carve(c, z->C + z->K, sizeof(ak__anchor)) : NULL;
+    if (o->report || counts(o)) {
+        s.row_more = carve(c, z->R, sizeof(ak__anchor_more));
+        if (o->two_sided)
+            s.column_more = carve(c, z->C + z->K, sizeof(ak__anchor_more));
+    }
     for (int side = 0; side < 2; side++) {
         const int64_t n = side ? z->C + z->K : z->R;
         if (o->target_columns) {
@@ -285,7 +293,7 @@ static int64_t source_row(const ak__contrast *o, const contrast_sizes *z, int64_
     return o->layout == AK__INTERLEAVED ? at % z->samples * z->views + at / z->samples : at;
 }
 
-/* unit(rows of t) into y, 1/norm into inverse (NULL: plain copy). */
+/* 1/norm of the rows of t into inverse (NULL: none), and the rows times it into y (NULL: not). */
 static void prepare_rows(const ak__contrast *o, const contrast_sizes *z, const ak_tensor *t,
                          ak_real *y, ak_real *inverse)
 {
@@ -293,13 +301,10 @@ static void prepare_rows(const ak__contrast *o, const contrast_sizes *z, const a
     AK__PARALLEL_CHUNKS(c, operand_rows(t), 64, begin, end)
         for (int64_t r = begin; r < end; r++) {
             const ak_real *x = t->data + source_row(o, z, r) * D;
-            if (!inverse) {
-                memcpy(y + r * D, x, (size_t)D * sizeof *x);
-                continue;
-            }
-            const ak_real norm = ak__sqrt(ak__k.sum_squares(x, D));
-            inverse[r] = 1 / ak__fmax(norm, (ak_real)NORM_FLOOR);
-            ak__k.scale(y + r * D, inverse[r], x, D);
+            if (inverse)
+                inverse[r] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(x, D)), (ak_real)NORM_FLOOR);
+            if (y)
+                ak__k.scale(y + r * D, inverse ? inverse[r] : 1, x, D);
         }
 }
 
@@ -313,7 +318,7 @@ static double largest_norm(const ak_real *x, int64_t rows, int64_t D)
     return sqrt(most);
 }
 
-/* Fill the rows, and tell the engine where they are. */
+/* Fill what is made of the rows, and tell the engine where they are. */
 static void prepare_embeddings(const ak_call *k, const contrast_sizes *z, const saved_parts *s,
                                ak__similarity *sim)
 {
@@ -321,24 +326,25 @@ static void prepare_embeddings(const ak_call *k, const contrast_sizes *z, const 
     ak__contrast plain = *o;
     plain.layout = AK__STACKED;
     int64_t at = 0;
-    for (int i = 0; copies_x(o) && i < o->n_x; at += operand_rows(k->in[i++]))
-        prepare_rows(o, z, k->in[i], s->x + at * z->D, s->inverse_x ? s->inverse_x + at : NULL);
-    sim->x = copies_x(o) ? s->x : k->in[0]->data;
-    const ak_real *y = sim->x, *q = NULL;
+    for (int i = 0; i < o->n_x; at += operand_rows(k->in[i++]))
+        if (s->x || s->inverse_x)
+            prepare_rows(o, z, k->in[i], s->x ? s->x + at * z->D : NULL,
+                         s->inverse_x ? s->inverse_x + at : NULL);
+    sim->x = s->x ? s->x : k->in[0]->data;
+    sim->x_inverse = s->x ? NULL : s->inverse_x;
+    sim->candidates[0] = (ak__candidates){ .y = sim->x, .inverse = sim->x_inverse, .n = z->C };
     if (o->n_y) {
         const ak_tensor *t = k->in[o->n_x];
-        if (s->y)
-            prepare_rows(&plain, z, t, s->y, s->inverse_y);
-        y = s->y ? s->y : t->data;
+        if (s->inverse_y)
+            prepare_rows(&plain, z, t, NULL, s->inverse_y);
+        sim->candidates[0] = (ak__candidates){ t->data, s->inverse_y, NULL, z->C };
     }
     if (o->queue >= 0) {
         const ak_tensor *t = k->in[o->queue];
-        if (s->q)
-            prepare_rows(&plain, z, t, s->q, s->inverse_q);
-        q = s->q ? s->q : t->data;
+        if (s->inverse_q)
+            prepare_rows(&plain, z, t, NULL, s->inverse_q);
+        sim->candidates[1] = (ak__candidates){ t->data, s->inverse_q, NULL, z->K };
     }
-    sim->candidates[0] = (ak__candidates){ .y = y, .n = z->C };
-    sim->candidates[1] = (ak__candidates){ .y = q, .n = z->K };
     sim->sources = z->K > 0 ? 2 : 1;
 }
 
@@ -458,10 +464,10 @@ static void run_forward(ak_call *k, const contrast_sizes *z, contrast_state *st)
     const int32_t *ids = o->ids ? o->ids->data : NULL;
     const double full = (double)(z->C + z->K - (st->sim.mask.self ? 1 : 0));
     const double factor = o->two_sided ? 0.5 * o->factor : o->factor;
-    const ak__side a = ak__cross_entropy_finish(p, p->row, z->R, weight, ids, factor, full);
+    const ak__side a = ak__cross_entropy_finish(p, false, z->R, weight, ids, factor, full);
     ak__side b = { 0 };
     if (o->two_sided)
-        b = ak__cross_entropy_finish(p, p->column, z->C, weight, ids, factor, (double)z->R);
+        b = ak__cross_entropy_finish(p, true, z->C, weight, ids, factor, (double)z->R);
     k->out->data[0] = (ak_real)(a.loss + b.loss);
     fill_report(o, st, a, b, full * (double)a.anchors + (double)(z->R * b.anchors));
 }
@@ -498,9 +504,9 @@ static void contrast_forward(ak_call *k)
                             .inverse_y = s.inverse_y };
     st->program = (ak__cross_entropy){
         .row = s.row, .column = symmetric ? s.row : s.column,
+        .row_more = s.row_more, .column_more = symmetric ? s.row_more : s.column_more,
         .bounded = bound <= LARGEST_BOUND, .bound = bound, .smoothing = o->smoothing,
-        .accuracy = o->report != NULL,
-        .count = o->ids || o->others_masked || o->pair_weights >= 0 || o->smoothing > 0 };
+        .accuracy = o->report != NULL, .count = counts(o) };
     st->sim.program = &st->program;
     prepare_targets(k, &z, &s, &st->program);
     run_forward(k, &z, st);
@@ -540,7 +546,8 @@ static bool wants(const ak_call *k, int first, int n)
 }
 
 typedef struct unit_backward {
-    const ak_real *x, *g, *inverse;     /* unit rows, their gradient, 1/norm (may be NULL) */
+    const ak_real *x, *g, *inverse;     /* rows, gradient of unit rows, 1/norm (may be NULL) */
+    bool           units;               /* rows are unit rows */
     ak_real       *out;
     bool           assign;
     ak_real        factor;
@@ -554,7 +561,8 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
     ak_real *out = u->out + to * D;
     const ak_real inverse = u->inverse ? u->inverse[r] : 1;
     const bool projected = u->inverse && inverse < (ak_real)(0.999 / NORM_FLOOR);
-    const ak_real a = u->factor * inverse, b = projected ? a * (ak_real)dot : 0;
+    const ak_real a = u->factor * inverse;
+    const ak_real b = projected ? a * (ak_real)dot * (u->units ? 1 : inverse) : 0;
     if (u->assign)
         for (int64_t d = 0; d < D; d++)
             out[d] = a * g[d] - b * x[d];
@@ -563,18 +571,19 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
             out[d] += a * g[d] - b * x[d];
 }
 
-/* dot[r] = <x_r, g_r> */
-static void row_dots(double *dot, const ak_real *x, const ak_real *g, int64_t rows, int64_t D)
+/* dot[r] = <x_r, g_r>, x_r times its factor if it has one */
+static void row_dots(double *dot, const ak_real *x, const ak_real *inverse, const ak_real *g,
+                     int64_t rows, int64_t D)
 {
     AK__PARALLEL_CHUNKS(c, rows, 64, begin, end)
         for (int64_t r = begin; r < end; r++)
-            dot[r] = (double)ak__k.dot(x + r * D, g + r * D, D);
+            dot[r] = (double)(ak__k.dot(x + r * D, g + r * D, D) * (inverse ? inverse[r] : 1));
 }
 
 /* Hand the gradient of stacked rows to operands first .. first+n-1. */
 static void give_rows(ak_call *k, const contrast_sizes *z, int first, int n, bool interleaved,
-                      const ak_real *x, const row_gradient *from, const ak_real *inverse,
-                      const double *dot, double factor)
+                      const ak_real *x, bool units, const row_gradient *from,
+                      const ak_real *inverse, const double *dot, double factor)
 {
     ak__contrast o = *(const ak__contrast *)k->attr;
     o.layout = interleaved ? AK__INTERLEAVED : AK__STACKED;
@@ -585,8 +594,8 @@ static void give_rows(ak_call *k, const contrast_sizes *z, int first, int n, boo
         ak_real *out = from->in_place ? from->g : ak_call_grad_fresh(k, i, &fresh);
         if (!out)
             continue;
-        const unit_backward u = { x + at * D, from->g + at * D, inverse ? inverse + at : NULL, out,
-                                  fresh, (ak_real)factor };
+        const unit_backward u = { x + at * D, from->g + at * D, inverse ? inverse + at : NULL,
+                                  units, out, fresh, (ak_real)factor };
         AK__PARALLEL_CHUNKS(c, operand_rows(k->in[i]), 64, begin, end)
             for (int64_t r = begin; r < end; r++)
                 unit_row_backward(&u, r, source_row(&o, z, r), dot[at + r], D);
@@ -639,13 +648,15 @@ static void contrast_backward(ak_call *k)
     if (o->first_view)
         ak__k.add(dx.g, dx.g, anchors, z.R * z.D);
     if (want_x) {
-        row_dots(dot, sim->x, dx.g, z.rows, z.D);
+        row_dots(dot, sim->x, sim->x_inverse, dx.g, z.rows, z.D);
         give_scale(k, &z, dot, factor);
-        give_rows(k, &z, 0, o->n_x, interleaved, sim->x, &dx, st->inverse_x, dot, factor);
+        give_rows(k, &z, 0, o->n_x, interleaved, sim->x, !sim->x_inverse, &dx, st->inverse_x, dot,
+                  factor);
     }
     if (want_y) {
-        row_dots(dot, sim->candidates[0].y, dy.g, z.C, z.D);
-        give_rows(k, &z, o->n_x, o->n_y, false, sim->candidates[0].y, &dy, st->inverse_y, dot,
+        const ak__candidates *c = &sim->candidates[0];
+        row_dots(dot, c->y, c->inverse, dy.g, z.C, z.D);
+        give_rows(k, &z, o->n_x, o->n_y, false, c->y, !c->inverse, &dy, st->inverse_y, dot,
                   factor);
     }
 }

@@ -19,12 +19,19 @@ void ak__cross_entropy_start(ak__cross_entropy *p, const ak__similarity *sim)
 {
     const int64_t C = ak__similarity_columns(sim);
     const double max = p->bounded ? p->bound : -(double)INFINITY;
-    const ak__anchor empty = { .max = max, .best_positive = -(double)INFINITY,
-                               .best_negative = -(double)INFINITY };
-    for (int64_t i = 0; i < sim->R; i++)
+    const ak__anchor empty = { .max = max };
+    const ak__anchor_more none = { .best_positive = -(double)INFINITY,
+                                   .best_negative = -(double)INFINITY };
+    for (int64_t i = 0; i < sim->R; i++) {
         p->row[i] = empty;
-    for (int64_t j = 0; p->column && p->column != p->row && j < C; j++)
+        if (p->row_more)
+            p->row_more[i] = none;
+    }
+    for (int64_t j = 0; p->column && p->column != p->row && j < C; j++) {
         p->column[j] = empty;
+        if (p->column_more)
+            p->column_more[j] = none;
+    }
 }
 
 /* ---- targets --------------------------------------------------------------------------------- */
@@ -311,7 +318,8 @@ static void absorb_counts(const ak__similarity *sim, const ak__tile *t)
     const ak__cross_entropy *p = program_of(sim);
     for (int64_t i = 0; i < t->m; i++) {
         const ak_real *s = t->s + i * t->ld, *w = weights_of(sim, t, i);
-        ak__anchor *row = &p->row[t->r0 + i], *column = t->columns ? &p->column[t->c0] : NULL;
+        ak__anchor_more *row = &p->row_more[t->r0 + i];
+        ak__anchor_more *column = t->columns ? &p->column_more[t->c0] : NULL;
         double weight = 0, number = 0, linear = 0;
         for (int64_t j = 0; j < t->n; j++) {
             if (s[j] == -(ak_real)INFINITY)
@@ -350,9 +358,9 @@ static void take_few(const ak__similarity *sim, const ak__tile *t, int64_t i, ak
     while (few_next(&f, &c, &weight)) {
         const ak_real s = t->s[i * t->ld + c - t->c0];
         if (t->rows)
-            larger(&p->row[t->r0 + i].best_positive, s);
+            larger(&p->row_more[t->r0 + i].best_positive, s);
         if (t->columns)
-            larger(&p->column[c].best_positive, s);
+            larger(&p->column_more[c].best_positive, s);
         copy[c - t->c0] = -(ak_real)INFINITY;
     }
 }
@@ -370,7 +378,7 @@ static void take_filled(const ak__cross_entropy *p, const ak__tile *t, int64_t i
         const bool positive = w[j] > 0 && w[j] >= least;
         copy[j] = positive ? -(ak_real)INFINITY : s[j];
         if (positive)
-            larger(&(column ? p->column : p->row)[anchor].best_positive, s[j]);
+            larger(&(column ? p->column_more : p->row_more)[anchor].best_positive, s[j]);
     }
 }
 
@@ -390,7 +398,7 @@ static void absorb_best(const ak__similarity *sim, const ak__tile *t)
                 fill_targets(sim, t, i, false, w);
                 take_filled(p, t, i, false, w, copy);
             }
-            larger(&p->row[t->r0 + i].best_negative, ak__k.max(copy, t->n));
+            larger(&p->row_more[t->r0 + i].best_negative, ak__k.max(copy, t->n));
         }
         if (t->columns) {
             if (!by_list(p)) {
@@ -401,7 +409,7 @@ static void absorb_best(const ak__similarity *sim, const ak__tile *t)
         }
     }
     for (int64_t j = 0; t->columns && j < t->n; j++)
-        larger(&p->column[t->c0 + j].best_negative, max[j]);
+        larger(&p->column_more[t->c0 + j].best_negative, max[j]);
 }
 
 void ak__cross_entropy_absorb(const ak__similarity *sim, const ak__tile *t)
@@ -430,13 +438,17 @@ void ak__cross_entropy_absorb(const ak__similarity *sim, const ak__tile *t)
 
 /* ---- loss and coefficients ------------------------------------------------------------------- */
 
-/* One anchor of weight w (its share of the mean, factor included). */
-static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, double w, ak__side *side)
+/* One anchor of weight w (its share of the mean, factor included). more: NULL unless it is kept;
+ * candidates: their summed weight. */
+static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, ak__anchor_more *more,
+                          double candidates, double w, ak__side *side)
 {
     const bool lonely = !(a->mass > 0) && a->mass == a->mass;
     if (lonely || w == 0) {
         side->lonely += w != 0 && lonely;
-        a->exp_coefficient = a->target_coefficient = a->smooth_coefficient = 0;
+        a->exp_coefficient = a->target_coefficient = 0;
+        if (more)
+            more->smooth_coefficient = 0;
         return;
     }
     const double eps = p->smoothing, mass = p->shares ? 1 : a->mass;
@@ -444,21 +456,24 @@ static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, double w, a
     const double lse = a->max + log(a->sum);
     double loss = (1 - eps) * (mass * lse - positive);
     if (eps > 0)
-        loss += eps * (lse - a->linear / a->number);
+        loss += eps * (lse - more->linear / more->number);
     side->loss += w * loss;
-    side->chance += w * ((1 - eps) * mass + eps) * log(a->candidates);
+    side->chance += w * ((1 - eps) * mass + eps) * log(candidates);
     side->judged += w;
-    side->right += a->best_positive > a->best_negative ? w : 0;
+    side->right += more && more->best_positive > more->best_negative ? w : 0;
     a->exp_coefficient = w * ((1 - eps) * mass + eps) / a->sum;
     a->target_coefficient = w * (1 - eps) / (p->shares ? a->mass : 1);
-    a->smooth_coefficient = eps > 0 ? w * eps / a->number : 0;
+    if (more)
+        more->smooth_coefficient = eps > 0 ? w * eps / more->number : 0;
 }
 
-ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, ak__anchor *anchor, int64_t n,
+ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, bool column, int64_t n,
                                   const ak_real *weight, const int32_t *ids, double factor,
                                   double full)
 {
     const int64_t N = p->samples;
+    ak__anchor *anchor = column ? p->column : p->row;
+    ak__anchor_more *more = column ? p->column_more : p->row_more;
     ak__side side = { 0 };
     double total = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -470,11 +485,10 @@ ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, ak__anchor *anchor
     for (int64_t i = 0; i < n; i++) {
         const bool padding = ids && ids[i % N] == -1;
         const double w = padding || !(total > 0) ? 0 : weight ? (double)weight[i % N] : 1;
-        if (!p->count)
-            anchor[i].candidates = full;
-        else if (!padding)
-            side.masked += full - anchor[i].number;
-        finish_anchor(p, &anchor[i], w == 0 ? 0 : factor * w / total, &side);
+        if (p->count && !padding)
+            side.masked += full - more[i].number;
+        finish_anchor(p, &anchor[i], more ? &more[i] : NULL, p->count ? more[i].candidates : full,
+                      w == 0 ? 0 : factor * w / total, &side);
     }
     return side;
 }
@@ -494,7 +508,8 @@ static column_terms gather_columns(const ak__cross_entropy *p, const ak__tile *t
         const ak__anchor *a = t->columns ? &p->column[t->c0 + j] : NULL;
         c.e[j] = a ? (ak_real)a->exp_coefficient : 0;
         c.target[j] = a ? (ak_real)a->target_coefficient : 0;
-        c.smooth[j] = a ? (ak_real)a->smooth_coefficient : 0;
+        c.smooth[j] = a && p->smoothing > 0
+            ? (ak_real)p->column_more[t->c0 + j].smooth_coefficient : 0;
         c.shift[j] = a ? shift_of(a) : 0;
     }
     return c;
@@ -539,7 +554,7 @@ static void gradient_filled(const ak__similarity *sim, const ak__tile *t, int64_
     const ak__anchor *a = &p->row[t->r0 + i];
     const ak_real *s = t->s + i * t->ld;
     if (p->smoothing > 0) {
-        const ak_real of_row = (ak_real)a->smooth_coefficient;
+        const ak_real of_row = (ak_real)p->row_more[t->r0 + i].smooth_coefficient;
         for (int64_t j = 0; j < t->n; j++)
             e[j] -= s[j] != -(ak_real)INFINITY ? of_row + c->smooth[j] : 0;
     }

@@ -32,22 +32,34 @@ typedef struct ak__target_list {
     const ak_real *weight;
 } ak__target_list;
 
-/* Statistics of one anchor and, after finish, its coefficients. */
+/* Statistics of one anchor; finish puts its coefficients in the place of two of them. At large N
+ * this is most of what a loss needs beside the embeddings. */
 typedef struct ak__anchor {
-    double max;             /* largest score so far, or the bound */
-    double sum;             /* sum of v exp(s - max) */
-    double positive;        /* sum of t s */
-    double mass;            /* sum of t */
-    double candidates;      /* summed weight of the candidates */
-    double number;          /* how many there are */
-    double linear;          /* sum of their scores; for label smoothing */
-    double best_positive, best_negative;
-    double exp_coefficient, target_coefficient, smooth_coefficient;
+    double max;                         /* largest score so far, or the bound */
+    union {
+        double sum;                     /* sum of v exp(s - max) */
+        double exp_coefficient;
+    };
+    union {
+        double positive;                /* sum of t s */
+        double target_coefficient;
+    };
+    double mass;                        /* sum of t */
 } ak__anchor;
+
+/* What only some programs need. */
+typedef struct ak__anchor_more {
+    double candidates;                  /* summed weight of the candidates */
+    double number;                      /* how many there are */
+    double linear;                      /* sum of their scores; for label smoothing */
+    double best_positive, best_negative;
+    double smooth_coefficient;
+} ak__anchor_more;
 
 typedef struct ak__cross_entropy {
     ak__anchor *row;                /* [R] */
     ak__anchor *column;             /* [C]; row itself if symmetric */
+    ak__anchor_more *row_more, *column_more;    /* likewise if `accuracy` or `count`, else NULL */
     bool        bounded;            /* one exponential serves both sides */
     double      bound;
     double      smoothing;          /* of labels, [0, 1) */
@@ -79,9 +91,10 @@ typedef struct ak__side {
     int64_t anchors, lonely;
 } ak__side;
 
-/* After the sweep: losses and coefficients of n anchors. weight: [samples] or NULL; ids as in the
- * mask (padding is no anchor); factor: multiplies the mean; full: candidates without masks. */
-ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, ak__anchor *anchor, int64_t n,
+/* After the sweep: losses and coefficients of n anchors, rows or columns. weight: [samples] or
+ * NULL; ids as in the mask (padding is no anchor); factor: multiplies the mean; full: candidates
+ * without masks. */
+ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, bool column, int64_t n,
                                   const ak_real *weight, const int32_t *ids, double factor,
                                   double full);
 

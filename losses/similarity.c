@@ -102,7 +102,8 @@ int64_t ak__similarity_kept(const ak__similarity *sim)
 /* A thread's memory: where in it what lies, in elements. Parts begin on cache lines. */
 typedef struct block_memory {
     int64_t tile, scratch, turned;              /* scores; rows for the program; G^T packed */
-    int64_t y_right;                            /* for S = X Y^T; X stays where it is */
+    int64_t x_rows, y_rows;                     /* times their factors: a block, a tile's width */
+    int64_t y_right;                            /* for S = X Y^T */
     int64_t x_right, y_below;                   /* for dY += G^T X and dX += G Y */
     int64_t size;
 } block_memory;
@@ -124,6 +125,8 @@ static block_memory memory_of(const tile_plan *p, int64_t D)
     m.tile = take(&at, p->tile_height * p->tile_width);
     m.scratch = take(&at, AK__TILE_ROWS * p->tile_width);
     m.turned = take(&at, p->tile_height * round_up(p->tile_width, mr));
+    m.x_rows = take(&at, p->height * D);
+    m.y_rows = take(&at, p->tile_width * D);
     m.y_right = take(&at, (p->width + pieces * nr) * D);
     m.x_right = take(&at, p->height * wide);
     m.y_below = take(&at, p->width * wide);
@@ -227,6 +230,7 @@ typedef struct block {
     bool     diagonal;
     int64_t  tile_height, tile_width;
     ak_real *kept;                      /* where its scores stay, NULL = nowhere */
+    const ak_real *x;                   /* [m, D], times their factors */
     ak__panels x_right[MOST_PIECES], y_right[MOST_PIECES], y_below[MOST_PIECES];
 } block;
 
@@ -252,39 +256,59 @@ static block block_at(const sweep *w, int64_t i, int64_t j)
     return b;
 }
 
-/* n rows of x in pieces of `side` rows, to be multiplied along D. */
-static void pack_along(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
-                       int64_t D, ak_real alpha)
+/* Rows first .. first+n-1 of x times their factors: where they are if they have none, else `to`. */
+static const ak_real *true_rows(ak_real *to, const ak_real *x, const ak_real *inverse,
+                                int64_t first, int64_t n, int64_t D)
 {
-    for (int64_t i = 0; i < n; i += side, out++) {
-        *out = ak__panels_pack(to, x + i * D, D, false, min_side(side, n - i), D, alpha, ak__k.nr);
-        to += ak__panels_size(out->I, D, ak__k.nr);
-    }
+    x += first * D;
+    if (!inverse)
+        return x;
+    for (int64_t r = 0; r < n; r++)
+        ak__k.scale(to + r * D, inverse[first + r], x + r * D, D);
+    return to;
 }
 
-/* The same to be summed over the rows. */
-static void pack_below(ak__panels *out, ak_real *to, const ak_real *x, int64_t n, int64_t side,
-                       int64_t D)
+/* x in pieces of a tile's rows, to be summed over the rows. */
+static void pack_x(const sweep *w, block *b, ak_real *memory)
 {
-    for (int64_t i = 0; i < n; i += side, out++) {
-        *out = ak__panels_pack(to, x + i * D, D, true, D, min_side(side, n - i), 1, ak__k.nr);
+    const ak__similarity *sim = w->sim;
+    const int64_t D = sim->D, side = b->tile_height;
+    const bool right = w->gradient && sim->candidates[b->source].dy;
+    if (b->kept && sim->kept && !right)
+        return;
+    b->x = true_rows(memory + w->memory.x_rows, sim->x, sim->x_inverse, b->r0, b->m, D);
+    ak_real *to = memory + w->memory.x_right;
+    ak__panels *out = b->x_right;
+    for (int64_t i = 0; right && i < b->m; i += side, out++) {
+        *out = ak__panels_pack(to, b->x + i * D, D, true, D, min_side(side, b->m - i), 1,
+                               ak__k.nr);
         to += ak__panels_size(D, out->K, ak__k.nr);
     }
 }
 
-static void pack_block(const sweep *w, block *b, ak_real *memory)
+/* y in pieces of a tile's columns, to be multiplied along D (`right`) and to be summed over the
+ * columns (`below`). */
+static void pack_y(const sweep *w, block *b, ak_real *memory)
 {
     const ak__similarity *sim = w->sim;
-    const block_memory *at = &w->memory;
-    const ak_real *x = sim->x + b->r0 * sim->D;
-    const ak_real *y = sim->candidates[b->source].y + b->start * sim->D;
-    if (!(b->kept && sim->kept))
-        pack_along(b->y_right, memory + at->y_right, y, b->n, b->tile_width, sim->D,
-                   (ak_real)sim->scale);
-    if (w->gradient && sim->dx)
-        pack_below(b->y_below, memory + at->y_below, y, b->n, b->tile_width, sim->D);
-    if (w->gradient && sim->candidates[b->source].dy)
-        pack_below(b->x_right, memory + at->x_right, x, b->m, b->tile_height, sim->D);
+    const ak__candidates *from = &sim->candidates[b->source];
+    const int64_t D = sim->D, side = b->tile_width;
+    const int nr = ak__k.nr;
+    const bool right = !(b->kept && sim->kept), below = w->gradient && sim->dx;
+    ak_real *to_right = memory + w->memory.y_right, *to_below = memory + w->memory.y_below;
+    for (int64_t j = 0, c = 0; (right || below) && j < b->n; j += side, c++) {
+        const int64_t n = min_side(side, b->n - j);
+        const ak_real *y = true_rows(memory + w->memory.y_rows, from->y, from->inverse,
+                                     b->start + j, n, D);
+        if (right) {
+            b->y_right[c] = ak__panels_pack(to_right, y, D, false, n, D, (ak_real)sim->scale, nr);
+            to_right += ak__panels_size(n, D, nr);
+        }
+        if (below) {
+            b->y_below[c] = ak__panels_pack(to_below, y, D, true, D, n, 1, nr);
+            to_below += ak__panels_size(D, n, nr);
+        }
+    }
 }
 
 /* What the scores of a tile give to the gradients: piece a of the rows, c of the columns. */
@@ -320,7 +344,7 @@ static void do_tile(const sweep *w, const block *b, int64_t a, int64_t c, ak_rea
         t.ld = w->plan.width;
     }
     if (!(b->kept && sim->kept)) {
-        ak__panels_multiply_rows(sim->x + t.r0 * D, D, 1, t.m, &b->y_right[c], t.s, t.ld, false);
+        ak__panels_multiply_rows(b->x + i * D, D, 1, t.m, &b->y_right[c], t.s, t.ld, false);
         apply_mask(sim, &t);
     }
     w->fn(sim, &t);
@@ -332,7 +356,8 @@ static void do_block(const sweep *w, int64_t i, int64_t j, int thread)
 {
     ak_real *memory = w->sim->memory + thread * w->memory.size;
     block b = block_at(w, i, j);
-    pack_block(w, &b, memory);
+    pack_x(w, &b, memory);
+    pack_y(w, &b, memory);
     for (int64_t a = 0; a * b.tile_height < b.m; a++)
         for (int64_t c = b.diagonal ? a : 0; c * b.tile_width < b.n; c++)
             do_tile(w, &b, a, c, memory);

@@ -24,7 +24,9 @@
  *                    left out.
  *
  * A block's rows are packed once for all products of its tiles; rows of X that are multiplied along
- * D stay where they are. The scores of a small problem are
+ * D stay where they are. Rows may be given with a factor each (that of the normalisation): a block
+ * takes its own times their factors, so that no second copy of all embeddings is needed. Gradients
+ * are those of the rows times their factors. The scores of a small problem are
  * kept from absorb to gradient; those of a large one are made again. */
 #ifndef AK_SIMILARITY_H
 #define AK_SIMILARITY_H
@@ -34,6 +36,7 @@
 /* Candidates: this batch, another modality, a queue. Tiles never straddle two of them. */
 typedef struct ak__candidates {
     const ak_real *y;           /* [n, D] */
+    const ak_real *inverse;     /* [n]: row r stands for inverse[r] y_r; NULL = as it is */
     ak_real       *dy;          /* [n, D], added to by the gradient sweep; NULL = constant */
     int64_t        n;
 } ak__candidates;
@@ -68,6 +71,7 @@ typedef struct ak__tile {
 typedef struct ak__similarity {
     int64_t        R, D;
     const ak_real *x;           /* [R, D] */
+    const ak_real *x_inverse;   /* [R]: row r stands for x_inverse[r] x_r; NULL = as it is */
     ak_real       *dx;          /* [R, D], added to by the gradient sweep; NULL = not wanted */
     ak__candidates candidates[AK__MAX_CANDIDATES];
     int            sources;     /* of them in use */

@@ -4,7 +4,7 @@
  *
  *     bench_conv [--rows REGEX] [--json]
  *
- * AK_CPU and OMP_NUM_THREADS choose what is measured. */
+ * AK_CPU and OMP_NUM_THREADS choose what is measured, AK_CONV=exact leaves Winograd out. */
 #include "base/parallel.h"
 #include "bench/cases.h"
 #include "bench/peak.h"
@@ -29,7 +29,9 @@ static double time_pass(const ak__conv *g, conv_pass pass, const conv_arrays *a)
 
 static void run_case(const conv_case *c, double seconds[CONV_PASSES])
 {
-    const ak__conv g = conv_geometry(c);
+    const char *way = getenv("AK_CONV");
+    ak__conv g = conv_geometry(c);
+    g.exact = way && strcmp(way, "exact") == 0;
     ak_real *x = bench_filled(conv_size_x(&g)), *w = bench_filled(conv_size_w(&g));
     ak_real *y = bench_filled(conv_size_y(&g));
     void *scratch = bench_filled((int64_t)(conv_scratch(&g) / sizeof(ak_real)) + 16);

@@ -56,6 +56,9 @@ static const conv_case conv_cases[] = {
     { "3x3 s1 3->64 32px n256", 256, 32, 3, 64, 3, 1, 1, 1 },
     { "3x3 s2 32->64 28px n512", 512, 28, 32, 64, 3, 2, 1, 1 },
     { "3x3 s2 64->128 14px n512", 512, 14, 64, 128, 3, 2, 1, 1 },
+    { "3x3 s2 64->128 32px n256", 256, 32, 64, 128, 3, 2, 1, 1 },
+    { "3x3 s2 128->256 16px n256", 256, 16, 128, 256, 3, 2, 1, 1 },
+    { "3x3 s2 256->512 8px n256", 256, 8, 256, 512, 3, 2, 1, 1 },
 };
 #define CONV_CASES ((int)(sizeof conv_cases / sizeof conv_cases[0]))
 /* The first so many are rows of the comparison. */

@@ -117,21 +117,28 @@ size_t ak__depthwise_weight_scratch(const ak__conv *g);
 void   ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                             bool accumulate, void *scratch);
 
-/* ---- conv_winograd.c: 3x3, stride 1, by tiles of m x m results (tensor/kernels/winograd.h) --- */
+/* ---- conv_winograd.c: 3x3, stride 1 or 2, by tiles (tensor/kernels/winograd.h) --------------- */
 
-/* Results [N, H, W] in tiles, and the source that a tile at (h, w) starts in at (h-top, w-left). */
+/* Results [N, H, W] in tiles. Tile (i, j) of an image starts at result (i step - over,
+ * j step - beside) and at (i from - top, j from - left) of the source. */
 typedef struct ak__tiling {
-    int     m, t, points;       /* m x m results from t x t numbers of the source; t t */
-    int64_t N, H, W;
+    int     stride, m;
+    int     side, points;       /* points of a side, and of a tile: side side */
+    int     weights;            /* different weights of them */
+    int64_t N, H, W, SH, SW;
     int64_t TH, TW, total;      /* tiles of an image, and of all */
-    int64_t SH, SW, top, left;
+    int64_t step, over, beside;
+    int64_t from, top, left;
+    int     source, result;     /* sides of a tile in both */
 } ak__tiling;
 
 /* The side m of the least work for this pass; 0: another way is faster.
  * `data`: of the data gradient, whose results are x's pixels. */
 int  ak__winograd_side(const ak__conv *g, bool data);
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data);
-/* The m x m pixels of tile i in the results, or the t x t in the source: [N, H, W, C] at x. */
+/* The weight that point p of a tile has. */
+int  ak__winograd_weight_index(const ak__tiling *q, int p);
+/* The pixels of tile i in the results, or in the source: [N, H, W, C] at x. */
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
                                          int64_t i);
 ak__winograd_square ak__winograd_source(const ak__tiling *q, const ak_real *x, int64_t C,
@@ -142,7 +149,8 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side);
  * the register tile may read whole vectors past the last channel. */
 int64_t ak__winograd_ld(int64_t channels);
 
-/* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1. */
+/* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1,
+ * and with m = 4 for every one of stride 2. */
 size_t ak__winograd_scratch(const ak__conv *g, int m, bool data);
 void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);

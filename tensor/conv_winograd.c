@@ -3,7 +3,7 @@
  *
  * Weights are transformed once a call, straight into the panels that the register tile reads.
  * Then, for a block of T tiles: transform the source into V [points][T][C], multiply for each
- * point by its own weights into M [points][T][D], transform M into the results. With few channels
+ * point by its weights into M [points][T][D], transform M into the results. With few channels
  * a block is so small that V, M and the weights stay in the second cache of the thread that does
  * it all. With many channels the weights do not fit there: the block is then large, so that they
  * are streamed few times, and the threads share each of its three parts.
@@ -19,7 +19,7 @@
 #define NUMBER_COST  20.0
 #define WEIGHT_COST  1200.0
 /* Bytes of transformed weights up to which a thread does a block alone. */
-#define OWN_WEIGHTS  (3 << 20)
+#define OWN_WEIGHTS  (6 << 20)
 /* Bytes of V and M together: of a block that one thread does, and that all share. */
 #define OWN_BLOCK    (1 << 20)
 #define SHARED_BLOCK (16 << 20)
@@ -27,40 +27,64 @@
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
 /* Of all tiles, in multiplications. */
-static double cost_of(const ak__conv *g, int m, int64_t H, int64_t W)
+static double cost_of(const ak__conv *g, int m, bool data)
 {
-    const int64_t tiles = g->N * ak__conv_up(H, m) * ak__conv_up(W, m);
-    const double numbers = (double)(tiles * (m + 2) * (m + 2));
+    const ak__tiling q = ak__winograd_tiling(g, m, data);
+    const double numbers = (double)q.total * q.points;
     const double I = (double)g->I, O = (double)g->O;
     return numbers * (I * O + NUMBER_COST * (I + O)) + WEIGHT_COST * I * O;
 }
 
 int ak__winograd_side(const ak__conv *g, bool data)
 {
-    const int64_t H = data ? g->H : g->OH, W = data ? g->W : g->OW;
-    const bool plain = g->kH == 3 && g->kW == 3 && g->sh == 1 && g->sw == 1 && g->dh == 1 &&
+    const bool plain = g->kH == 3 && g->kW == 3 && g->sh <= 2 && g->sw == g->sh && g->dh == 1 &&
                        g->dw == 1 && g->groups == 1;
     if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS)
         return 0;
-    const double direct = 9 * (double)(g->N * H * W) * (double)g->I * (double)g->O;
-    const double two = cost_of(g, 2, H, W), four = cost_of(g, 4, H, W);
+    const int64_t pixels = data && g->sh == 1 ? g->H * g->W : g->OH * g->OW;
+    const double direct = 9 * (double)(g->N * pixels) * (double)g->I * (double)g->O;
+    const double four = cost_of(g, 4, data), two = g->sh == 1 ? cost_of(g, 2, data) : direct;
     if (two >= direct && four >= direct)
         return 0;
     return two < four ? 2 : 4;
 }
 
+/* Where tiles start along one axis: see ak__tiling. The data gradient of stride 2 begins with an
+ * odd position of the padded source: the last that is not behind x's first. */
+static void start_of(int stride, bool data, int64_t padding, int64_t *result, int64_t *source)
+{
+    const int64_t odd = 1 - padding % 2;
+    *result = data && stride == 2 ? odd : 0;
+    *source = !data ? padding : stride == 1 ? 2 - padding : (1 - padding + odd) / 2;
+}
+
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data)
 {
+    const int stride = (int)g->sh, many = ak__winograd_weights(m);
     ak__tiling q = {
-        .m = m, .t = m + 2, .points = (m + 2) * (m + 2), .N = g->N,
-        .H = data ? g->H : g->OH, .W = data ? g->W : g->OW,
+        .stride = stride, .m = m, .side = ak__winograd_points(stride, m), .weights = many * many,
+        .N = g->N, .H = data ? g->H : g->OH, .W = data ? g->W : g->OW,
         .SH = data ? g->OH : g->H, .SW = data ? g->OW : g->W,
-        .top = data ? 2 - g->ph : g->ph, .left = data ? 2 - g->pw : g->pw,
+        .source = ak__winograd_side_in(data ? AK__WINOGRAD_DATA_INPUT : AK__WINOGRAD_INPUT, stride,
+                                       m),
+        .result = ak__winograd_side_out(data ? AK__WINOGRAD_DATA_OUTPUT : AK__WINOGRAD_OUTPUT,
+                                        stride, m),
     };
-    q.TH = ak__conv_up(q.H, q.m);
-    q.TW = ak__conv_up(q.W, q.m);
+    start_of(stride, data, g->ph, &q.over, &q.top);
+    start_of(stride, data, g->pw, &q.beside, &q.left);
+    q.points = q.side * q.side;
+    q.step = q.result;
+    q.from = data ? m : stride * m;
+    q.TH = ak__conv_up(q.H + q.over, q.step);
+    q.TW = ak__conv_up(q.W + q.beside, q.step);
     q.total = q.N * q.TH * q.TW;
     return q;
+}
+
+int ak__winograd_weight_index(const ak__tiling *q, int p)
+{
+    return ak__winograd_weight_of(q->stride, q->m, p / q->side) * ak__winograd_weights(q->m) +
+           ak__winograd_weight_of(q->stride, q->m, p % q->side);
 }
 
 /* side x side pixels from (h, w) on of image n; what is outside of it does not exist. */
@@ -77,15 +101,15 @@ static ak__winograd_square pixels(const ak_real *x, int64_t n, int64_t h, int64_
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
                                          int64_t i)
 {
-    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->m, i % q->TW * q->m, q->H, q->W,
-                  C, q->m);
+    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->step - q->over,
+                  i % q->TW * q->step - q->beside, q->H, q->W, C, q->result);
 }
 
 ak__winograd_square ak__winograd_source(const ak__tiling *q, const ak_real *x, int64_t C,
                                         int64_t i)
 {
-    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->m - q->top,
-                  i % q->TW * q->m - q->left, q->SH, q->SW, C, q->t);
+    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->from - q->top,
+                  i % q->TW * q->from - q->left, q->SH, q->SW, C, q->source);
 }
 
 ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side)
@@ -105,28 +129,28 @@ typedef struct winograd_pass {
     ak__tiling     q;
     const ak_real *src, *bias;
     ak_real       *dst;
-    bool           accumulate;
+    bool           data, accumulate;
     int64_t        C, D;        /* channels of source and result */
     int64_t        ld_v, ld_m;
     int64_t        row, plane;  /* tile i, point p of V is at (i row + p plane) ld_v; M likewise */
     int64_t        panels;      /* of nr result channels */
     int64_t        block;       /* tiles */
     bool           shared;      /* threads share the parts of a block */
-    ak_real       *u;           /* [points][panels][C][nr] */
+    ak_real       *u;           /* [weights][panels][C][nr] */
     ak_real       *work;        /* V and M of each thread, or of all */
 } winograd_pass;
 
 static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 {
-    winograd_pass s = { .q = ak__winograd_tiling(g, m, data), .C = data ? g->O : g->I,
-                        .D = data ? g->I : g->O };
+    winograd_pass s = { .q = ak__winograd_tiling(g, m, data), .data = data,
+                        .C = data ? g->O : g->I, .D = data ? g->I : g->O };
     const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr;
     s.ld_v = ak__winograd_ld(s.C);
     s.ld_m = ak__winograd_ld(s.D);
     s.panels = ak__conv_up(s.D, ak__k.nr);
     const int64_t tile = s.q.points * (s.ld_v + s.ld_m) * real;
     s.block = ak__conv_max(OWN_BLOCK / tile / mr, 1) * mr;
-    s.shared = s.q.points * s.C * s.panels * ak__k.nr * real > OWN_WEIGHTS ||
+    s.shared = s.q.weights * s.C * s.panels * ak__k.nr * real > OWN_WEIGHTS ||
                s.q.total < 8 * s.block;
     if (s.shared)
         s.block = ak__conv_max(SHARED_BLOCK / tile / mr, 1) * mr;
@@ -140,7 +164,7 @@ static size_t carve_pass(winograd_pass *s, void *scratch)
 {
     ak__carve area = { .base = scratch };
     const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
-    s->u = ak__carve_reals(&area, s->q.points * s->panels * s->C * ak__k.nr);
+    s->u = ak__carve_reals(&area, s->q.weights * s->panels * s->C * ak__k.nr);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : ak__max_threads()) * own);
     return area.used;
 }
@@ -157,30 +181,32 @@ size_t ak__winograd_scratch(const ak__conv *g, int m, bool data)
 #define WEIGHT_STEP 8
 
 /* Channels [c, c+count) of panel j. The data gradient takes w[c][8-tap][d] for w[d][tap][c]. */
-static void weight_panel(const winograd_pass *s, const ak_real *w, bool data, int64_t j, int64_t c,
+static void weight_panel(const winograd_pass *s, const ak_real *w, int64_t j, int64_t c,
                          int64_t count)
 {
     _Alignas(64) ak_real taps[9 * WEIGHT_STEP * AK_MAX_NR];
     const int nr = ak__k.nr;
     const int64_t d = j * nr, plane = s->panels * s->C * nr, n = count * nr;
     for (int tap = 0; tap < 9; tap++) {
-        const ak_real *from = w + (data ? (c * 9 + 8 - tap) * s->D + d : (d * 9 + tap) * s->C + c);
-        ak__k.gemm_pack(taps + tap * n, from, 9 * (data ? s->D : s->C),
-                        ak__conv_min(nr, s->D - d), count, nr, data);
+        const ak_real *from = w + (s->data ? (c * 9 + 8 - tap) * s->D + d
+                                           : (d * 9 + tap) * s->C + c);
+        ak__k.gemm_pack(taps + tap * n, from, 9 * (s->data ? s->D : s->C),
+                        ak__conv_min(nr, s->D - d), count, nr, s->data);
     }
     const ak__winograd_call call = {
-        .m = s->q.m, .in = ak__winograd_planes(taps, n, 3),
-        .out = ak__winograd_planes(s->u + (j * s->C + c) * nr, plane, s->q.t), .n = n,
+        .stride = s->q.stride, .m = s->q.m, .n = n, .in = ak__winograd_planes(taps, n, 3),
+        .out = ak__winograd_planes(s->u + (j * s->C + c) * nr, plane,
+                                   ak__winograd_weights(s->q.m)),
     };
     ak__k.winograd(AK__WINOGRAD_WEIGHT, &call);
 }
 
-static void transform_weights(const winograd_pass *s, const ak_real *w, bool data)
+static void transform_weights(const winograd_pass *s, const ak_real *w)
 {
     const int64_t steps = ak__conv_up(s->C, WEIGHT_STEP);
     AK__PARALLEL_FOR(i, s->panels * steps, s->C * s->D > 1024) {
         const int64_t c = i % steps * WEIGHT_STEP;
-        weight_panel(s, w, data, i / steps, c, ak__conv_min(WEIGHT_STEP, s->C - c));
+        weight_panel(s, w, i / steps, c, ak__conv_min(WEIGHT_STEP, s->C - c));
     }
 }
 
@@ -189,20 +215,22 @@ static void transform_weights(const winograd_pass *s, const ak_real *w, bool dat
 static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
 {
     const ak__winograd_call call = {
-        .m = s->q.m, .in = ak__winograd_source(&s->q, s->src, s->C, i),
-        .out = ak__winograd_planes(v, s->plane * s->ld_v, s->q.t), .n = s->C,
+        .stride = s->q.stride, .m = s->q.m, .n = s->C,
+        .in = ak__winograd_source(&s->q, s->src, s->C, i),
+        .out = ak__winograd_planes(v, s->plane * s->ld_v, s->q.side),
     };
-    ak__k.winograd(AK__WINOGRAD_INPUT, &call);
+    ak__k.winograd(s->data ? AK__WINOGRAD_DATA_INPUT : AK__WINOGRAD_INPUT, &call);
 }
 
 static void output_tile(const winograd_pass *s, int64_t i, ak_real *m)
 {
     const ak__winograd_call call = {
-        .m = s->q.m, .in = ak__winograd_planes(m, s->plane * s->ld_m, s->q.t),
-        .out = ak__winograd_results(&s->q, s->dst, s->D, i), .n = s->D, .bias = s->bias,
+        .stride = s->q.stride, .m = s->q.m, .n = s->D, .bias = s->bias,
         .accumulate = s->accumulate,
+        .in = ak__winograd_planes(m, s->plane * s->ld_m, s->q.side),
+        .out = ak__winograd_results(&s->q, s->dst, s->D, i),
     };
-    ak__k.winograd(AK__WINOGRAD_OUTPUT, &call);
+    ak__k.winograd(s->data ? AK__WINOGRAD_DATA_OUTPUT : AK__WINOGRAD_OUTPUT, &call);
 }
 
 /* M = V U of one point: v, m and u are its planes. */
@@ -227,19 +255,21 @@ static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_re
 static void run_block(const winograd_pass *s, int64_t first, int64_t count, ak_real *work)
 {
     ak_real *v = work, *m = work + s->q.points * s->block * s->ld_v;
+    const int64_t weight = s->panels * s->C * ak__k.nr;
     AK__PARALLEL_FOR(i, count, s->shared)
         input_tile(s, first + i, v + i * s->row * s->ld_v);
     AK__PARALLEL_FOR_DYNAMIC(p, s->q.points, s->shared)
-        multiply_point(s, v + p * s->plane * s->ld_v, s->u + p * s->panels * s->C * ak__k.nr,
+        multiply_point(s, v + p * s->plane * s->ld_v,
+                       s->u + ak__winograd_weight_index(&s->q, (int)p) * weight,
                        m + p * s->plane * s->ld_m, count);
     AK__PARALLEL_FOR(i, count, s->shared)
         output_tile(s, first + i, m + i * s->row * s->ld_m);
 }
 
-static void run_pass(winograd_pass *s, const ak_real *w, bool data, void *scratch)
+static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
 {
     carve_pass(s, scratch);
-    transform_weights(s, w, data);
+    transform_weights(s, w);
     const int64_t blocks = ak__conv_up(s->q.total, s->block);
     const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
     if (s->shared) {
@@ -260,7 +290,7 @@ void ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_r
     s.dst = y;
     s.bias = bias;
     s.accumulate = accumulate;
-    run_pass(&s, w, false, scratch);
+    run_pass(&s, w, scratch);
 }
 
 void ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
@@ -271,5 +301,5 @@ void ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_rea
     s.dst = dx;
     s.bias = bias;
     s.accumulate = accumulate;
-    run_pass(&s, w, true, scratch);
+    run_pass(&s, w, scratch);
 }

@@ -9,7 +9,7 @@
  * points in its own cache, and adds them to dw. Chunks, blocks and pieces are cut by the shape. */
 #include "tensor/conv_paths.h"
 
-/* Bytes of the sums [points][O][I] up to which a chunk is one thread's. */
+/* Bytes of the sums [weights][O][I] up to which a chunk is one thread's. */
 #define OWN_SUMS     (3 << 19)
 #define OWN_BLOCK    (3 << 18)
 #define SHARED_BLOCK (16 << 20)
@@ -31,7 +31,7 @@ typedef struct weight_pass {
     int64_t        rows, columns;       /* of a piece */
     ak_real       *part;        /* [chunks][O][9][I] */
     ak_real       *work;        /* V and Z of each thread, or of all */
-    ak_real       *sums;        /* [points][rows][columns] of each thread */
+    ak_real       *sums;        /* [weights][rows][columns] of each thread */
 } weight_pass;
 
 static weight_pass plan_weight(const ak__conv *g, int m)
@@ -45,7 +45,7 @@ static weight_pass plan_weight(const ak__conv *g, int m)
     s.chunk = ak__conv_max(ak__weight_chunk(g, 9 * g->I * g->O),
                            ak__conv_up(CHUNK_TILES, s.q.TH * s.q.TW));
     s.chunks = ak__conv_up(g->N, s.chunk);
-    s.shared = s.q.points * s.O * wide * real > OWN_SUMS || s.chunks < 4;
+    s.shared = s.q.weights * s.O * wide * real > OWN_SUMS || s.chunks < 4;
     s.rows = s.shared ? ak__conv_min(PIECE_ROWS, s.O) : s.O;
     s.columns = s.shared ? ak__conv_min(PIECE_COLUMNS, wide) : wide;
     const int64_t tiles = s.shared ? s.q.total : s.chunk * s.q.TH * s.q.TW;
@@ -61,7 +61,7 @@ static int64_t work_numbers(const weight_pass *s)
 
 static int64_t sum_numbers(const weight_pass *s)
 {
-    return s->q.points * s->rows * s->columns;
+    return s->q.weights * s->rows * s->columns;
 }
 
 static size_t carve_weight(weight_pass *s, void *scratch)
@@ -93,12 +93,14 @@ static void clear_edges(const weight_pass *s, ak_real *v)
 static void transform_tile(const weight_pass *s, int64_t i, ak_real *v, ak_real *z)
 {
     const ak__winograd_call x = {
-        .m = s->q.m, .in = ak__winograd_source(&s->q, s->x, s->I, i),
-        .out = ak__winograd_planes(v, s->block * s->ld_v, s->q.t), .n = s->I,
+        .stride = s->q.stride, .m = s->q.m, .n = s->I,
+        .in = ak__winograd_source(&s->q, s->x, s->I, i),
+        .out = ak__winograd_planes(v, s->block * s->ld_v, s->q.side),
     };
     const ak__winograd_call dy = {
-        .m = s->q.m, .in = ak__winograd_results(&s->q, s->dy, s->O, i),
-        .out = ak__winograd_planes(z, s->block * s->ld_z, s->q.t), .n = s->O,
+        .stride = s->q.stride, .m = s->q.m, .n = s->O,
+        .in = ak__winograd_results(&s->q, s->dy, s->O, i),
+        .out = ak__winograd_planes(z, s->block * s->ld_z, s->q.side),
     };
     ak__k.winograd(AK__WINOGRAD_INPUT, &x);
     ak__k.winograd(AK__WINOGRAD_DY, &dy);
@@ -122,13 +124,22 @@ static void multiply_point(const weight_pass *s, const ak_real *v, const ak_real
     }
 }
 
+/* Points of one weight have one sum, which the first of them starts. Where they are neighbours and
+ * the block is full, their tiles are one long inner dimension. */
 static void multiply_block(const weight_pass *s, const ak_real *work, int64_t count, int64_t o,
                            int64_t i, ak_real *sums, bool add)
 {
     const ak_real *z = work + s->q.points * s->block * s->ld_v;
-    for (int64_t p = 0; p < s->q.points; p++)
-        multiply_point(s, work + p * s->block * s->ld_v, z + p * s->block * s->ld_z, count, o, i,
-                       sums + p * s->rows * s->columns, add);
+    bool started[AK__WINOGRAD_T * AK__WINOGRAD_T] = { false };
+    for (int p = 0, run; p < s->q.points; p += run) {
+        const int w = ak__winograd_weight_index(&s->q, p);
+        for (run = 1; count == s->block && p + run < s->q.points; run++)
+            if (ak__winograd_weight_index(&s->q, p + run) != w)
+                break;
+        multiply_point(s, work + p * s->block * s->ld_v, z + p * s->block * s->ld_z, run * count,
+                       o, i, sums + w * s->rows * s->columns, add || started[w]);
+        started[w] = true;
+    }
 }
 
 /* The gradient of a piece from its sums. */
@@ -138,8 +149,10 @@ static void transform_sums(const weight_pass *s, ak_real *sums, int64_t o, int64
     const int64_t rows = ak__conv_min(s->rows, s->O - o);
     for (int64_t r = 0; r < rows; r++) {
         ak__winograd_call call = {
-            .m = s->q.m, .accumulate = add, .n = ak__conv_min(s->columns, s->I - i),
-            .in = ak__winograd_planes(sums + r * s->columns, s->rows * s->columns, s->q.t),
+            .stride = s->q.stride, .m = s->q.m, .accumulate = add,
+            .n = ak__conv_min(s->columns, s->I - i),
+            .in = ak__winograd_planes(sums + r * s->columns, s->rows * s->columns,
+                                      ak__winograd_weights(s->q.m)),
             .out = ak__winograd_planes(dw + (o + r) * 9 * s->I + i, s->I, 3),
         };
         ak__k.winograd(AK__WINOGRAD_DW, &call);

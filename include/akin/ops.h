@@ -336,7 +336,7 @@ typedef struct ak_conv_options {
     int output_padding; /* transposed only: [0, max(stride, dilation)) */
     bool exact;         /* plain sums only: no Winograd (see below) */
 } ak_conv_options;
-/* A 3x3 convolution of stride 1 with at least 16 channels is computed by Winograd's algorithm,
+/* A 3x3 convolution of stride 1 or 2 with at least 16 channels is computed by Winograd's algorithm,
  * which multiplies less and rounds more: its largest error is below 1e-5 of the largest output in
  * float (measured up to 512 channels: 4e-6), where that of plain sums is 1e-6. `exact`, or the
  * context's setting (ak_options.exact_conv, AK_CONV=exact in the environment), avoids it.

@@ -1,94 +1,133 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transforms of winograd.h as products with their matrices, in double. */
+#include <string.h>
+
 #include "kernels.h"
 
 typedef double matrix[AK__WINOGRAD_T][AK__WINOGRAD_T];
 
-/* Rows and columns of the matrix L of a transform L x L^T. */
-typedef struct shape { int rows, columns; } shape;
+/* The one-dimensional algorithm that a transform is made of. */
+typedef struct scheme {
+    int    stride, m, taps;
+    int    finite;              /* points; the last of all is infinity */
+    double point[AK__WINOGRAD_T];
+} scheme;
 
-static shape shape_of(ak__winograd_kind kind, int m)
+/* Stride 1: 0, P, -P, (Q, -Q) and three taps. Stride 2: P, -P, Q, -Q and the outer two taps. */
+static scheme scheme_of(int stride, int m)
 {
-    switch (kind) {
-        case AK__WINOGRAD_INPUT:  return (shape){m + 2, m + 2};
-        case AK__WINOGRAD_OUTPUT: return (shape){m, m + 2};
-        case AK__WINOGRAD_WEIGHT: return (shape){m + 2, 3};
-        case AK__WINOGRAD_DY:     return (shape){m + 2, m};
-        case AK__WINOGRAD_DW:     break;
-    }
-    return (shape){3, m + 2};
-}
-
-/* Points in order: 0, P, -P, (Q, -Q,) infinity. */
-static double point(int m, int k)
-{
-    const double size = (k + 1) / 2 == 1 ? AK__WINOGRAD_P(m) : AK__WINOGRAD_Q;
-    return k == 0 ? 0 : k % 2 ? size : -size;
+    scheme s = { .stride = stride, .m = m, .taps = stride == 2 ? 2 : 3 };
+    const double p = stride == 2 ? AK__WINOGRAD_P_2 : AK__WINOGRAD_P(m);
+    const double q = stride == 2 ? AK__WINOGRAD_Q_2 : AK__WINOGRAD_Q;
+    const double sizes[] = {p, -p, q, -q};
+    s.finite = m + s.taps - 2;
+    for (int k = stride == 2 ? 0 : 1, i = 0; k < s.finite; k++, i++)
+        s.point[k] = sizes[i];
+    return s;
 }
 
 /* Row k of B^T: coefficients of the product of (x - point) over all points but k. */
-static void input_row(int m, int k, double row[AK__WINOGRAD_T])
+static void input_row(const scheme *s, int k, double row[AK__WINOGRAD_T])
 {
-    for (int j = 0; j < m + 2; j++)
+    for (int j = 0; j <= s->finite; j++)
         row[j] = j == 0;
-    for (int p = 0; p <= m; p++) {
+    for (int p = 0; p < s->finite; p++) {
         if (p == k)
             continue;
-        for (int j = m + 1; j >= 0; j--)
-            row[j] = (j > 0 ? row[j - 1] : 0) - point(m, p) * row[j];
+        for (int j = s->finite; j >= 0; j--)
+            row[j] = (j > 0 ? row[j - 1] : 0) - s->point[p] * row[j];
     }
 }
 
 /* Powers 0 .. count-1 of point k, and of infinity: only the last. */
-static void powers(int m, int k, int count, double row[AK__WINOGRAD_T])
+static void powers(const scheme *s, int k, int count, double row[AK__WINOGRAD_T])
 {
     double x = 1;
-    for (int j = 0; j < count; j++, x *= point(m, k))
-        row[j] = k <= m ? x : j == count - 1;
+    for (int j = 0; j < count; j++, x *= s->point[k])
+        row[j] = k < s->finite ? x : j == count - 1;
 }
 
 /* Row k of G: powers of the point over the product of its distances to the others. */
-static void weight_row(int m, int k, double row[AK__WINOGRAD_T])
+static void weight_row(const scheme *s, int k, double row[AK__WINOGRAD_T])
 {
     double distance = 1;
-    for (int p = 0; p <= m && k <= m; p++)
-        distance *= p == k ? 1 : point(m, k) - point(m, p);
-    powers(m, k, 3, row);
-    for (int j = 0; j < 3; j++)
+    for (int p = 0; p < s->finite && k < s->finite; p++)
+        distance *= p == k ? 1 : s->point[k] - s->point[p];
+    powers(s, k, s->taps, row);
+    for (int j = 0; j < s->taps; j++)
         row[j] /= distance;
 }
 
-static void matrix_of(ak__winograd_kind kind, int m, matrix out)
+/* What belongs to point k: row k of B^T or G, or column k of A^T; number j of it stands at
+ * `start + j step`. */
+static void set_point(ak__winograd_kind kind, const scheme *s, int k, matrix out)
 {
-    for (int k = 0; k < m + 2; k++) {
-        double row[AK__WINOGRAD_T];
-        const bool turned = kind == AK__WINOGRAD_OUTPUT || kind == AK__WINOGRAD_DW;
-        if (kind == AK__WINOGRAD_INPUT)
-            input_row(m, k, row);
-        else if (kind == AK__WINOGRAD_WEIGHT || kind == AK__WINOGRAD_DW)
-            weight_row(m, k, row);
-        else
-            powers(m, k, m, row);
-        const shape s = shape_of(kind, m);
-        for (int j = 0; j < (turned ? s.rows : s.columns); j++)
-            *(turned ? &out[j][k] : &out[k][j]) = row[j];
+    double row[AK__WINOGRAD_T];
+    const bool output = kind == AK__WINOGRAD_OUTPUT || kind == AK__WINOGRAD_DATA_OUTPUT;
+    const bool spread = kind != AK__WINOGRAD_OUTPUT && kind != AK__WINOGRAD_DATA_INPUT;
+    const int step = spread ? s->stride : 1;
+    const int start = kind == AK__WINOGRAD_DATA_OUTPUT ? step - 1 : 0;
+    const int count = output ? s->m : kind == AK__WINOGRAD_WEIGHT ? s->taps : s->finite + 1;
+    if (output)
+        powers(s, k, count, row);
+    else if (kind == AK__WINOGRAD_WEIGHT)
+        weight_row(s, k, row);
+    else
+        input_row(s, k, row);
+    for (int j = 0; j < count; j++)
+        *(output ? &out[start + j * step][k] : &out[k][start + j * step]) = row[j];
+}
+
+/* Plain product j of the middle tap of stride 2. */
+static void set_middle(ak__winograd_kind kind, const scheme *s, int j, matrix out)
+{
+    const int k = s->finite + 1 + j;
+    switch (kind) {
+        case AK__WINOGRAD_OUTPUT:      out[j][k] = 1; break;
+        case AK__WINOGRAD_DATA_OUTPUT: out[2 * j][k] = 1; break;
+        case AK__WINOGRAD_WEIGHT:      out[s->finite + 1][1] = 1; break;
+        case AK__WINOGRAD_INPUT:       out[k][2 * j + 1] = 1; break;
+        case AK__WINOGRAD_DATA_INPUT:  out[k][j] = 1; break;
+        case AK__WINOGRAD_DY:
+        case AK__WINOGRAD_DW:          break;
     }
 }
 
+/* The matrix L of a transform L x L^T. */
+static void matrix_of(ak__winograd_kind kind, int stride, int m, matrix out)
+{
+    const scheme s = scheme_of(stride, m);
+    const bool turned = kind == AK__WINOGRAD_DY || kind == AK__WINOGRAD_DW;
+    if (turned) {
+        matrix other;
+        matrix_of(kind == AK__WINOGRAD_DY ? AK__WINOGRAD_OUTPUT : AK__WINOGRAD_WEIGHT, stride, m,
+                  other);
+        for (int i = 0; i < AK__WINOGRAD_T; i++)
+            for (int j = 0; j < AK__WINOGRAD_T; j++)
+                out[i][j] = other[j][i];
+        return;
+    }
+    memset(out, 0, sizeof(matrix));
+    for (int k = 0; k <= s.finite; k++)
+        set_point(kind, &s, k, out);
+    for (int j = 0; j < m && stride == 2; j++)
+        set_middle(kind, &s, j, out);
+}
+
 /* y = L x L^T */
-static void transform(matrix l, shape s, matrix x, matrix y)
+static void transform(matrix l, int rows, int columns, matrix x, matrix y)
 {
     matrix half;
-    for (int i = 0; i < s.rows; i++)
-        for (int j = 0; j < s.columns; j++) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
             half[i][j] = 0;
-            for (int k = 0; k < s.columns; k++)
+            for (int k = 0; k < columns; k++)
                 half[i][j] += l[i][k] * x[k][j];
         }
-    for (int i = 0; i < s.rows; i++)
-        for (int j = 0; j < s.rows; j++) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < rows; j++) {
             y[i][j] = 0;
-            for (int k = 0; k < s.columns; k++)
+            for (int k = 0; k < columns; k++)
                 y[i][j] += half[i][k] * l[j][k];
         }
 }
@@ -100,18 +139,19 @@ static bool exists(const ak__winograd_square *q, int i, int j)
 
 void ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c)
 {
-    const shape s = shape_of(kind, c->m);
+    const int rows = ak__winograd_side_out(kind, c->stride, c->m);
+    const int columns = ak__winograd_side_in(kind, c->stride, c->m);
     const ak__winograd_square *in = &c->in, *out = &c->out;
     matrix l, x, y;
-    matrix_of(kind, c->m, l);
+    matrix_of(kind, c->stride, c->m, l);
     for (int64_t at = 0; at < c->n; at++) {
-        for (int i = 0; i < s.columns; i++)
-            for (int j = 0; j < s.columns; j++)
+        for (int i = 0; i < columns; i++)
+            for (int j = 0; j < columns; j++)
                 x[i][j] = exists(in, i, j)
                               ? (double)in->data[i * in->row + j * in->column + at] : 0;
-        transform(l, s, x, y);
-        for (int i = 0; i < s.rows; i++) {
-            for (int j = 0; j < s.rows; j++) {
+        transform(l, rows, columns, x, y);
+        for (int i = 0; i < rows; i++) {
+            for (int j = 0; j < rows; j++) {
                 if (!exists(out, i, j))
                     continue;
                 ak_real *to = out->data + i * out->row + j * out->column + at;

@@ -3,6 +3,12 @@
  * after simd_entries.h. Even and odd powers of a pair of points are shared, so that a line of six
  * costs twelve operations. */
 
+#ifdef __clang__
+#define V_ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define V_ROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* One line of a transform: y = L x. */
 V_INLINE void v_line_2(ak__winograd_kind kind, vf *y, const vf *x)
 {
@@ -39,6 +45,8 @@ V_INLINE void v_line_2(ak__winograd_kind kind, vf *y, const vf *x)
             y[2] = v_add(even, x[3]);
             break;
         }
+        case AK__WINOGRAD_DATA_INPUT:
+        case AK__WINOGRAD_DATA_OUTPUT: break;
     }
 }
 
@@ -100,8 +108,110 @@ V_INLINE void v_line_4(ak__winograd_kind kind, vf *y, const vf *x)
             y[2] = v_fma(p2, even_p, v_fma(q2, even_q, x[5]));
             break;
         }
+        case AK__WINOGRAD_DATA_INPUT:
+        case AK__WINOGRAD_DATA_OUTPUT: break;
     }
 }
+
+/* ---- stride 2 -------------------------------------------------------------------------------- */
+
+#define WINO2_P  ((float)AK__WINOGRAD_P_2)
+#define WINO2_Q  ((float)AK__WINOGRAD_Q_2)
+#define WINO2_P2 (WINO2_P * WINO2_P)
+#define WINO2_Q2 (WINO2_Q * WINO2_Q)
+/* one over the product of the distances of P, Q to the other points */
+#define WINO2_GP (1.0F / (2.0F * WINO2_P * (WINO2_P2 - WINO2_Q2)))
+#define WINO2_GQ (1.0F / (2.0F * WINO2_Q * (WINO2_Q2 - WINO2_P2)))
+
+/* Points of five numbers, `step` apart. */
+V_INLINE void v_points_in(vf *y, const vf *x, int step)
+{
+    const vf p2 = v_set1(WINO2_P2), q2 = v_set1(WINO2_Q2);
+    const vf x2 = x[2 * step], x3 = x[3 * step];
+    v_pair(y, v_fnma(q2, x[step], x3), WINO2_P, v_fnma(q2, x[0], x2));
+    v_pair(y + 2, v_fnma(p2, x[step], x3), WINO2_Q, v_fnma(p2, x[0], x2));
+    y[4] = v_fma(v_set1(WINO2_P2 * WINO2_Q2), x[0],
+                 v_fnma(v_set1(WINO2_P2 + WINO2_Q2), x2, x[4 * step]));
+}
+
+/* Four results of five points. */
+V_INLINE void v_points_out(vf *y, const vf *x)
+{
+    const vf even_p = v_add(x[0], x[1]), odd_p = v_sub(x[0], x[1]);
+    const vf even_q = v_add(x[2], x[3]), odd_q = v_sub(x[2], x[3]);
+    y[0] = v_add(even_p, even_q);
+    y[1] = v_fma(v_set1(WINO2_P), odd_p, v_mul(v_set1(WINO2_Q), odd_q));
+    y[2] = v_fma(v_set1(WINO2_P2), even_p, v_mul(v_set1(WINO2_Q2), even_q));
+    y[3] = v_fma(v_set1(WINO2_P2 * WINO2_P), odd_p,
+                 v_fma(v_set1(WINO2_Q2 * WINO2_Q), odd_q, x[4]));
+}
+
+V_INLINE void v_line_stride2(ak__winograd_kind kind, vf *y, const vf *x)
+{
+    const vf p2 = v_set1(WINO2_P2), q2 = v_set1(WINO2_Q2);
+    const vf gp = v_set1(WINO2_GP), gq = v_set1(WINO2_GQ);
+    const vf gpp = v_set1(WINO2_GP * WINO2_P), gqq = v_set1(WINO2_GQ * WINO2_Q);
+    vf even[4];
+    switch (kind) {
+        case AK__WINOGRAD_INPUT:
+            v_points_in(y, x, 2);
+            V_UNROLL
+            for (int j = 0; j < 4; j++)
+                y[5 + j] = x[2 * j + 1];
+            break;
+        case AK__WINOGRAD_OUTPUT:
+            v_points_out(even, x);
+            V_UNROLL
+            for (int j = 0; j < 4; j++)
+                y[j] = v_add(even[j], x[5 + j]);
+            break;
+        case AK__WINOGRAD_WEIGHT:
+            v_pair(y, v_mul(gpp, x[2]), WINO2_GP, x[0]);
+            v_pair(y + 2, v_mul(gqq, x[2]), WINO2_GQ, x[0]);
+            y[4] = x[2];
+            y[5] = x[1];
+            break;
+        case AK__WINOGRAD_DY:
+            v_pair(y, v_fma(p2, x[2], x[0]), WINO2_P, v_fma(p2, x[3], x[1]));
+            v_pair(y + 2, v_fma(q2, x[2], x[0]), WINO2_Q, v_fma(q2, x[3], x[1]));
+            y[4] = x[3];
+            V_UNROLL
+            for (int j = 0; j < 4; j++)
+                y[5 + j] = x[j];
+            break;
+        case AK__WINOGRAD_DW:
+            y[0] = v_fma(gp, v_sub(x[0], x[1]), v_mul(gq, v_sub(x[2], x[3])));
+            y[1] = x[5];
+            y[2] = v_fma(gpp, v_add(x[0], x[1]), v_fma(gqq, v_add(x[2], x[3]), x[4]));
+            break;
+        case AK__WINOGRAD_DATA_INPUT:
+            v_points_in(y, x, 1);
+            V_UNROLL
+            for (int j = 0; j < 4; j++)
+                y[5 + j] = x[j];
+            break;
+        case AK__WINOGRAD_DATA_OUTPUT:
+            v_points_out(even, x);
+            V_UNROLL
+            for (int j = 0; j < 4; j++) {
+                y[2 * j] = x[5 + j];
+                y[2 * j + 1] = even[j];
+            }
+            break;
+    }
+}
+
+V_INLINE void v_line(ak__winograd_kind kind, int stride, int m, vf *y, const vf *x)
+{
+    if (stride == 2)
+        v_line_stride2(kind, y, x);
+    else if (m == 2)
+        v_line_2(kind, y, x);
+    else
+        v_line_4(kind, y, x);
+}
+
+/* ---- a tile ---------------------------------------------------------------------------------- */
 
 static const float winograd_zeros[VW] = {0};
 
@@ -118,53 +228,79 @@ V_INLINE void winograd_rows(const ak__winograd_square *q, int side, bool whole, 
     }
 }
 
+typedef vf vf_square[AK__WINOGRAD_T][AK__WINOGRAD_T];
+
+/* Column j of the source, transformed. */
+V_INLINE void v_column(ak__winograd_kind kind, int stride, int m, const ak__winograd_square *in,
+                       const float *const *from, const int64_t *steps, int j, int lanes,
+                       bool whole_in, vf_square half)
+{
+    const int rows = ak__winograd_side_out(kind, stride, m);
+    const int columns = ak__winograd_side_in(kind, stride, m);
+    const bool there = whole_in || (j >= in->j0 && j < in->j1);
+    vf x[AK__WINOGRAD_T], y[AK__WINOGRAD_T];
+    V_UNROLL
+    for (int i = 0; i < columns; i++)
+        x[i] = there ? v_get(from[i] + j * steps[i], lanes) : v_zero();
+    v_line(kind, stride, m, y, x);
+    V_UNROLL
+    for (int i = 0; i < rows; i++)
+        half[i][j] = y[i];
+}
+
+/* Row i of the result. */
+V_INLINE void v_row(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c,
+                    const ak__winograd_square *out, int64_t at, int i, int lanes, bool plain_out,
+                    const vf *half)
+{
+    const int rows = ak__winograd_side_out(kind, stride, m);
+    const bool accumulate = !plain_out && c->accumulate, biased = !plain_out && c->bias;
+    const vf bias = biased ? v_get(c->bias + at, lanes) : v_zero();
+    float *to = out->data + i * out->row + at;
+    vf y[AK__WINOGRAD_T];
+    v_line(kind, stride, m, y, half);
+    V_UNROLL
+    for (int j = 0; j < rows; j++) {
+        if (!plain_out && (i < out->i0 || i >= out->i1 || j < out->j0 || j >= out->j1))
+            continue;
+        float *p = to + j * out->column;
+        vf z = biased ? v_add(y[j], bias) : y[j];
+        if (accumulate)
+            z = v_add(v_get(p, lanes), z);
+        v_put(p, z, lanes);
+    }
+}
+
 /* One vector of channels at `at`. What is constant where it is called makes the usual cases free
  * of branches: nothing is missing of the source (whole_in), nothing is missing of the result and
  * it is only written (plain_out). The squares are copies: a store could change *c, for all the
- * compiler knows. */
-V_INLINE void v_square(ak__winograd_kind kind, int m, int rows, int columns,
-                       const ak__winograd_call *c, int64_t at, int lanes, bool whole_in,
-                       bool plain_out)
+ * compiler knows. Squares of stride 2 are too large for registers: unrolled they would only be
+ * long. */
+V_INLINE void v_square(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c,
+                       int64_t at, int lanes, bool whole_in, bool plain_out)
 {
+    const int rows = ak__winograd_side_out(kind, stride, m);
+    const int columns = ak__winograd_side_in(kind, stride, m);
     const ak__winograd_square in = c->in, out = c->out;
-    const bool accumulate = !plain_out && c->accumulate, biased = !plain_out && c->bias;
     const float *from[AK__WINOGRAD_T];
     int64_t steps[AK__WINOGRAD_T];
-    vf half[AK__WINOGRAD_T][AK__WINOGRAD_T], x[AK__WINOGRAD_T], y[AK__WINOGRAD_T];
+    vf_square half;
     winograd_rows(&in, columns, whole_in, at, from, steps);
-    V_UNROLL
-    for (int j = 0; j < columns; j++) {
-        const bool there = whole_in || (j >= in.j0 && j < in.j1);
-        V_UNROLL
-        for (int i = 0; i < columns; i++)
-            x[i] = there ? v_get(from[i] + j * steps[i], lanes) : v_zero();
-        if (m == 2)
-            v_line_2(kind, y, x);
-        else
-            v_line_4(kind, y, x);
-        V_UNROLL
+    if (stride == 2) {
+        V_ROLLED
+        for (int j = 0; j < columns; j++)
+            v_column(kind, 2, m, &in, from, steps, j, lanes, whole_in, half);
+        V_ROLLED
         for (int i = 0; i < rows; i++)
-            half[i][j] = y[i];
+            v_row(kind, 2, m, c, &out, at, i, lanes, plain_out, half[i]);
+        return;
     }
-    const vf bias = biased ? v_get(c->bias + at, lanes) : v_zero();
     V_UNROLL
-    for (int i = 0; i < rows; i++) {
-        float *to = out.data + i * out.row + at;
-        if (m == 2)
-            v_line_2(kind, y, half[i]);
-        else
-            v_line_4(kind, y, half[i]);
-        V_UNROLL
-        for (int j = 0; j < rows; j++) {
-            if (!plain_out && (i < out.i0 || i >= out.i1 || j < out.j0 || j >= out.j1))
-                continue;
-            float *p = to + j * out.column;
-            vf z = biased ? v_add(y[j], bias) : y[j];
-            if (accumulate)
-                z = v_add(v_get(p, lanes), z);
-            v_put(p, z, lanes);
-        }
-    }
+    for (int j = 0; j < columns; j++)
+        v_column(kind, 1, m, &in, from, steps, j, lanes, whole_in, half);
+    V_UNROLL
+    for (int i = 0; i < rows; i++)
+        v_row(kind, 1, m, c, &out, at, i, lanes, plain_out, half[i]);
 }
 
 V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
@@ -172,39 +308,50 @@ V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
     return q->i0 == 0 && q->j0 == 0 && q->i1 == side && q->j1 == side;
 }
 
-V_INLINE void winograd_run(ak__winograd_kind kind, int m, int rows, int columns,
-                           const ak__winograd_call *c)
+V_INLINE void winograd_run(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c)
 {
-    const bool whole = winograd_all(&c->in, columns);
+    const bool whole = winograd_all(&c->in, ak__winograd_side_in(kind, stride, m));
+    const bool full = winograd_all(&c->out, ak__winograd_side_out(kind, stride, m));
     int64_t at = 0;
-    if (winograd_all(&c->out, rows) && !c->bias && !c->accumulate) {
+    if (full && !c->bias && !c->accumulate) {
         for (; whole && at + VW <= c->n; at += VW)
-            v_square(kind, m, rows, columns, c, at, VW, true, true);
+            v_square(kind, stride, m, c, at, VW, true, true);
         for (; at + VW <= c->n; at += VW)
-            v_square(kind, m, rows, columns, c, at, VW, false, true);
+            v_square(kind, stride, m, c, at, VW, false, true);
     }
     for (; whole && at + VW <= c->n; at += VW)
-        v_square(kind, m, rows, columns, c, at, VW, true, false);
+        v_square(kind, stride, m, c, at, VW, true, false);
     for (; at < c->n; at += VW)
-        v_square(kind, m, rows, columns, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false,
-                 false);
+        v_square(kind, stride, m, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false, false);
 }
 
-#define WINOGRAD_CASE(kind, rows, columns)                                                         \
+#define WINOGRAD_CASE(kind)                                                                        \
     case kind:                                                                                     \
-        if (c->m == 2)                                                                             \
-            winograd_run(kind, 2, (rows) - 2 * ((rows) > 3), (columns) - 2 * ((columns) > 3), c);  \
+        if (c->stride == 2)                                                                        \
+            winograd_run(kind, 2, 4, c);                                                           \
+        else if (c->m == 2)                                                                        \
+            winograd_run(kind, 1, 2, c);                                                           \
         else                                                                                       \
-            winograd_run(kind, 4, rows, columns, c);                                               \
+            winograd_run(kind, 1, 4, c);                                                           \
         break;
 
 static void FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
 {
+    if (c->stride == 1 && kind == AK__WINOGRAD_DATA_INPUT)
+        kind = AK__WINOGRAD_INPUT;
+    if (c->stride == 1 && kind == AK__WINOGRAD_DATA_OUTPUT)
+        kind = AK__WINOGRAD_OUTPUT;
     switch (kind) {
-        WINOGRAD_CASE(AK__WINOGRAD_INPUT, 6, 6)
-        WINOGRAD_CASE(AK__WINOGRAD_OUTPUT, 4, 6)
-        WINOGRAD_CASE(AK__WINOGRAD_WEIGHT, 6, 3)
-        WINOGRAD_CASE(AK__WINOGRAD_DY, 6, 4)
-        WINOGRAD_CASE(AK__WINOGRAD_DW, 3, 6)
+        WINOGRAD_CASE(AK__WINOGRAD_INPUT)
+        WINOGRAD_CASE(AK__WINOGRAD_OUTPUT)
+        WINOGRAD_CASE(AK__WINOGRAD_WEIGHT)
+        WINOGRAD_CASE(AK__WINOGRAD_DY)
+        WINOGRAD_CASE(AK__WINOGRAD_DW)
+        case AK__WINOGRAD_DATA_INPUT:
+            winograd_run(AK__WINOGRAD_DATA_INPUT, 2, 4, c);
+            break;
+        case AK__WINOGRAD_DATA_OUTPUT:
+            winograd_run(AK__WINOGRAD_DATA_OUTPUT, 2, 4, c);
+            break;
     }
 }

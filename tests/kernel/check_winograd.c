@@ -7,17 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const kind_names[] = {"input", "output", "weight", "dy", "dw"};
-
-static int side_in(int kind, int m)
-{
-    return kind == AK__WINOGRAD_WEIGHT ? 3 : kind == AK__WINOGRAD_DY ? m : m + 2;
-}
-
-static int side_out(int kind, int m)
-{
-    return kind == AK__WINOGRAD_DW ? 3 : kind == AK__WINOGRAD_OUTPUT ? m : m + 2;
-}
+static const char *const kind_names[] = {"input", "output",     "weight",     "dy",
+                                         "dw",    "data input", "data output"};
 
 /* All of it, or a random part that is not empty. */
 static void draw_range(int side, bool whole, int *lo, int *hi)
@@ -45,13 +36,14 @@ static float largest(const float *x, int64_t n)
     return most;
 }
 
-static void check_tile(const ak_kernels *ref, const isa_table *isa, int kind, int m, int64_t n,
-                       int variant)
+static void check_tile(const ak_kernels *ref, const isa_table *isa, ak__winograd_kind kind,
+                       int stride, int m, int64_t n, int variant)
 {
     guarded in, out, bias = guarded_new(n, variant % 4);
-    ak__winograd_call c = {.m = m, .n = n, .accumulate = variant & 1};
-    c.in = draw_square(side_in(kind, m), n, variant & 2, variant % 4, &in);
-    c.out = draw_square(side_out(kind, m), n, variant & 4, (variant + 1) % 4, &out);
+    ak__winograd_call c = {.stride = stride, .m = m, .n = n, .accumulate = variant & 1};
+    c.in = draw_square(ak__winograd_side_in(kind, stride, m), n, variant & 2, variant % 4, &in);
+    c.out = draw_square(ak__winograd_side_out(kind, stride, m), n, variant & 4,
+                        (variant + 1) % 4, &out);
     c.bias = variant & 8 ? bias.x : NULL;
     fill(in.x, in.n, FILL_PLAIN);
     fill(out.x, out.n, FILL_PLAIN);
@@ -60,18 +52,18 @@ static void check_tile(const ak_kernels *ref, const isa_table *isa, int kind, in
     memcpy(want, out.x, (size_t)out.n * sizeof *want);
     ak__winograd_call expected = c;
     expected.out.data = want + (c.out.data - out.x);
-    ref->winograd((ak__winograd_kind)kind, &expected);
-    isa->table.winograd((ak__winograd_kind)kind, &c);
+    ref->winograd(kind, &expected);
+    isa->table.winograd(kind, &c);
     /* no row of a matrix has magnitudes above 8.3 in sum: 69 for both sides */
     const double tolerance = 4 * 69 * (double)FLT_EPSILON * (double)largest(in.x, in.n) + 1e-5;
     bool near = true;
     for (int64_t i = 0; i < out.n; i++)
         near = near && near_enough(out.x[i], want[i], tolerance);
-    check_result(near, isa->name, "winograd %s m %d n %lld variant %d", kind_names[kind], m,
-                 (long long)n, variant);
+    check_result(near, isa->name, "winograd %s stride %d m %d n %lld variant %d", kind_names[kind],
+                 stride, m, (long long)n, variant);
     const bool kept = guarded_free(in) + guarded_free(out) + guarded_free(bias) == 3;
-    check_result(kept, isa->name, "winograd %s m %d n %lld wrote outside", kind_names[kind], m,
-                 (long long)n);
+    check_result(kept, isa->name, "winograd %s stride %d m %d n %lld wrote outside",
+                 kind_names[kind], stride, m, (long long)n);
     free(want);
 }
 
@@ -79,9 +71,11 @@ void check_winograd(const ak_kernels *ref, const isa_table *isa)
 {
     if (!wanted("winograd"))
         return;
-    for (int kind = AK__WINOGRAD_INPUT; kind <= AK__WINOGRAD_DW; kind++)
-        for (int m = 2; m <= 4; m += 2)
+    static const int sides[][2] = {{1, 2}, {1, 4}, {2, 4}};     /* stride, m */
+    for (int kind = AK__WINOGRAD_INPUT; kind <= AK__WINOGRAD_DATA_OUTPUT; kind++)
+        for (int i = 0; i < 3; i++)
             for (int64_t n = 0; n <= 40; n++)
                 for (int variant = 0; variant < 16; variant++)
-                    check_tile(ref, isa, kind, m, n, variant);
+                    check_tile(ref, isa, (ak__winograd_kind)kind, sides[i][0], sides[i][1],
+                               n, variant);
 }

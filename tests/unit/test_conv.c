@@ -213,6 +213,8 @@ Test(conv, same_bits_for_any_number_of_threads)
         /* Winograd: alone by threads, and shared by them; sides 4 and 2 */
         GEOMETRY(60, 13, 14, 32, 40, 3, 1, 1, 1, 1), GEOMETRY(9, 11, 9, 144, 160, 3, 1, 1, 1, 1),
         GEOMETRY(260, 2, 2, 64, 60, 3, 1, 1, 1, 1),
+        /* and with stride 2 */
+        GEOMETRY(20, 32, 32, 64, 128, 3, 2, 1, 1, 1), GEOMETRY(9, 16, 16, 128, 256, 3, 2, 1, 1, 1),
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         ak_ctx *ctx = quiet();

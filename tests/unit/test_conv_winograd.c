@@ -34,13 +34,19 @@ static ak_real *normal(ak_ctx *ctx, int64_t n, uint64_t stream)
     return x;
 }
 
+static ak__conv strided(int64_t N, int64_t H, int64_t W, int64_t I, int64_t O, int64_t padding,
+                        int64_t stride)
+{
+    ak__conv g = { .N = N, .H = H, .W = W, .I = I, .O = O, .kH = 3, .kW = 3, .sh = stride,
+                   .sw = stride, .ph = padding, .pw = padding, .dh = 1, .dw = 1, .groups = 1 };
+    g.OH = ak__conv_extent(H, 3, stride, padding, 1);
+    g.OW = ak__conv_extent(W, 3, stride, padding, 1);
+    return g;
+}
+
 static ak__conv geometry(int64_t N, int64_t H, int64_t W, int64_t I, int64_t O, int64_t padding)
 {
-    ak__conv g = { .N = N, .H = H, .W = W, .I = I, .O = O, .kH = 3, .kW = 3, .sh = 1, .sw = 1,
-                   .ph = padding, .pw = padding, .dh = 1, .dw = 1, .groups = 1 };
-    g.OH = ak__conv_extent(H, 3, 1, padding, 1);
-    g.OW = ak__conv_extent(W, 3, 1, padding, 1);
-    return g;
+    return strided(N, H, W, I, O, padding, 1);
 }
 
 static void *scratch_of(ak_ctx *ctx, size_t bytes)
@@ -100,8 +106,9 @@ static void check(ak__conv g, int m, bool accumulate)
                               difference(got.dw, want.dw, g.O * 9 * g.I) };
     static const char *const names[] = { "forward", "data", "weight" };
     for (int i = 0; i < 3; i++)
-        cr_expect(errors[i] <= TOL, "%s of %dx%dx%d, %d -> %d, padding %d, side %d: error %.2g",
-                  names[i], (int)g.N, (int)g.H, (int)g.W, (int)g.I, (int)g.O, (int)g.ph, m,
+        cr_expect(errors[i] <= TOL,
+                  "%s of %dx%dx%d, %d -> %d, stride %d, padding %d, side %d: error %.2g", names[i],
+                  (int)g.N, (int)g.H, (int)g.W, (int)g.I, (int)g.O, (int)g.sh, (int)g.ph, m,
                   errors[i]);
     ak_close(ctx);
 }
@@ -120,6 +127,20 @@ Test(winograd, every_shape)
                 }
 }
 
+Test(winograd, every_shape_of_stride_2)
+{
+    for (int64_t side = 1; side <= 19; side += side > 5 ? 3 : 1)
+        for (int64_t padding = 0; padding <= 4; padding++)
+            for (int add = 0; add < 2; add++) {
+                ak__conv g = strided(3, side, add ? 20 - side : side, 5 + side, 35 - side, padding,
+                                     2);
+                g.pw = add ? 4 - padding : padding;
+                g.OW = ak__conv_extent(g.W, 3, 2, g.pw, 1);
+                if (g.OH >= 1 && g.OW >= 1)
+                    check(g, 4, add);
+            }
+}
+
 /* Both cuts of the work: blocks that a thread does alone, and blocks that all share; several
  * blocks and an odd rest of tiles. */
 Test(winograd, both_cuts)
@@ -131,6 +152,9 @@ Test(winograd, both_cuts)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         for (int m = 2; m <= 4; m += 2)
             check(list[i], m, i % 2);
+    check(strided(40, 21, 19, 24, 40, 1, 2), 4, false);
+    check(strided(67, 14, 13, 33, 17, 0, 2), 4, true);
+    check(strided(60, 15, 16, 130, 136, 1, 2), 4, false);
 }
 
 /* The stated error in float, for the channels that networks have. */
@@ -147,6 +171,12 @@ Test(winograd, error_on_normal_numbers)
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         for (int m = 2; m <= 4; m += 2)
             check(list[i], m, false);
+    const ak__conv halving[] = {
+        strided(16, 28, 28, 32, 64, 1, 2), strided(8, 32, 32, 64, 128, 1, 2),
+        strided(16, 16, 16, 128, 256, 1, 2), strided(16, 8, 8, 256, 512, 1, 2),
+    };
+    for (size_t i = 0; i < sizeof halving / sizeof *halving; i++)
+        check(halving[i], 4, false);
 }
 
 /* ---- who chooses ----------------------------------------------------------------------------- */
@@ -171,8 +201,18 @@ Test(winograd, is_taken_where_it_saves_multiplications)
     g = geometry(32, 16, 16, 64, 64, 1);
     g.exact = true;
     cr_expect_eq(ak__winograd_side(&g, false), 0);
+    g = strided(20, 32, 32, 64, 128, 1, 2);
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
+    cr_expect_eq(ak__winograd_side(&g, true), 4);
+    g = strided(9, 16, 16, 128, 256, 1, 2);     /* both of test_conv.c */
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
+    cr_expect_eq(ak__winograd_side(&g, true), 4);
+    g = strided(512, 28, 28, 32, 64, 1, 2);     /* few channels: transforms cost more */
+    cr_expect_eq(ak__winograd_side(&g, false), 0);
+    g = geometry(32, 16, 16, 64, 64, 1);
+    g.exact = true;
     ak__conv others[] = { g, g, g, g, g };
-    others[0].sh = 2;
+    others[0].sh = 3;
     others[1].dw = 2;
     others[2].groups = 2;
     others[3].kW = 5;

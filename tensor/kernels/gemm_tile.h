@@ -110,11 +110,11 @@ static void FN(gemm_whole)(int64_t kc, const float *a, const float *b, float *c,
 }
 
 /* The whole tile of a left operand where it is: stored by columns (rs = 1) or by rows (cs = 1),
- * whose constant saves most of the work on addresses. */
-static void FN(gemm_columns)(int64_t kc, const float *a, int64_t cs, const float *b, float *c,
-                             int64_t ldc, bool accumulate)
+ * whose constant saves most of the work on addresses. With columns b may be in place as well. */
+static void FN(gemm_columns)(int64_t kc, const float *a, int64_t cs, const float *b, int64_t ldb,
+                             float *c, int64_t ldc, bool accumulate)
 {
-    v_tile(MR, 2, MR, kc, a, 1, cs, b, NR, c, ldc, NR, accumulate);
+    v_tile(MR, 2, MR, kc, a, 1, cs, b, ldb, c, ldc, NR, accumulate);
 }
 
 static void FN(gemm_rows)(int64_t kc, const float *a, int64_t rs, const float *b, float *c,
@@ -126,12 +126,12 @@ static void FN(gemm_rows)(int64_t kc, const float *a, int64_t rs, const float *b
 static void FN(gemm_direct)(int64_t kc, const float *a, int64_t rs, int64_t cs, const float *b,
                             int64_t ldb, float *c, int64_t ldc, int m, int n, bool accumulate)
 {
-    const bool whole = m == MR && n == NR && ldb == NR;
-    if (whole && rs == 1 && cs == MR)
+    const bool whole = m == MR && n == NR;
+    if (whole && rs == 1 && cs == MR && ldb == NR)
         FN(gemm_whole)(kc, a, b, c, ldc, accumulate);
     else if (whole && rs == 1)
-        FN(gemm_columns)(kc, a, cs, b, c, ldc, accumulate);
-    else if (whole && cs == 1)
+        FN(gemm_columns)(kc, a, cs, b, ldb, c, ldc, accumulate);
+    else if (whole && cs == 1 && ldb == NR)
         FN(gemm_rows)(kc, a, rs, b, c, ldc, accumulate);
     else
         FN(gemm_edge)(kc, a, rs, cs, b, ldb, c, ldc, m, n, accumulate);

@@ -91,6 +91,7 @@ static char *block_data(ak__block *b)
 
 static bool push_block(ak__arena *arena, size_t size)
 {
+    size = ak__round_up(size);          /* pieces from its end are aligned as well */
     ak__block *b = ak__malloc(HEADER + size);
     if (!b)
         return false;

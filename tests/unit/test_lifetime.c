@@ -81,6 +81,21 @@ Test(arena, both_ends_marked_and_released)
     ak__arena_free(&arena);
 }
 
+/* Blocks grow by halves of odd sums; what comes from either end is aligned all the same. */
+Test(arena, every_piece_is_aligned)
+{
+    ak__arena arena = { 0 };
+    for (int step = 0; step < 3; step++) {
+        for (size_t i = 1; i < 60; i++) {
+            const size_t bytes = i * i * 977 + i;
+            cr_assert_eq((uintptr_t)ak__arena_alloc_large(&arena, bytes) % AK__ALIGN, 0);
+            cr_assert_eq((uintptr_t)ak__arena_alloc(&arena, bytes / 7) % AK__ALIGN, 0);
+        }
+        ak__arena_reset(&arena);
+    }
+    ak__arena_free(&arena);
+}
+
 /* ---- a residual block ------------------------------------------------------------------------ */
 
 enum { KEEP, GIVE, MAKE_AGAIN };

@@ -336,8 +336,8 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 
 /* Multiply-adds below which a second thread costs more than it brings. */
 #define MIN_WORK_PER_THREAD 196608.0
-/* A stored [K, M] is read in place only if it is this small: each row of a tile of it is a few
- * floats, a whole row of A apart from the next. */
+/* A stored [K, M] is read in place only if a block of it is this small: each row of a tile of it is
+ * a few floats, a whole row of A apart from the next, and all of them come again for each panel. */
 #define SMALL_A_BYTES (256 * 1024)
 /* Packing B pays off if each element is used for at least this many rows, unless all of B fits
  * in half of L1 anyway. */
@@ -351,7 +351,7 @@ static void choose_paths(gemm_job *job)
     const int64_t blocks = ceil_div(job->K, kc);
     job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
     job->mb = thin && columns ? job->M : ak__k.mc;
-    const int64_t a_bytes = job->M * job->K * (int64_t)sizeof(ak_real);
+    const int64_t a_bytes = job->M * job->kb * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
     const bool in_place = columns ? job->N <= COLUMNS_IN_PLACE_N && a_bytes <= SMALL_A_BYTES
                                   : job->N <= ROWS_IN_PLACE_N;

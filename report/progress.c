@@ -132,8 +132,15 @@ void ak_progress_step(ak_progress *p, double loss, double accuracy)
 
 void ak_progress_epoch(ak_progress *p)
 {
-    if (!p || p->fresh)
+    if (!p)
         return;
+    if (p->fresh) {             /* resumed behind the last step of an epoch: it was shown then */
+        if (!p->done && p->o.step == p->o.steps) {
+            p->o.epoch++;
+            p->o.step = 0;
+        }
+        return;
+    }
     show(p, true);
     p->o.epoch++;
     p->fresh = true;

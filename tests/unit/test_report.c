@@ -208,3 +208,23 @@ Test(report, average)
     ak_average_add(&a, 4);
     cr_assert_float_eq(ak_average_get(&a), 2.5, 0);
 }
+
+/* A run that was stopped behind the last step of an epoch goes on with the next one. */
+Test(report, resumed_at_the_end_of_an_epoch)
+{
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 1, .quiet = true });
+    FILE   *file = tmpfile();
+    cr_assert(ctx && file);
+    ak_progress *p = ak_progress_open(ctx, (ak_progress_options){
+        .epochs = 2, .steps = 3, .step = 3, .every = 100, .file = file });
+    ak_progress_epoch(p);
+    for (int i = 0; i < 3; i++)
+        ak_progress_step(p, 2, 0.5);
+    ak_progress_epoch(p);
+    char line[512];
+    rewind(file);
+    cr_assert_not_null(fgets(line, sizeof line, file));
+    cr_expect(strstr(line, "epoch 2/2  step 3/3  loss 2.000"), "%s", line);
+    fclose(file);
+    ak_close(ctx);
+}

@@ -338,7 +338,8 @@ static ak__gate batch_norm_gate(ak_call *k, const channel_map *map)
 static void skip_grad(const batch_norm_work *w, int64_t at, int64_t n)
 {
     if (w->gate.y)
-        ak__k.relu_backward(w->dskip + at, w->gate.y + at, w->dy + at, n, !w->skip_fresh);
+        ak__k.relu_backward(w->dskip + at, w->gate.y + at, w->dy + at, n,
+                            w->skip_fresh ? AK__SET : AK__ADD);
     else
         ak__pass_span(w->dskip + at, w->dy + at, n, !w->skip_fresh);
 }

@@ -228,7 +228,7 @@ typedef struct mask_args { ak_real *g; const ak_real *y, *dy; } mask_args;
 static void mask_span(void *user, int64_t begin, int64_t end)
 {
     const mask_args *u = user;
-    ak__k.relu_backward(u->g + begin, u->y + begin, u->dy + begin, end - begin, false);
+    ak__k.relu_backward(u->g + begin, u->y + begin, u->dy + begin, end - begin, AK__SET);
 }
 
 static void linear_relu_backward(ak_call *k)

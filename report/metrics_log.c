@@ -205,9 +205,10 @@ static void describe_library(const ak_run *run)
     struct tm utc;
     if (gmtime_r(&seconds, &utc))
         strftime(now, sizeof now, "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_t *akin = json_pack("{s:s, s:I, s:s, s:i, s:i, s:s}", "version", ak_version(), "seed",
-                             (json_int_t)run->ctx->seed, "cpu", ak_cpu_name(), "threads",
-                             ak_threads(), "real_bits", AK_REAL_BITS, "time", now);
+    json_t *akin = json_pack("{s:s, s:I, s:s, s:b, s:i, s:i, s:s}", "version", ak_version(), "seed",
+                             (json_int_t)run->ctx->seed, "cpu", ak_cpu_name(), "exact_conv",
+                             (int)ak_exact_conv(run->ctx), "threads", ak_threads(), "real_bits",
+                             AK_REAL_BITS, "time", now);
     json_object_set_new(run->settings, "akin", akin);
     json_object_set_new(run->settings, "environment", environment());
 }

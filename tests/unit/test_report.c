@@ -100,6 +100,7 @@ Test(report, files_are_valid_json)
     cr_assert_str_eq(json_string_value(json_object_get(akin, "cpu")), ak_cpu_name());
     cr_assert_str_eq(json_string_value(json_object_get(akin, "version")), ak_version());
     cr_assert_eq(json_integer_value(json_object_get(akin, "threads")), ak_threads());
+    cr_assert_eq(json_boolean_value(json_object_get(akin, "exact_conv")), ak_exact_conv(ctx));
     cr_assert_str_eq(json_string_value(json_object_get(json_object_get(s, "environment"),
                                                        "AK_HYGIENE_TEST")), "a \"quoted\" text");
     json_decref(s);

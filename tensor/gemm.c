@@ -145,11 +145,12 @@ static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 /* To pack an element takes as long as so many multiply-adds. */
 #define PACK_WORK 16
 
-/* What a thread has to do for each k with `rows` of A and `cols` of B. */
+/* What a thread has to do for each k with `rows` of A and `cols` of B: multiply, read what it needs
+ * of both from memory, pack what does not stay in place. */
 static int64_t piece_work(const gemm_job *job, int64_t rows, int64_t cols)
 {
     const int64_t packed = (job->direct_a ? 0 : rows) + (job->direct_b ? 0 : cols);
-    return rows * cols + PACK_WORK * packed;
+    return rows * cols + rows + cols + PACK_WORK * packed;
 }
 
 /* The grid whose largest piece is the least work; with equals, more rows, because then no block of
@@ -340,9 +341,12 @@ static void run_thread(const gemm_job *job, int thread, int threads)
  * a few floats, a whole row of A apart from the next, and all of them come again for each panel. */
 #define SMALL_A_BYTES (256 * 1024)
 /* Packing B pays off if each element is used for at least this many rows, unless all of B fits
- * in half of L1 anyway. */
-#define PACK_B_ROWS  32
-#define SMALL_B_BYTES (16 * 1024)
+ * in half of L1 anyway. Of a B with rows this short a block of K is one small piece of memory: it
+ * takes more rows of A until packing is worth it. */
+#define PACK_B_ROWS       32
+#define PACK_SHORT_B_ROWS 192
+#define SHORT_B           128
+#define SMALL_B_BYTES     (16 * 1024)
 
 static void choose_paths(gemm_job *job)
 {
@@ -356,8 +360,9 @@ static void choose_paths(gemm_job *job)
     const bool in_place = columns ? job->N <= COLUMNS_IN_PLACE_N && a_bytes <= SMALL_A_BYTES
                                   : job->N <= ROWS_IN_PLACE_N;
     job->direct_a = is_matrix(job->X) && job->alpha == 1 && in_place;
+    const int64_t pack_rows = job->Y->ld <= SHORT_B ? PACK_SHORT_B_ROWS : PACK_B_ROWS;
     job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
-                    (job->M <= PACK_B_ROWS || b_bytes <= SMALL_B_BYTES);
+                    (job->M <= pack_rows || b_bytes <= SMALL_B_BYTES);
 }
 
 /* Threads that have enough to do; at most one tile each is the limit. */

@@ -27,9 +27,11 @@
 
 /* Products of at most THIN_N columns use each element of A so seldom that reading it in long pieces
  * counts for more than a panel of B in L1. Where A is stored by rows, K goes in blocks of up to
- * THIN_K; where it is stored by columns, a block has as many rows of C as fit. */
-#define THIN_N 96
-#define THIN_K 640
+ * THIN_K; where it is stored by columns, in blocks of up to THIN_COLUMNS_K with as many rows of C
+ * as fit. */
+#define THIN_N         96
+#define THIN_K         640
+#define THIN_COLUMNS_K 256
 
 /* Up to so many columns A is read in place: packing it would cost more than its tiles gain, which
  * is less where its rows are stored. */
@@ -40,7 +42,7 @@
 
 /* What one thread packs into. Sized for the blocks of every instruction set. */
 #define SPACE_A      (72 * 1024)            /* elements: at least mc * kc */
-#define SPACE_B      (256 * 1024)           /* at least kc * nc */
+#define SPACE_B      (384 * 1024)           /* at least kc * nc */
 #define MAX_SPACES   256
 #define MAX_TEAM     128
 /* Of the last resort: one panel of each, on the stack. */
@@ -351,7 +353,7 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 static void choose_paths(gemm_job *job)
 {
     const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
-    const int64_t kc = thin && !columns ? THIN_K : ak__k.kc;
+    const int64_t kc = !thin ? ak__k.kc : columns ? THIN_COLUMNS_K : THIN_K;
     const int64_t blocks = ceil_div(job->K, kc);
     job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
     job->mb = thin && columns ? job->M : ak__k.mc;

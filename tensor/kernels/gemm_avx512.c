@@ -15,8 +15,8 @@ void ak__kernels_gemm_avx512(ak_kernels *table)
 {
     table->mr = MR;
     table->nr = NR;
-    table->mc = 224;
-    table->kc = 256;
+    table->mc = 182;
+    table->kc = 384;
     table->nc = 1024;
     table->gemm_tile   = gemm_tile_avx512;
     table->gemm_direct = gemm_direct_avx512;

@@ -9,6 +9,11 @@
 #define MR AK__MR
 #define NR (2 * VW)
 
+/* The rows of C are fetched from so many k before the end, one every four k. Earlier, and A and B
+ * would push them out again (rows a power of two apart share a set of L1); all at once, and they
+ * would hold every buffer between L1 and L2 while A waits for one. */
+#define FETCH_C 160
+
 /* One k of v_tile. */
 #define V_TILE_STEP                                                                                \
     {                                                                                              \
@@ -27,6 +32,14 @@
         b += ldb;                                                                                  \
     }
 
+/* Four of them. */
+#define V_TILE_STEPS                                                                               \
+    {                                                                                              \
+        V_UNROLL                                                                                   \
+        for (int u = 0; u < 4; u++)                                                                \
+            V_TILE_STEP                                                                            \
+    }
+
 /* m rows of nv vectors; both constant where it is called, so that the tile lives in registers.
  * Rows are reached from one pointer per `per` rows: all from one where rs is 1, a constant; else
  * three, because an address can add rs once or twice for free, and that many pointers fit. */
@@ -41,30 +54,33 @@ V_INLINE void v_tile(int m, int nv, int per, int64_t kc, const float *a, int64_t
         acc[i][1] = v_zero();
         if (i % per == 0)
             row[i / per] = a + i * rs;
-        __builtin_prefetch(c + i * ldc, 1);
-        __builtin_prefetch(c + i * ldc + n - 1, 1);
     }
     int64_t k = 0;
-    for (; k + 4 <= kc; k += 4) {           /* the loop's own work is a tenth of a single step */
-        V_UNROLL
-        for (int u = 0; u < 4; u++)
-            V_TILE_STEP
+    for (; k + 4 <= kc - FETCH_C; k += 4)   /* the loop's own work is a tenth of a single step */
+        V_TILE_STEPS
+    const float *ci = c;
+    for (int i = 0; i < m && k + 4 <= kc; i++, k += 4, ci += ldc) {
+        __builtin_prefetch(ci, 1);
+        __builtin_prefetch(ci + n - 1, 1);
+        V_TILE_STEPS
     }
+    for (; k + 4 <= kc; k += 4)
+        V_TILE_STEPS
     for (; k < kc; k++)
         V_TILE_STEP
     const bool whole = n == nv * VW;
     const int rest = n - (nv - 1) * VW;     /* columns of the last vector */
     V_UNROLL
     for (int i = 0; i < m; i++) {
-        float *ci = c + i * ldc;
+        float *to = c + i * ldc;
         vf last = nv > 1 ? acc[i][1] : acc[i][0];
         if (nv > 1)
-            v_store(ci, accumulate ? v_add(v_load(ci), acc[i][0]) : acc[i][0]);
-        ci += (nv - 1) * VW;
+            v_store(to, accumulate ? v_add(v_load(to), acc[i][0]) : acc[i][0]);
+        to += (nv - 1) * VW;
         if (whole)
-            v_store(ci, accumulate ? v_add(v_load(ci), last) : last);
+            v_store(to, accumulate ? v_add(v_load(to), last) : last);
         else
-            v_store_n(ci, accumulate ? v_add(v_load_n(ci, rest), last) : last, rest);
+            v_store_n(to, accumulate ? v_add(v_load_n(to, rest), last) : last, rest);
     }
 }
 

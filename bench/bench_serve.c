@@ -11,7 +11,8 @@
  *     machine                 instruction set, threads, multiply-add peak, memory bandwidth
  *     peak                    the multiply-add peak now, to judge what was just measured
  *     open ROW PATH           make a row; PATH, if not empty, is where shared arrays are written
- *     time CONFIG SECONDS     run it for that long (at least once): median and best in ms
+ *     time CONFIG SECONDS     run it for that long (at least once): median and best in ms, and of
+ *                             rows of multiply-adds the peak at the clock they ran at
  *
  * AK_CPU and OMP_NUM_THREADS choose what is measured. */
 #include "bench/peak.h"
@@ -20,6 +21,9 @@
 #define SAMPLES 4000
 /* Runs are timed together until they take so long. */
 #define LEAST_SECONDS 20e-6
+/* How often the peak is measured after how long a time of the row's own work. */
+#define BURSTS       5
+#define BEFORE_BURST 5e-3
 
 static bench_table table;
 
@@ -139,6 +143,7 @@ static void answer_time(const char *config, double seconds)
         return;
     }
     static double samples[SAMPLES];
+    double peaks[BURSTS];
     const double start = bench_seconds(), first = timed(1);
     int n = 0, repeats = 1;
     if (first > seconds) {      /* long ones: the first counts, the last turn was its warm-up */
@@ -148,9 +153,14 @@ static void answer_time(const char *config, double seconds)
     }
     while (n < SAMPLES && (n == 0 || bench_seconds() - start < seconds))
         samples[n++] = timed(repeats);
+    int bursts = 0;
+    for (; job.work > 0 && bursts < BURSTS; bursts++) {
+        (void)timed((int)(BEFORE_BURST / (first > 1e-9 ? first : 1e-9)) + 1);
+        peaks[bursts] = bench_peak_here();
+    }
     const double scale = 1e3 / (job.divide > 0 ? job.divide : 1), median = bench_median(samples, n);
-    printf("{\"ms\": %.9g, \"best\": %.9g, \"runs\": %d}\n", scale * median, scale * samples[0],
-           n * repeats);
+    printf("{\"ms\": %.9g, \"best\": %.9g, \"runs\": %d, \"gflops\": %.2f}\n", scale * median,
+           scale * samples[0], n * repeats, bursts ? 1e-9 * bench_median(peaks, bursts) : 0);
 }
 
 /* The next part of a request; "" if there is none. */

@@ -8,7 +8,8 @@ rows (a row belongs to the first group that it fits), and conditions "must" and 
 
     ratio      every row: the peer's time over ours, at least
     mean       geometric mean of the ratios of the group, at least
-    peak       every row: share of the measured multiply-add peak, at least
+    peak       every row: share of the multiply-add peak at the row's own clock (measured right
+               after it ran), at least
     ms, mb     every row: our time, our memory, at most
     mb_ratio   every row: our memory over the peer's, at most
 """
@@ -151,8 +152,12 @@ def check_text(row):
     return ("" if row["agrees"] else "DIFFERS ") + f"{max(found.values()):.0e}"
 
 
-def rate_text(row):
-    return f"{row['work'] / row['ours'] * 1e-6:.1f}" if row.get("work") and row.get("ours") else ""
+def rate_text(row, with_share):
+    """GFLOP/s; with the share of the peak at its clock where that has a limit."""
+    if not row.get("work") or not row.get("ours"):
+        return ""
+    share = f", {100 * row['of_peak']:.0f} %" if with_share and row.get("of_peak") else ""
+    return f"{row['work'] / row['ours'] * 1e-6:.1f}{share}"
 
 
 def floor_text(row):
@@ -179,7 +184,7 @@ def row_cells(row, group):
                      else False) if own else ""
     return (row["row"], amount_text(row, "ours"), amount_text(row, "peer"), ratio_text(row),
             limits_text(must, False), limits_text(goal, False), mark, check_text(row),
-            rate_text(row), floor_text(row), distance_text(row), ways_text(row))
+            rate_text(row, "peak" in must), floor_text(row), distance_text(row), ways_text(row))
 
 
 def group_cells(group, rows):

@@ -91,6 +91,23 @@ static inline double bench_peak(void)
     return best;
 }
 
+/* The same of one burst of a tenth of a millisecond: the peak at the clock that what ran just before
+ * has left, which is lower the more power that took. Clocks follow within milliseconds. */
+static inline double bench_peak_here(void)
+{
+    double rate = 0;
+#ifdef _OPENMP
+#pragma omp parallel reduction(+ : rate)
+#endif
+    {
+        (void)bench_spin(1000);             /* all threads are awake */
+        const double start = bench_seconds();
+        const double work = bench_spin(24000);
+        rate += 2 * work / (bench_seconds() - start);
+    }
+    return rate;
+}
+
 /* Bytes per second of a = a + s b on all threads, two arrays of n numbers each: what is counted (a
  * twice, b once) is what moves, since a has to be fetched anyway. 0 without memory. */
 static inline double bench_bandwidth(int64_t n)

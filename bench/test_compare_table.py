@@ -98,6 +98,12 @@ class Text(unittest.TestCase):
             self.assertIn("= small", text)
             self.assertRegex(text, "1 groups at their goal")
 
+    def test_a_rate_shows_its_share_of_the_peak_where_that_has_a_limit(self):
+        product = timed("gemm nn 512", 1.0, 1.0, of_peak=0.874, work=4e8)
+        self.assertEqual(table.rate_text(product, True), "400.0, 87 %")
+        self.assertEqual(table.rate_text(product, False), "400.0")
+        self.assertEqual(table.rate_text(row("x"), True), "")
+
 
 class Marks(unittest.TestCase):
     def test_they_can_be_read_and_a_goal_is_no_easier_than_a_must(self):

@@ -5,6 +5,7 @@
 #include "tensor/gemm.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,9 +42,9 @@ static void read_seed(ak_ctx *ctx)
     char *end = NULL;
     errno = 0;
     unsigned long long seed = strtoull(text, &end, 10);
-    if (errno || *end || *text == '-')
-        ak_log_message(ctx, AK_LOG_WARNING, "AK_SEED=%s is not a whole number >= 0; seed %llu is "
-                       "used", text, (unsigned long long)ctx->seed);
+    if (errno || *end || *text < '0' || *text > '9')
+        ak_fail(ctx, AK_ERR_VALUE, "AK_SEED=%s: a seed is a whole number from 0 to %llu", text,
+                ULLONG_MAX);
     else
         ctx->seed = seed;
 }
@@ -82,12 +83,12 @@ ak_ctx *ak_open(ak_options options)
         return NULL;
     }
     bool known = ak__kernels_init();
-    read_seed(ctx);
     const char *trace = getenv("AK_TRACE");
     ctx->tracing = trace && *trace && strcmp(trace, "0") != 0;
     if (!known)
         ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2 and avx512",
                 getenv("AK_CPU"));
+    read_seed(ctx);
     read_conv(ctx);
     return ctx;
 }

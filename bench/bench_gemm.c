@@ -6,7 +6,9 @@
  * The peak is that of independent multiply-adds in registers on all threads at once. It is
  * measured beside every case, and the highest of the run counts, since a shared machine changes
  * its mind. Loads take power, so the clock falls while a product runs: "at its clock" is the median
- * of each run's share of the peak right after it. AK_CPU and OMP_NUM_THREADS choose what is measured. */
+ * of each run's share of the peak right after it.
+ *
+ * AK_CPU and OMP_NUM_THREADS choose what is measured. */
 #include "base/parallel.h"
 #include "bench/cases.h"
 #include "bench/peak.h"

@@ -91,8 +91,8 @@ static inline double bench_peak(void)
     return best;
 }
 
-/* The same of one burst of a tenth of a millisecond: the peak at the clock that what ran just before
- * has left, which is lower the more power that took. Clocks follow within milliseconds. */
+/* The same in one burst of a tenth of a millisecond: the peak at the clock that what ran just
+ * before has left, which is lower the more power that took. Clocks follow within milliseconds. */
 static inline double bench_peak_here(void)
 {
     double rate = 0;

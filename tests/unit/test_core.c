@@ -276,3 +276,29 @@ Test(tape, listings_show_every_call)
     }
     ak_close(ctx);
 }
+
+Test(core, the_environment_sets_the_seed)
+{
+    setenv("AK_SEED", "18446744073709551615", 1);
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 3, .quiet = true });
+    cr_expect_eq(ak_seed(ctx), UINT64_MAX);
+    ak_close(ctx);
+    setenv("AK_SEED", "", 1);               /* as if it were not set */
+    ctx = ak_open((ak_options){ .seed = 3, .quiet = true });
+    cr_expect_eq(ak_seed(ctx), 3);
+    ak_close(ctx);
+}
+
+static void open_with_seed(const char *text)
+{
+    setenv("AK_SEED", text, 1);
+    ak_open((ak_options){ .quiet = true }); /* the default hook stops the program */
+}
+
+Test(core, a_seed_below_zero_is_an_error, .signal = SIGABRT) { open_with_seed("-1"); }
+Test(core, a_seed_past_64_bits_is_an_error, .signal = SIGABRT)
+{
+    open_with_seed("18446744073709551616");
+}
+Test(core, a_seed_of_words_is_an_error, .signal = SIGABRT) { open_with_seed("4 or so"); }
+Test(core, a_seed_behind_a_blank_is_an_error, .signal = SIGABRT) { open_with_seed(" 4"); }

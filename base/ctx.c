@@ -86,7 +86,7 @@ ak_ctx *ak_open(ak_options options)
     const char *trace = getenv("AK_TRACE");
     ctx->tracing = trace && *trace && strcmp(trace, "0") != 0;
     if (!known)
-        ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2 and avx512",
+        ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2, avx512 and amx",
                 getenv("AK_CPU"));
     read_seed(ctx);
     read_conv(ctx);

@@ -66,7 +66,7 @@ static inline double bench_spin_ref(int64_t n)
 static inline double bench_spin(int64_t n)
 {
 #ifdef AK_HAVE_SIMD
-    if (strcmp(ak__k.isa, "avx512") == 0)
+    if (strcmp(ak__k.isa, "avx512") == 0 || strcmp(ak__k.isa, "amx") == 0)
         return bench_spin_avx512(n);
     if (strcmp(ak__k.isa, "avx2") == 0)
         return bench_spin_avx2(n);

@@ -30,9 +30,8 @@ int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise)
 
 const char *ak_kernel_at(int i, const char **isa)
 {
-    static const char *const names[] = { "ref", "avx2", "avx512" };
     const ak__kernel_name *k = ak__kernel_at(i);
     if (k && isa)
-        *isa = names[k->level];
+        *isa = ak__level_name(k->level);
     return k ? k->name : NULL;
 }

@@ -28,7 +28,8 @@ static int info(ak_ctx *ctx, int argc, char **argv)
     char where[512];
     const ak_memory memory = ak_memory_use(ctx);
     printf("akin %s (%d-bit numbers)\n", ak_version(), AK_REAL_BITS);
-    printf("instruction set   %s   (AK_CPU=ref|avx2|avx512 sets an upper bound)\n", ak_cpu_name());
+    printf("instruction set   %s   (AK_CPU=ref|avx2|avx512|amx sets an upper bound)\n",
+           ak_cpu_name());
     printf("threads           %d   (OMP_NUM_THREADS)\n", ak_threads());
     printf("convolutions      %s   (AK_CONV=fast|exact: with Winograd's algorithm or without)\n",
            ak_exact_conv(ctx) ? "exact" : "fast");

@@ -146,7 +146,7 @@ AK_API ak_status ak_fail(ak_ctx *ctx, ak_status status, const char *format, ...)
 
 /* Version text "0.1.0". */
 AK_API const char *ak_version(void);
-/* Name of the instruction set that the kernels use: "ref", "avx2" or "avx512". */
+/* Name of the instruction set that the kernels use: "ref", "avx2", "avx512" or "amx". */
 AK_API const char *ak_cpu_name(void);
 /* Threads that kernels of this process use. */
 AK_API int ak_threads(void);

@@ -37,7 +37,7 @@ AK_API int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise);
 AK_API const char *ak_env_text(const char *name, const char *otherwise);
 
 /* Name of the i-th kernel of the table and, into *isa, the instruction set whose version is in use
- * ("ref", "avx2", "avx512"); NULL past the end. */
+ * ("ref", "avx2", "avx512", "amx"); NULL past the end. */
 AK_API const char *ak_kernel_at(int i, const char **isa);
 
 /* ---- running mean ---------------------------------------------------------------------------- */

@@ -12,7 +12,9 @@
 
 ak_kernels ak__k;
 
-static const char *const level_names[] = {"ref", "avx2", "avx512"};
+static const char *const level_names[AK__LEVELS] = {"ref", "avx2", "avx512", "amx"};
+
+const char *ak__level_name(ak__level level) { return level_names[level]; }
 
 bool ak__kernels_fill(ak_kernels *table, ak__level level)
 {
@@ -28,6 +30,8 @@ bool ak__kernels_fill(ak_kernels *table, ak__level level)
         ak__kernels_avx512(table);
         ak__kernels_gemm_avx512(table);
     }
+    if (level >= AK__AMX)
+        ak__kernels_split_amx(table);
     return true;
 #else
     ak__kernels_ref(table);
@@ -45,6 +49,7 @@ typedef struct table_entry {
 
 static const table_entry table_entries[] = {
     ENTRY(gemm_tile),     ENTRY(gemm_direct),    ENTRY(gemm_pack),      ENTRY(gemm_finish),
+    ENTRY(split_pack),    ENTRY(split_multiply),
     ENTRY(dot),           ENTRY(sum),            ENTRY(sum_squares),    ENTRY(max),
     ENTRY(axpy),          ENTRY(scale),          ENTRY(add),            ENTRY(sub),
     ENTRY(mul),           ENTRY(mul_add),        ENTRY(affine),         ENTRY(combine),
@@ -63,21 +68,32 @@ static const table_entry table_entries[] = {
 #define ENTRY_COUNT (sizeof table_entries / sizeof table_entries[0])
 
 static ak__kernel_name names_in_use[ENTRY_COUNT];
+static int names_count;
 
-/* Note for each entry the highest level, up to `level`, that changed it. */
+static bool has_entry(const ak_kernels *table, size_t at)
+{
+    static void (*const none)(void);
+    return memcmp((const char *)table + at, &none, sizeof none) != 0;
+}
+
+/* Note for each entry that there is the highest level, up to `level`, that changed it. */
 static void note_levels(ak__level level)
 {
     ak_kernels below, here;
-    (void)ak__kernels_fill(&below, AK__REF);
     for (size_t i = 0; i < ENTRY_COUNT; i++)
-        names_in_use[i] = (ak__kernel_name){table_entries[i].name, AK__REF};
+        if (has_entry(&ak__k, table_entries[i].at))
+            names_in_use[names_count++] = (ak__kernel_name){table_entries[i].name, AK__REF};
+    (void)ak__kernels_fill(&below, AK__REF);
     for (int l = AK__AVX2; l <= (int)level; l++) {
-        if (!ak__kernels_fill(&here, (ak__level)l))
-            return;
+        (void)ak__kernels_fill(&here, (ak__level)l);
+        int n = 0;
         for (size_t i = 0; i < ENTRY_COUNT; i++) {
             const size_t at = table_entries[i].at;
+            if (!has_entry(&ak__k, at))
+                continue;
             if (memcmp((const char *)&below + at, (const char *)&here + at, sizeof(void (*)(void))))
-                names_in_use[i].level = (ak__level)l;
+                names_in_use[n].level = (ak__level)l;
+            n++;
         }
         below = here;
     }
@@ -87,10 +103,10 @@ static void note_levels(ak__level level)
 static bool level_asked(ak__level *level)
 {
     const char *text = getenv("AK_CPU");
-    *level = AK__AVX512;
+    *level = AK__AMX;
     if (!text || !*text)
         return true;
-    for (int l = AK__REF; l <= AK__AVX512; l++) {
+    for (int l = AK__REF; l < AK__LEVELS; l++) {
         if (strcmp(text, level_names[l]) == 0) {
             *level = (ak__level)l;
             return true;
@@ -138,5 +154,5 @@ bool ak__kernels_init(void)
 const ak__kernel_name *ak__kernel_at(int i)
 {
     (void)ak__kernels_init();
-    return i >= 0 && i < (int)ENTRY_COUNT ? &names_in_use[i] : NULL;
+    return i >= 0 && i < names_count ? &names_in_use[i] : NULL;
 }

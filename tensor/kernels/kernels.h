@@ -20,6 +20,11 @@
 
 #include "winograd.h"
 
+/* Panels of split operands: positions of one, and k that its length is a multiple of. */
+#define AK_SPLIT_SIDE 32
+/* ak_reals of a panel of nk. */
+#define AK_SPLIT_SIZE(nk) (((nk) + 31) / 32 * (int64_t)(32 * 32 * 6 / sizeof(ak_real)))
+
 /* Largest register tile of any instruction set: edge buffers are of this size. */
 #define AK_MAX_MR 32
 #define AK_MAX_NR 64
@@ -79,6 +84,22 @@ typedef struct ak_kernels {
                       int width, bool k_major);
     /* Epilogue of a piece of C: c += bias (per column, NULL = none), then max(., 0) if relu. */
     void (*gemm_finish)(ak_real *c, int64_t ldc, int m, int64_t n, const ak_real *bias, bool relu);
+
+    /* ---- matrix product of split operands; NULL = use the one above ----
+     * For matrix units that multiply bfloat16 only, many times faster. A float is the sum of three
+     * bfloat16 of 8 bits, and of the nine products of parts the six are summed, in float, that a
+     * float can tell: errors are no larger than those of gemm_tile (kernelcheck holds both to one
+     * bound). But an infinite operand gives NaN, and parts below 2^-126 are lost. */
+    /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
+     * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ. */
+    void (*split_pack)(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
+                       ak_real alpha, bool k_major, bool left);
+    /* C[m,n] = one left panel by n columns of right panels, `step` elements from one to the next
+     * (+ C if accumulate); m <= AK_SPLIT_SIDE. The panels may go on past nk, if what one of them
+     * has up to the next multiple of 32 is 0. Sums over k have one order, which depends on nk
+     * alone. */
+    void (*split_multiply)(int64_t nk, const void *a, const ak_real *b, int64_t step, ak_real *c,
+                           int64_t ldc, int m, int64_t n, bool accumulate);
 
     /* ---- level 1 ---- */
     ak_real (*dot)(const ak_real *x, const ak_real *y, int64_t n);
@@ -189,11 +210,14 @@ typedef struct ak_kernels {
 /* The table in use. Set before main code runs any kernel: ak_open() and kernel tests see to it. */
 extern ak_kernels ak__k;
 
-typedef enum ak__level { AK__REF, AK__AVX2, AK__AVX512 } ak__level;
+typedef enum ak__level { AK__REF, AK__AVX2, AK__AVX512, AK__AMX, AK__LEVELS } ak__level;
 
-/* Highest level that this processor and operating system allow (tests for AVX2 + FMA, and for
- * AVX-512 F, VL, DQ, BW, and that the system saves the registers). base/cpu.c */
+/* Highest level that this processor and operating system allow (tests for AVX2 + FMA, for AVX-512
+ * F, VL, DQ, BW, for AMX with bfloat16, and that the system saves the registers; those of AMX have
+ * to be asked for, which this does). base/cpu.c */
 ak__level ak__cpu_level(void);
+/* Names as AK_CPU has them. */
+const char *ak__level_name(ak__level level);
 /* Choose the table once: min(ak__cpu_level(), AK_CPU). Idempotent, thread-safe.
  * An unknown AK_CPU value is reported by ak_open() as AK_ERR_VALUE. */
 bool ak__kernels_init(void);
@@ -211,6 +235,7 @@ void ak__kernels_avx2(ak_kernels *table);
 void ak__kernels_avx512(ak_kernels *table);
 void ak__kernels_gemm_avx2(ak_kernels *table);
 void ak__kernels_gemm_avx512(ak_kernels *table);
+void ak__kernels_split_amx(ak_kernels *table);
 
 /* One line per entry for `akin kernels`: name and the level whose version is in use. */
 typedef struct ak__kernel_name { const char *name; ak__level level; } ak__kernel_name;

@@ -503,6 +503,8 @@ static void set_gemm_ref(ak_kernels *table)
     table->gemm_direct = gemm_direct_ref;
     table->gemm_pack = gemm_pack_ref;
     table->gemm_finish = gemm_finish_ref;
+    table->split_pack = NULL;
+    table->split_multiply = NULL;
 }
 
 void ak__kernels_ref(ak_kernels *table)

@@ -175,12 +175,11 @@ double ulp_error(float got, double want)
 
 /* ---- instruction sets ----------------------------------------------------------------------- */
 
-int isa_tables(isa_table out[4])
+int isa_tables(isa_table out[MOST_TABLES])
 {
     int n = 0;
-    const char *const names[] = {"ref", "avx2", "avx512"};
-    for (int l = AK__REF; l <= AK__AVX512; l++) {
-        out[n].name = names[l];
+    for (int l = AK__REF; l < AK__LEVELS; l++) {
+        out[n].name = ak__level_name((ak__level)l);
         out[n].emulated = false;
         if (ak__kernels_fill(&out[n].table, (ak__level)l))
             n++;
@@ -238,7 +237,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "kernelcheck: AK_CPU is no instruction set, or out of memory\n");
         return 2;
     }
-    isa_table isas[4];
+    isa_table isas[MOST_TABLES];
     const int count = isa_tables(isas);
     if (bench) {
         bench_kernels(isas, count);

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Products of split operands on the matrix unit of AMX: what they are is said in kernels.h.
+ *
+ * A register tile of C is 32 x 32 in four matrix registers; four more hold what is multiplied. One
+ * instruction multiplies 16 x 32 by 32 x 16 in 16 cycles, so six of them for each pair of operands
+ * take three cycles where the vector units take eight.
+ *
+ * A step of a panel covers 32 k. It is [part 3][half 2][16][16] pairs of bfloat16: of a left
+ * operand a pair for each (position, p), of a right one for each (p, position), as the instruction
+ * wants them. Pair p of a step holds k = p and p + 16: both operands agree on it, and two vectors
+ * become sixteen pairs without a permutation. */
+#define AK__ISA amx
+#define AK__VW  16
+#include "vector.h"
+
+#include <string.h>
+
+#define HALF   16                       /* positions of a matrix register, pairs of a step */
+#define SQUARE (2 * HALF * HALF)        /* bfloat16 of a matrix register */
+#define PART   (2 * SQUARE)
+#define STEP   (3 * PART)
+
+/* ---- packing --------------------------------------------------------------------------------- */
+
+/* x to the nearest bfloat16, as a float. */
+V_INLINE vf v_round_half(vf x)
+{
+    const vi carry = v_add_i(v_bits(x), v_set1_i(0x8000));
+    return v_from_bits(v_and_i(carry, v_set1_i(-0x10000)));
+}
+
+/* Sixteen pairs of the upper halves of a and b. */
+V_INLINE void v_put_pairs(uint16_t *dst, vf a, vf b)
+{
+    const vi low = _mm512_srli_epi32(v_bits(a), 16);
+    const vi high = v_and_i(v_bits(b), v_set1_i(-0x10000));
+    _mm512_store_si512(dst, _mm512_or_si512(low, high));
+}
+
+/* The three parts of a and b; x - hi and x - hi - mid are exact. */
+V_INLINE void v_split(uint16_t *dst, vf a, vf b)
+{
+    const vf hi_a = v_round_half(a), hi_b = v_round_half(b);
+    a = v_sub(a, hi_a);
+    b = v_sub(b, hi_b);
+    const vf mid_a = v_round_half(a), mid_b = v_round_half(b);
+    v_put_pairs(dst, hi_a, hi_b);
+    v_put_pairs(dst + PART, mid_a, mid_b);
+    v_put_pairs(dst + 2 * PART, v_sub(a, mid_a), v_sub(b, mid_b));
+}
+
+/* Row l of a square of `lines` rows and `lanes` columns; 0 outside of it. */
+V_INLINE vf v_get_line(const float *x, int64_t ld, int l, int lines, int lanes)
+{
+    if (lines == HALF && lanes == HALF)
+        return v_load(x + l * ld);
+    return l < lines && lanes > 0 ? v_load_n(x + l * ld, lanes) : v_zero();
+}
+
+V_INLINE void v_turn_square(vf *v)
+{
+    vf t[HALF];
+    V_UNROLL
+    for (int i = 0; i < HALF; i += 2) {
+        t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    V_UNROLL
+    for (int i = 0; i < HALF; i += 4) {
+        v[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
+        v[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xee);
+        v[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        v[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    V_UNROLL
+    for (int i = 0; i < 4; i++) {       /* v[4 q + i]: quarter c has column 4 c + i of rows 4 q */
+        const vf a = _mm512_shuffle_f32x4(v[i], v[4 + i], 0x88);
+        const vf b = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0x88);
+        const vf c = _mm512_shuffle_f32x4(v[i], v[4 + i], 0xdd);
+        const vf d = _mm512_shuffle_f32x4(v[8 + i], v[12 + i], 0xdd);
+        t[i] = _mm512_shuffle_f32x4(a, b, 0x88);
+        t[8 + i] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        t[4 + i] = _mm512_shuffle_f32x4(c, d, 0x88);
+        t[12 + i] = _mm512_shuffle_f32x4(c, d, 0xdd);
+    }
+    V_UNROLL
+    for (int i = 0; i < HALF; i++)
+        v[i] = t[i];
+}
+
+/* Two squares of x that become the pairs of half a step: that at x and that at `second`. */
+typedef struct square_pair {
+    const float *first, *second;
+    int64_t ld;
+    int     lines, lanes, second_lines, second_lanes;
+} square_pair;
+
+/* Lines of the squares become lines of pairs, or with `turned` columns do. */
+V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool turned)
+{
+    vf a[HALF], b[HALF];
+    V_UNROLL
+    for (int l = 0; l < HALF; l++) {
+        a[l] = v_get_line(s->first, s->ld, l, s->lines, s->lanes);
+        b[l] = v_get_line(s->second, s->ld, l, s->second_lines, s->second_lanes);
+        if (!turned)
+            v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]));
+    }
+    if (!turned)
+        return;
+    v_turn_square(a);
+    v_turn_square(b);
+    V_UNROLL
+    for (int l = 0; l < HALF; l++)
+        v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]));
+}
+
+static int within(int64_t n)
+{
+    return n < 0 ? 0 : n < HALF ? (int)n : HALF;
+}
+
+/* One half of one step: ni positions, nk of its k. Whole squares apart, without masks. */
+V_INLINE void v_pack_half(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
+                          vf alpha, bool k_major, bool turned)
+{
+    const int i = within(ni), k0 = within(nk), k1 = within(nk - HALF);
+    const float *second = x + (k_major ? HALF * ld : HALF);
+    square_pair s = {x, second, ld, HALF, HALF, HALF, HALF};
+    if (i == HALF && k1 == HALF) {
+        v_pack_square(dst, &s, alpha, turned);
+        return;
+    }
+    s.lines = k_major ? k0 : i;
+    s.lanes = k_major ? i : k0;
+    s.second_lines = k_major ? k1 : i;
+    s.second_lanes = k_major ? i : k1;
+    v_pack_square(dst, &s, alpha, turned);
+}
+
+V_INLINE void v_pack_panel(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
+                           float alpha, bool k_major, bool left)
+{
+    const int64_t step = k_major ? ld : 1, half = HALF * (k_major ? 1 : ld);
+    const vf va = v_set1(alpha);
+    for (int64_t k = 0; k < nk; k += 2 * HALF, dst += STEP) {
+        const float *from = x + k * step;
+        v_pack_half(dst, from, ld, ni, nk - k, va, k_major, k_major == left);
+        v_pack_half(dst + SQUARE, from + half, ld, ni - HALF, nk - k, va, k_major,
+                    k_major == left);
+    }
+}
+
+static void split_pack_amx(void *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
+                           float alpha, bool k_major, bool left)
+{
+    if (k_major && left)
+        v_pack_panel(dst, x, ld, ni, nk, alpha, true, true);
+    else if (k_major)
+        v_pack_panel(dst, x, ld, ni, nk, alpha, true, false);
+    else if (left)
+        v_pack_panel(dst, x, ld, ni, nk, alpha, false, true);
+    else
+        v_pack_panel(dst, x, ld, ni, nk, alpha, false, false);
+}
+
+/* ---- the register tile ----------------------------------------------------------------------- */
+
+/* What ldtilecfg reads: eight registers of 16 rows of 64 bytes. */
+typedef struct tile_config {
+    uint8_t  palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t  rows[16];
+} tile_config;
+
+static const tile_config eight_squares = {
+    .palette = 1,
+    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+    .rows = {HALF, HALF, HALF, HALF, HALF, HALF, HALF, HALF},
+};
+
+/* The intrinsics do not tell the compiler that they read and write memory. */
+#define MEMORY_BARRIER() __asm__ volatile("" ::: "memory")
+
+#define LOAD_A(part)                                                                               \
+    {                                                                                              \
+        _tile_loadd(4, a + (part) * PART, 64);                                                     \
+        if (tall)                                                                                  \
+            _tile_loadd(5, a + (part) * PART + SQUARE, 64);                                        \
+    }
+#define LOAD_B(part)                                                                               \
+    {                                                                                              \
+        _tile_loadd(6, b + (part) * PART, 64);                                                     \
+        if (wide)                                                                                  \
+            _tile_loadd(7, b + (part) * PART + SQUARE, 64);                                        \
+    }
+#define MULTIPLY()                                                                                 \
+    {                                                                                              \
+        _tile_dpbf16ps(0, 4, 6);                                                                   \
+        if (wide)                                                                                  \
+            _tile_dpbf16ps(1, 4, 7);                                                               \
+        if (tall)                                                                                  \
+            _tile_dpbf16ps(2, 5, 6);                                                               \
+        if (tall && wide)                                                                          \
+            _tile_dpbf16ps(3, 5, 7);                                                               \
+    }
+
+/* C of 16 or 32 (`tall`) rows and 16 or 32 (`wide`) columns; the smallest products first. */
+V_INLINE void split_tile(bool tall, bool wide, int64_t nk, const uint16_t *a, const uint16_t *b,
+                         float *c, int64_t ldc, bool accumulate)
+{
+    const int64_t row = ldc * (int64_t)sizeof(float);
+    float *below = c + HALF * ldc;
+    MEMORY_BARRIER();
+    if (accumulate) {
+        _tile_loadd(0, c, row);
+        if (wide)
+            _tile_loadd(1, c + HALF, row);
+        if (tall)
+            _tile_loadd(2, below, row);
+        if (tall && wide)
+            _tile_loadd(3, below + HALF, row);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t k = 0; k < nk; k += 2 * HALF, a += STEP, b += STEP) {
+        LOAD_A(0) LOAD_B(2) MULTIPLY()
+        LOAD_B(1) MULTIPLY()
+        LOAD_A(1) MULTIPLY()
+        LOAD_B(0) MULTIPLY()
+        LOAD_A(2) MULTIPLY()
+        LOAD_A(0) MULTIPLY()
+    }
+    _tile_stored(0, c, row);
+    if (wide)
+        _tile_stored(1, c + HALF, row);
+    if (tall)
+        _tile_stored(2, below, row);
+    if (tall && wide)
+        _tile_stored(3, below + HALF, row);
+    MEMORY_BARRIER();
+}
+
+static void split_tile_any(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
+                           int m, int n, bool accumulate)
+{
+    if (m > HALF && n > HALF)
+        split_tile(true, true, nk, a, b, c, ldc, accumulate);
+    else if (m > HALF)
+        split_tile(true, false, nk, a, b, c, ldc, accumulate);
+    else if (n > HALF)
+        split_tile(false, true, nk, a, b, c, ldc, accumulate);
+    else
+        split_tile(false, false, nk, a, b, c, ldc, accumulate);
+}
+
+/* A tile that C has no room for, by way of one that has. */
+static void split_edge(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
+                       int m, int n, bool accumulate)
+{
+    _Alignas(64) float whole[4 * HALF * HALF] = {0};
+    const size_t bytes = (size_t)n * sizeof(float);
+    for (int i = 0; accumulate && i < m; i++)
+        memcpy(whole + i * 2 * HALF, c + i * ldc, bytes);
+    split_tile_any(nk, a, b, whole, 2 * HALF, m, n, accumulate);
+    for (int i = 0; i < m; i++)
+        memcpy(c + i * ldc, whole + i * 2 * HALF, bytes);
+}
+
+static void split_multiply_amx(int64_t nk, const void *a, const float *b, int64_t step, float *c,
+                               int64_t ldc, int m, int64_t n, bool accumulate)
+{
+    _tile_loadconfig(&eight_squares);
+    for (int64_t j = 0; j < n; j += 2 * HALF, b += step) {
+        const int wide = n - j < 2 * HALF ? (int)(n - j) : 2 * HALF;
+        const void *right = b;
+        if (m % HALF == 0 && wide % HALF == 0)
+            split_tile_any(nk, a, right, c + j, ldc, m, wide, accumulate);
+        else
+            split_edge(nk, a, right, c + j, ldc, m, wide, accumulate);
+    }
+    _tile_release();
+}
+
+void ak__kernels_split_amx(ak_kernels *table)
+{
+    table->split_pack = split_pack_amx;
+    table->split_multiply = split_multiply_amx;
+    table->isa = "amx";
+}

@@ -12,6 +12,9 @@ int64_t ak__similarity_tile;
 /* A tile has at most this many rows and columns: it stays in L2 from the product that makes it
  * to the products that use its gradient up. */
 #define TILE_SIDE 256
+/* The same where operands are split, which take half as much again. */
+#define SPLIT_TILE_SIDE 128
+#define SPLIT_BLOCK_ELEMENTS (64 * 1024)
 /* The same in a block on the diagonal of a symmetric problem, whose tiles below the diagonal are
  * left out: the smaller a tile, the less of those on the diagonal is done twice. */
 #define DIAGONAL_SIDE 128
@@ -53,7 +56,8 @@ static int64_t even_side(int64_t n, int64_t side) { return ceil_div(n, ceil_div(
  * leave enough of them for the threads. */
 static int64_t block_side(int64_t n, int64_t D)
 {
-    const int64_t most = max_side(BLOCK_ELEMENTS / D, 128);
+    const int64_t elements = ak__panels_are_split() ? SPLIT_BLOCK_ELEMENTS : BLOCK_ELEMENTS;
+    const int64_t most = max_side(elements / D, 128);
     const int64_t side = n <= 512 ? 128 : n < 4096 ? TILE_SIDE : n < 8192 ? 512 : LARGEST_BLOCK;
     return even_side(n, min_side(side, most));
 }
@@ -70,8 +74,9 @@ static tile_plan plan_of(const ak__similarity *sim)
         p.width = p.height;
     if (ak__similarity_tile > 0)
         p.height = p.width = min_side(ak__similarity_tile, LARGEST_BLOCK);
-    p.tile_height = even_side(p.height, TILE_SIDE);
-    p.tile_width = even_side(p.width, TILE_SIDE);
+    const int64_t side = ak__panels_are_split() ? SPLIT_TILE_SIDE : TILE_SIDE;
+    p.tile_height = even_side(p.height, side);
+    p.tile_width = even_side(p.width, side);
     p.diagonal = even_side(p.height, DIAGONAL_SIDE);
     p.row_blocks = ceil_div(sim->R, p.height);
     for (int i = 0; i < sim->sources; i++)
@@ -103,6 +108,7 @@ int64_t ak__similarity_kept(const ak__similarity *sim)
 typedef struct block_memory {
     int64_t tile, scratch, turned;              /* scores; rows for the program; G^T packed */
     int64_t x_rows, y_rows;                     /* times their factors: a block, a tile's width */
+    int64_t x_left;                             /* for S = X Y^T, where it is packed */
     int64_t y_right;                            /* for S = X Y^T */
     int64_t x_right, y_below;                   /* for dY += G^T X and dX += G Y */
     int64_t size;
@@ -115,21 +121,44 @@ static int64_t take(int64_t *at, int64_t n)
     return here;
 }
 
-/* Pieces of a block are packed one after the other, so each may end in an unfilled panel. */
+/* Right panels of n embeddings, packed in pieces of `side`, each of which may end in an unfilled
+ * panel: to be multiplied along D, or to be summed over the embeddings. */
+static int64_t pieces_size(int64_t n, int64_t side, int64_t D, bool summed)
+{
+    int64_t size = 0;
+    for (int64_t i = 0; i < n; i += side) {
+        const int64_t piece = min_side(side, n - i);
+        size += summed ? ak__panels_size(D, piece, AK__RIGHT)
+                       : ak__panels_size(piece, D, AK__RIGHT);
+    }
+    return size;
+}
+
+/* The same of left panels that are multiplied along D. */
+static int64_t left_size(int64_t n, int64_t side, int64_t D)
+{
+    return n / side * ak__panels_size(side, D, AK__LEFT) + ak__panels_size(n % side, D, AK__LEFT);
+}
+
 static block_memory memory_of(const tile_plan *p, int64_t D)
 {
-    const int64_t mr = ak__k.mr, nr = ak__k.nr, wide = round_up(D, nr);
-    const int64_t pieces = ceil_div(p->width, min_side(p->tile_width, p->diagonal));
     block_memory m = { 0 };
     int64_t at = 0;
     m.tile = take(&at, p->tile_height * p->tile_width);
     m.scratch = take(&at, AK__TILE_ROWS * p->tile_width);
-    m.turned = take(&at, p->tile_height * round_up(p->tile_width, mr));
+    m.turned = take(&at, max_side(ak__panels_size(p->tile_width, p->tile_height, AK__LEFT),
+                                  ak__panels_size(p->diagonal, p->diagonal, AK__LEFT)));
     m.x_rows = take(&at, p->height * D);
     m.y_rows = take(&at, p->tile_width * D);
-    m.y_right = take(&at, (p->width + pieces * nr) * D);
-    m.x_right = take(&at, p->height * wide);
-    m.y_below = take(&at, p->width * wide);
+    m.x_left = take(&at, ak__panels_are_split()
+                             ? max_side(left_size(p->height, p->tile_height, D),
+                                        left_size(p->height, p->diagonal, D)) : 0);
+    m.y_right = take(&at, max_side(pieces_size(p->width, p->tile_width, D, false),
+                                   pieces_size(p->width, p->diagonal, D, false)));
+    m.x_right = take(&at, max_side(pieces_size(p->height, p->tile_height, D, true),
+                                   pieces_size(p->height, p->diagonal, D, true)));
+    m.y_below = take(&at, max_side(pieces_size(p->width, p->tile_width, D, true),
+                                   pieces_size(p->width, p->diagonal, D, true)));
     m.size = at;
     return m;
 }
@@ -231,6 +260,7 @@ typedef struct block {
     int64_t  tile_height, tile_width;
     ak_real *kept;                      /* where its scores stay, NULL = nowhere */
     const ak_real *x;                   /* [m, D], times their factors */
+    ak__panels x_left[MOST_PIECES];     /* of x, only if panels are split */
     ak__panels x_right[MOST_PIECES], y_right[MOST_PIECES], y_below[MOST_PIECES];
 } block;
 
@@ -268,6 +298,17 @@ static const ak_real *true_rows(ak_real *to, const ak_real *x, const ak_real *in
     return to;
 }
 
+/* The rows of the block in pieces of a tile's, to be multiplied along D. */
+static void pack_left(block *b, ak_real *to, int64_t D)
+{
+    const int64_t side = b->tile_height;
+    for (int64_t i = 0, a = 0; i < b->m; i += side, a++) {
+        const int64_t m = min_side(side, b->m - i);
+        b->x_left[a] = ak__panels_pack(to, b->x + i * D, D, false, m, D, 1, AK__LEFT);
+        to += ak__panels_size(m, D, AK__LEFT);
+    }
+}
+
 /* x in pieces of a tile's rows, to be summed over the rows. */
 static void pack_x(const sweep *w, block *b, ak_real *memory)
 {
@@ -277,12 +318,14 @@ static void pack_x(const sweep *w, block *b, ak_real *memory)
     if (b->kept && sim->kept && !right)
         return;
     b->x = true_rows(memory + w->memory.x_rows, sim->x, sim->x_inverse, b->r0, b->m, D);
+    if (ak__panels_are_split() && !(b->kept && sim->kept))
+        pack_left(b, memory + w->memory.x_left, D);
     ak_real *to = memory + w->memory.x_right;
     ak__panels *out = b->x_right;
     for (int64_t i = 0; right && i < b->m; i += side, out++) {
         *out = ak__panels_pack(to, b->x + i * D, D, true, D, min_side(side, b->m - i), 1,
-                               ak__k.nr);
-        to += ak__panels_size(D, out->K, ak__k.nr);
+                               AK__RIGHT);
+        to += ak__panels_size(D, out->K, AK__RIGHT);
     }
 }
 
@@ -293,7 +336,6 @@ static void pack_y(const sweep *w, block *b, ak_real *memory)
     const ak__similarity *sim = w->sim;
     const ak__candidates *from = &sim->candidates[b->source];
     const int64_t D = sim->D, side = b->tile_width;
-    const int nr = ak__k.nr;
     const bool right = !(b->kept && sim->kept), below = w->gradient && sim->dx;
     ak_real *to_right = memory + w->memory.y_right, *to_below = memory + w->memory.y_below;
     for (int64_t j = 0, c = 0; (right || below) && j < b->n; j += side, c++) {
@@ -301,12 +343,13 @@ static void pack_y(const sweep *w, block *b, ak_real *memory)
         const ak_real *y = true_rows(memory + w->memory.y_rows, from->y, from->inverse,
                                      b->start + j, n, D);
         if (right) {
-            b->y_right[c] = ak__panels_pack(to_right, y, D, false, n, D, (ak_real)sim->scale, nr);
-            to_right += ak__panels_size(n, D, nr);
+            b->y_right[c] = ak__panels_pack(to_right, y, D, false, n, D, (ak_real)sim->scale,
+                                            AK__RIGHT);
+            to_right += ak__panels_size(n, D, AK__RIGHT);
         }
         if (below) {
-            b->y_below[c] = ak__panels_pack(to_below, y, D, true, D, n, 1, nr);
-            to_below += ak__panels_size(D, n, nr);
+            b->y_below[c] = ak__panels_pack(to_below, y, D, true, D, n, 1, AK__RIGHT);
+            to_below += ak__panels_size(D, n, AK__RIGHT);
         }
     }
 }
@@ -318,12 +361,12 @@ static void add_gradients(const sweep *w, const block *b, const ak__tile *t, int
     const ak__similarity *sim = w->sim;
     const int64_t D = sim->D;
     if (sim->dx)
-        ak__panels_multiply_rows(t->s, t->ld, 1, t->m, &b->y_below[c], sim->dx + t->r0 * D, D,
+        ak__panels_multiply_rows(t->s, t->ld, t->m, &b->y_below[c], sim->dx + t->r0 * D, D,
                                  true);
     ak_real *dy = sim->candidates[b->source].dy;
     if (dy) {
         const ak__panels turned = ak__panels_pack(memory + w->memory.turned, t->s, t->ld, true,
-                                                  t->n, t->m, 1, ak__k.mr);
+                                                  t->n, t->m, 1, AK__LEFT);
         ak__panels_multiply(&turned, &b->x_right[a], dy + (b->start + c * b->tile_width) * D, D,
                             true);
     }
@@ -344,7 +387,10 @@ static void do_tile(const sweep *w, const block *b, int64_t a, int64_t c, ak_rea
         t.ld = w->plan.width;
     }
     if (!(b->kept && sim->kept)) {
-        ak__panels_multiply_rows(b->x + i * D, D, 1, t.m, &b->y_right[c], t.s, t.ld, false);
+        if (ak__panels_are_split())
+            ak__panels_multiply(&b->x_left[a], &b->y_right[c], t.s, t.ld, false);
+        else
+            ak__panels_multiply_rows(b->x + i * D, D, t.m, &b->y_right[c], t.s, t.ld, false);
         apply_mask(sim, &t);
     }
     w->fn(sim, &t);

@@ -2,31 +2,60 @@
 /* Operands packed once, and the two inner loops of gemm.c over them. */
 #include "panels.h"
 
+/* Block of K of split panels: a left and a right one are in L1 together. */
+#define SPLIT_BLOCK 128
+
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* K in equal blocks of at most kc, as gemm.c cuts it. */
-static int64_t block_of(int64_t K)
+bool ak__panels_are_split(void) { return ak__k.split_multiply != NULL; }
+
+static int64_t width_of(ak__side_of side)
 {
-    const int64_t blocks = ceil_div(K, ak__k.kc);
-    return K > 0 ? min_of(ceil_div(ceil_div(K, blocks), 8) * 8, ak__k.kc) : 1;
+    if (ak__panels_are_split())
+        return AK_SPLIT_SIDE;
+    return side == AK__LEFT ? ak__k.mr : ak__k.nr;
 }
 
-int64_t ak__panels_size(int64_t I, int64_t K, int width) { return ceil_div(I, width) * width * K; }
+/* Elements of a panel of nk. */
+static int64_t panel_size(int64_t nk, ak__side_of side)
+{
+    return ak__panels_are_split() ? AK_SPLIT_SIZE(nk) : nk * width_of(side);
+}
+
+/* K in equal blocks, as gemm.c cuts it; those of split panels are whole steps. */
+static int64_t block_of(int64_t K)
+{
+    const bool split = ak__panels_are_split();
+    const int64_t most = split ? SPLIT_BLOCK : ak__k.kc, unit = split ? 32 : 8;
+    const int64_t blocks = ceil_div(K, most);
+    return K > 0 ? min_of(ceil_div(ceil_div(K, blocks), unit) * unit, most) : 1;
+}
+
+int64_t ak__panels_size(int64_t I, int64_t K, ak__side_of side)
+{
+    const int64_t kb = block_of(K), panels = ceil_div(I, width_of(side));
+    return panels * (K / kb * panel_size(kb, side) + panel_size(K % kb, side));
+}
 
 ak__panels ak__panels_pack(ak_real *to, const ak_real *x, int64_t ld, bool k_major, int64_t I,
-                           int64_t K, ak_real alpha, int width)
+                           int64_t K, ak_real alpha, ak__side_of side)
 {
-    const ak__panels p = {.data = to, .I = I, .K = K, .kb = block_of(K), .width = width};
+    const ak__panels p = {.data = to, .I = I, .K = K, .kb = block_of(K), .side = side};
+    const int64_t width = width_of(side);
     ak_real *dst = to;
     for (int64_t k = 0; k < K; k += p.kb) {
         const int64_t nk = min_of(p.kb, K - k);
-        for (int64_t i = 0; i < I; i += width, dst += nk * width) {
+        for (int64_t i = 0; i < I; i += width, dst += panel_size(nk, side)) {
             const ak_real *from = k_major ? x + k * ld + i : x + i * ld + k;
-            ak__k.gemm_pack(dst, from, ld, min_of(width, I - i), nk, width, k_major);
+            const int64_t ni = min_of(width, I - i);
+            if (ak__panels_are_split())
+                ak__k.split_pack(dst, from, ld, ni, nk, alpha, k_major, side == AK__LEFT);
+            else
+                ak__k.gemm_pack(dst, from, ld, ni, nk, (int)width, k_major);
         }
     }
-    if (alpha != 1)
+    if (alpha != 1 && !ak__panels_are_split())
         ak__k.scale(to, alpha, to, dst - to);
     return p;
 }
@@ -52,25 +81,47 @@ static void multiply_block(const panel_block *p, int64_t M, int64_t N, ak_real *
     }
 }
 
+/* The panels of the block of K that begins at k. */
+static const ak_real *block_at(const ak__panels *p, int64_t k)
+{
+    return p->data + ceil_div(p->I, width_of(p->side)) * (k / p->kb) * panel_size(p->kb, p->side);
+}
+
 void ak__panels_multiply(const ak__panels *A, const ak__panels *B, ak_real *C, int64_t ldc,
                          bool accumulate)
 {
-    const int64_t mr = A->width, wide_a = ceil_div(A->I, mr) * mr;
-    const int64_t wide_b = ceil_div(B->I, B->width) * B->width;
     for (int64_t k = 0; k < A->K; k += A->kb) {
-        const int64_t nk = min_of(A->kb, A->K - k);
-        const panel_block p = {A->data + k * wide_a, B->data + k * wide_b, nk * mr, 1, mr, nk};
-        multiply_block(&p, A->I, B->I, C, ldc, accumulate || k > 0);
+        const int64_t nk = min_of(A->kb, A->K - k), step = panel_size(nk, AK__LEFT);
+        const bool add = accumulate || k > 0;
+        const ak_real *a = block_at(A, k), *b = block_at(B, k);
+        if (!ak__panels_are_split()) {
+            const panel_block p = {a, b, step, 1, ak__k.mr, nk};
+            multiply_block(&p, A->I, B->I, C, ldc, add);
+            continue;
+        }
+        for (int64_t i = 0; i < A->I; i += AK_SPLIT_SIDE, a += step)
+            ak__k.split_multiply(nk, a, b, step, C + i * ldc, ldc,
+                                 (int)min_of(AK_SPLIT_SIDE, A->I - i), B->I, add);
     }
 }
 
-void ak__panels_multiply_rows(const ak_real *a, int64_t rs, int64_t cs, int64_t M,
-                              const ak__panels *B, ak_real *C, int64_t ldc, bool accumulate)
+void ak__panels_multiply_rows(const ak_real *a, int64_t lda, int64_t M, const ak__panels *B,
+                              ak_real *C, int64_t ldc, bool accumulate)
 {
-    const int64_t wide_b = ceil_div(B->I, B->width) * B->width;
+    _Alignas(64) ak_real split[AK_SPLIT_SIZE(SPLIT_BLOCK)];
     for (int64_t k = 0; k < B->K; k += B->kb) {
         const int64_t nk = min_of(B->kb, B->K - k);
-        const panel_block p = {a + k * cs, B->data + k * wide_b, ak__k.mr * rs, rs, cs, nk};
-        multiply_block(&p, M, B->I, C, ldc, accumulate || k > 0);
+        const bool add = accumulate || k > 0;
+        const ak_real *b = block_at(B, k);
+        if (!ak__panels_are_split()) {
+            const panel_block p = {a + k, b, ak__k.mr * lda, lda, 1, nk};
+            multiply_block(&p, M, B->I, C, ldc, add);
+            continue;
+        }
+        for (int64_t i = 0; i < M; i += AK_SPLIT_SIDE) {
+            const int m = (int)min_of(AK_SPLIT_SIDE, M - i);
+            ak__k.split_pack(split, a + i * lda + k, lda, m, nk, 1, false, true);
+            ak__k.split_multiply(nk, split, b, AK_SPLIT_SIZE(nk), C + i * ldc, ldc, m, B->I, add);
+        }
     }
 }

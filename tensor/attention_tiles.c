@@ -15,7 +15,10 @@
  * The first product that adds to a result which is not there yet assigns it.
  *
  * Causal: a row of register tiles ends at the diagonal, a column of them begins there, and the
- * part of S beyond that some register tile still reads is zero. So the work is half. */
+ * part of S beyond that some register tile still reads is zero. So the work is half.
+ *
+ * Where the kernels have products of split operands (kernels.h), large problems use them: a strip
+ * has as many queries as a panel, and left operands, which else stay where they are, are packed. */
 #include "attention_tiles.h"
 
 #include "base/parallel.h"
@@ -27,6 +30,9 @@
  * blocks of the two sides stay in L2 together. */
 #define MOST_KEYS    256
 #define MOST_QUERIES 96
+/* The same of split operands, which are better the longer the sums are. */
+#define MOST_KEYS_SPLIT    512
+#define MOST_QUERIES_SPLIT 256
 /* Queries of a piece of the forward at most, if there are many heads, or few. */
 #define PIECE_QUERIES     512
 #define PIECE_QUERIES_FEW 128
@@ -54,14 +60,32 @@ typedef struct attention_plan {
     int64_t ld;                         /* of a tile's rows: no multiple of a page's part */
     int64_t piece;                      /* queries (forward) or keys (backward) of a piece */
     int64_t pieces;                     /* of a head */
+    bool    split;                      /* operands of products are split */
+    int64_t strip;                      /* queries of a strip */
 } attention_plan;
+
+/* Splitting costs a pass over every tile, and operands are filled up to multiples of 32: from this
+ * width of heads and so many queries and keys on it pays. */
+#define SPLIT_WIDTH 32
+int64_t ak__attention_split_from = 256;
+
+static bool worth_splitting(const ak__attention *a)
+{
+    const int64_t from = ak__attention_split_from;
+    return ak__k.split_multiply && min_count(a->D, a->Dv) >= min_count(SPLIT_WIDTH, from) &&
+           min_count(a->Tq, a->Tk) >= from;
+}
 
 static attention_plan plan_tiles(const ak__attention *a, bool backward)
 {
     const int64_t heads = a->N * a->H;
-    attention_plan p = { .keys = even_block(a->Tk, MOST_KEYS, ak__k.nr),
-                         .queries = backward ? even_block(a->Tq, MOST_QUERIES, ak__k.mr)
-                                             : ak__k.mr };
+    const bool split = worth_splitting(a);
+    const int64_t strip = split ? AK_SPLIT_SIDE : ak__k.mr;
+    const int64_t queries = split ? MOST_QUERIES_SPLIT : MOST_QUERIES;
+    attention_plan p = { .keys = split ? even_block(a->Tk, MOST_KEYS_SPLIT, AK_SPLIT_SIDE)
+                                       : even_block(a->Tk, MOST_KEYS, ak__k.nr),
+                         .queries = backward ? even_block(a->Tq, queries, strip) : strip,
+                         .split = split, .strip = strip };
     p.ld = round_to(p.keys, 32) + 16;
     if (!backward) {
         p.piece = even_block(a->Tq, heads < ENOUGH_PIECES ? PIECE_QUERIES_FEW : PIECE_QUERIES,
@@ -78,6 +102,7 @@ static attention_plan plan_tiles(const ak__attention *a, bool backward)
 /* What one thread works in: panels of the two sides and tiles. */
 typedef struct attention_space {
     ak_real *keys, *values;             /* scale K^T [D, keys], V [keys, Dv] or V^T [Dv, keys] */
+    ak_real *left;                      /* a left operand, if split */
     ak_real *s;                         /* scores, then probabilities */
     ak_real *top, *sum;                 /* forward: of the queries of a piece */
     /* backward only */
@@ -95,26 +120,32 @@ static ak_real *take_part(ak_real *memory, int64_t *used, int64_t size)
     return part;
 }
 
+/* Elements of a right operand [K, N], packed. */
+static int64_t packed_size(const attention_plan *p, int64_t K, int64_t N)
+{
+    return p->split ? parts_of(N, AK_SPLIT_SIDE) * AK_SPLIT_SIZE(K) : round_to(N, ak__k.nr) * K;
+}
+
 /* Lay out the space of one thread in memory; returns its size. */
 static int64_t lay_out(attention_space *x, const ak__attention *a, const attention_plan *p,
                        bool backward, ak_real *memory)
 {
-    const int64_t wide = round_to(a->D, ak__k.nr), wide_v = round_to(a->Dv, ak__k.nr);
-    const int64_t keys = round_to(p->keys, ak__k.nr);
+    const int64_t longest = max_count(max_count(p->keys, p->queries), max_count(a->D, a->Dv));
     int64_t used = 0;
-    *x = (attention_space){ .keys = take_part(memory, &used, keys * a->D) };
+    *x = (attention_space){ .keys = take_part(memory, &used, packed_size(p, a->D, p->keys)) };
+    x->left = take_part(memory, &used, p->split ? AK_SPLIT_SIZE(longest) : 0);
     x->s = take_part(memory, &used, p->queries * p->ld);
     if (!backward) {
-        x->values = take_part(memory, &used, p->keys * wide_v);
+        x->values = take_part(memory, &used, packed_size(p, p->keys, a->Dv));
         x->top = take_part(memory, &used, p->piece);
         x->sum = take_part(memory, &used, p->piece);
         return used;
     }
-    x->values = take_part(memory, &used, keys * a->Dv);
+    x->values = take_part(memory, &used, packed_size(p, a->Dv, p->keys));
     x->ds = take_part(memory, &used, p->queries * p->ld);
-    x->rows_k = take_part(memory, &used, p->keys * wide);
-    x->rows_q = take_part(memory, &used, p->queries * wide);
-    x->rows_dy = take_part(memory, &used, p->queries * wide_v);
+    x->rows_k = take_part(memory, &used, packed_size(p, p->keys, a->D));
+    x->rows_q = take_part(memory, &used, packed_size(p, p->queries, a->D));
+    x->rows_dy = take_part(memory, &used, packed_size(p, p->queries, a->Dv));
     x->delta = take_part(memory, &used, a->Tq);
     return used;
 }
@@ -180,14 +211,16 @@ typedef struct attention_tile {
     const ak__attention *a;
     int64_t sample, head;
     int64_t r0, m, c0, n, ld;
+    int64_t rows;                       /* of a strip */
+    ak_real *left;                      /* where left operands are split; NULL = they are not */
 } attention_tile;
 
-/* The queries of the tile from the i-th on that fill a register tile, as a tile. */
+/* The queries of the tile from the i-th on that fill a strip, as a tile. */
 static attention_tile strip_of(const attention_tile *t, int64_t i)
 {
     attention_tile strip = *t;
     strip.r0 += i;
-    strip.m = min_count(ak__k.mr, t->m - i);
+    strip.m = min_count(t->rows, t->m - i);
     return strip;
 }
 
@@ -208,7 +241,7 @@ static int64_t visible(const attention_tile *t, int64_t i)
 /* Keys that register tiles read of the row of query i; those that it does not see must be 0. */
 static int64_t read_of_row(const attention_tile *t, int64_t i)
 {
-    return t->a->causal ? max_count(min_count(t->r0 + i + ak__k.mr - t->c0, t->n), 0) : t->n;
+    return t->a->causal ? max_count(min_count(t->r0 + i + t->rows - t->c0, t->n), 0) : t->n;
 }
 
 /* First query of the tile that sees its key j. */
@@ -219,23 +252,22 @@ static int64_t first_query(const attention_tile *t, int64_t j)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-/* Panels of nr columns of a right operand B[K, N]: rows of x, or with `turned` x^T. */
-static void pack_panels(ak_real *dst, const head_rows *x, int64_t first, int64_t K, int64_t N,
-                        bool turned)
+/* Right operand B[K, N] times alpha: rows of x, or with `turned` x^T. */
+static void pack_right(const attention_plan *p, ak_real *dst, const head_rows *x, int64_t first,
+                       int64_t K, int64_t N, ak_real alpha, bool turned)
 {
-    const int nr = ak__k.nr;
+    const int64_t width = p->split ? AK_SPLIT_SIDE : ak__k.nr, size = packed_size(p, K, 1);
     const ak_real *from = x->data + first * x->ld;
-    for (int64_t j = 0; j < N; j += nr, dst += K * nr)
-        ak__k.gemm_pack(dst, turned ? from + j * x->ld : from + j, x->ld, min_count(nr, N - j), K,
-                        nr, !turned);
-}
-
-/* K^T of n keys from c0, times the scale. */
-static void pack_keys(ak_real *dst, const ak__attention *a, const head_rows *k, int64_t c0,
-                      int64_t n)
-{
-    pack_panels(dst, k, c0, a->D, n, true);
-    ak__k.scale(dst, a->scale, dst, round_to(n, ak__k.nr) * a->D);
+    for (int64_t j = 0; j < N; j += width) {
+        const ak_real *at = turned ? from + j * x->ld : from + j;
+        const int64_t n = min_count(width, N - j);
+        if (p->split)
+            ak__k.split_pack(dst + j / width * size, at, x->ld, n, K, alpha, !turned, false);
+        else
+            ak__k.gemm_pack(dst + j / width * size, at, x->ld, n, K, (int)width, !turned);
+    }
+    if (alpha != 1 && !p->split)
+        ak__k.scale(dst, alpha, dst, packed_size(p, K, N));
 }
 
 /* s[m, n] = x[m, K] B[K, n] of a strip, x = rows of queries, B packed; past the last key that the
@@ -244,35 +276,55 @@ static void make_scores(const attention_tile *strip, ak_real *s, const head_rows
                         const ak_real *packed, int64_t K)
 {
     const int64_t nr = ak__k.nr, seen = visible(strip, strip->m - 1);
+    const ak_real *rows = x->data + strip->r0 * x->ld;
+    if (strip->left) {
+        ak__k.split_pack(strip->left, rows, x->ld, strip->m, K, 1, false, true);
+        ak__k.split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(K), s, strip->ld, (int)strip->m,
+                             seen, false);
+        return;
+    }
     for (int64_t j = 0; j < seen; j += nr)
-        ak__k.gemm_direct(K, x->data + strip->r0 * x->ld, x->ld, 1, packed + j * K, nr, s + j,
-                          strip->ld, (int)strip->m, (int)min_count(nr, strip->n - j), false);
+        ak__k.gemm_direct(K, rows, x->ld, 1, packed + j * K, nr, s + j, strip->ld, (int)strip->m,
+                          (int)min_count(nr, strip->n - j), false);
 }
 
 /* c = or += s[m, n] B[n, N] of a strip, c = rows of queries. */
 static void add_to_queries(const attention_tile *strip, const ak_real *s, const ak_real *packed,
                            int64_t N, const head_sums *c, bool first)
 {
-    const int64_t nr = ak__k.nr;
+    const int64_t nr = ak__k.nr, K = read_of_row(strip, 0);
+    const bool add = !(c->fresh && first);
+    ak_real *to = c->data + strip->r0 * c->ld;
+    if (strip->left) {
+        ak__k.split_pack(strip->left, s, strip->ld, strip->m, K, 1, false, true);
+        ak__k.split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(strip->n), to, c->ld,
+                             (int)strip->m, N, add);
+        return;
+    }
     for (int64_t j = 0; j < N; j += nr)
-        ak__k.gemm_direct(read_of_row(strip, 0), s, strip->ld, 1, packed + j * strip->n, nr,
-                          c->data + strip->r0 * c->ld + j, c->ld, (int)strip->m,
-                          (int)min_count(nr, N - j), !(c->fresh && first));
+        ak__k.gemm_direct(K, s, strip->ld, 1, packed + j * strip->n, nr, to + j, c->ld,
+                          (int)strip->m, (int)min_count(nr, N - j), add);
 }
 
 /* c = or += s^T[n, m] B[m, N], c = rows of keys. */
 static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real *packed,
                         int64_t N, const head_sums *c, bool first)
 {
-    const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    for (int64_t i = 0; i < t->n; i += mr) {
-        const int64_t from = first_query(t, i);
+    const int64_t nr = ak__k.nr;
+    const bool add = !(c->fresh && first);
+    for (int64_t i = 0; i < t->n; i += t->rows) {
+        const int64_t from = first_query(t, i), n = min_count(t->rows, t->n - i);
+        ak_real *to = c->data + (t->c0 + i) * c->ld;
+        if (t->left) {
+            ak__k.split_pack(t->left, s + from * t->ld + i, t->ld, n, t->m - from, 1, true, true);
+            ak__k.split_multiply(t->m - from, t->left, packed + AK_SPLIT_SIZE(from),
+                                 AK_SPLIT_SIZE(t->m), to, c->ld, (int)n, N, add);
+            continue;
+        }
         for (int64_t j = 0; j < N; j += nr)
             ak__k.gemm_direct(t->m - from, s + from * t->ld + i, 1, t->ld,
-                              packed + j * t->m + from * nr, nr,
-                              c->data + (t->c0 + i) * c->ld + j, c->ld,
-                              (int)min_count(mr, t->n - i), (int)min_count(nr, N - j),
-                              !(c->fresh && first));
+                              packed + j * t->m + from * nr, nr, to + j, c->ld, (int)n,
+                              (int)min_count(nr, N - j), add);
     }
 }
 
@@ -376,9 +428,10 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
         zero_rows(&y, begin, end, a->Dv);
     for (int64_t c = 0; c < keys; c += p->keys) {
         attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
-                             .n = min_count(p->keys, keys - c), .ld = p->ld };
-        pack_keys(x->keys, a, &k, c, t.n);
-        pack_panels(x->values, &v, c, t.n, a->Dv, false);
+                             .n = min_count(p->keys, keys - c), .ld = p->ld, .rows = p->strip,
+                             .left = p->split ? x->left : NULL };
+        pack_right(p, x->keys, &k, c, a->D, t.n, a->scale, true);
+        pack_right(p, x->values, &v, c, t.n, a->Dv, 1, false);
         for (t.r0 = begin; t.r0 < end; t.r0 += p->queries) {
             t.m = min_count(p->queries, end - t.r0);
             if (is_hidden(&t))
@@ -468,7 +521,7 @@ static void backward_tile(const backward_work *w, const attention_space *x,
                           const attention_tile *t, const head_grads *d, bool first_q, bool first_k)
 {
     const ak__attention *a = w->a;
-    for (int64_t i = 0; i < t->m; i += ak__k.mr) {
+    for (int64_t i = 0; i < t->m; i += t->rows) {
         const attention_tile strip = strip_of(t, i);
         if (!is_hidden(&strip))
             backward_strip(w, x, &strip, x->s + i * t->ld, x->ds + i * t->ld, &d->dq, first_q);
@@ -479,12 +532,12 @@ static void backward_tile(const backward_work *w, const attention_space *x,
         return;
     if (d->dv.data) {
         const head_rows dy = rows_of(w->g->dy, &a->at_y, t->sample, t->head);
-        pack_panels(x->rows_dy, &dy, t->r0, t->m, a->Dv, false);
+        pack_right(&w->plan, x->rows_dy, &dy, t->r0, t->m, a->Dv, 1, false);
         add_to_keys(t, x->s, x->rows_dy, a->Dv, &d->dv, first_k);
     }
     if (d->dk.data) {
         const head_rows q = rows_of(a->q, &a->at_q, t->sample, t->head);
-        pack_panels(x->rows_q, &q, t->r0, t->m, a->D, false);
+        pack_right(&w->plan, x->rows_q, &q, t->r0, t->m, a->D, 1, false);
         add_to_keys(t, x->ds, x->rows_q, a->D, &d->dk, first_k);
     }
 }
@@ -496,10 +549,10 @@ static void backward_block(const backward_work *w, const attention_space *x, att
     const ak__attention *a = w->a;
     const head_rows k = rows_of(a->k, &a->at_k, t.sample, t.head);
     const head_rows v = rows_of(a->v, &a->at_v, t.sample, t.head);
-    pack_keys(x->keys, a, &k, t.c0, t.n);
-    pack_panels(x->values, &v, t.c0, a->Dv, t.n, true);
+    pack_right(&w->plan, x->keys, &k, t.c0, a->D, t.n, a->scale, true);
+    pack_right(&w->plan, x->values, &v, t.c0, a->Dv, t.n, 1, true);
     if (d->dq.data)
-        pack_panels(x->rows_k, &k, t.c0, t.n, a->D, false);
+        pack_right(&w->plan, x->rows_k, &k, t.c0, t.n, a->D, 1, false);
     bool first_k = true;
     for (t.r0 = 0; t.r0 < a->Tq; t.r0 += w->plan.queries) {
         t.m = min_count(w->plan.queries, a->Tq - t.r0);
@@ -524,7 +577,9 @@ static void backward_piece(const backward_work *w, const attention_space *x, int
     make_delta(w, x->delta, n, h);
     for (int64_t c = begin; c < keys; c += w->plan.keys) {
         const attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
-                                   .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld };
+                                   .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld,
+                                   .rows = w->plan.strip,
+                                   .left = w->plan.split ? x->left : NULL };
         backward_block(w, x, t, &d, c == begin);
     }
     if (keys == begin)

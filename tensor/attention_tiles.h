@@ -43,6 +43,9 @@ typedef struct ak__attention_grads {
     bool     fresh_q, fresh_k, fresh_v;
 } ak__attention_grads;
 
+/* For tests: from so many queries and keys on operands are split, where the kernels can. */
+extern int64_t ak__attention_split_from;
+
 /* Elements of `memory` that a forward or a backward works in. */
 size_t ak__attention_memory(const ak__attention *a, bool backward);
 

@@ -10,6 +10,7 @@
 #include <akin/ops.h>
 
 #include "base/parallel.h"
+#include "tensor/attention_tiles.h"
 
 /* Of the largest number that is compared, or of 1. */
 #define TOLERANCE (sizeof(ak_real) == 8 ? 1e-12 : 1e-5)
@@ -189,10 +190,23 @@ static const problem problems[] = {
 };
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 
-Test(attention, equals_the_composition)
+/* With operands as they are, and split, where the kernels can. */
+static void both_ways(void (*check)(void))
+{
+    check();
+    ak__attention_split_from = 1;
+    check();
+}
+
+static void check_equals_the_composition(void)
 {
     for (int i = 0; i < PROBLEMS; i++)
         expect_equal(&problems[i]);
+}
+
+Test(attention, equals_the_composition)
+{
+    both_ways(check_equals_the_composition);
 }
 
 /* ---- by hand --------------------------------------------------------------------------------- */
@@ -219,7 +233,7 @@ Test(attention, by_hand)
 }
 
 /* The first query sees the first key only. */
-Test(attention, causal_sees_no_later_key)
+static void check_causal_sees_no_later_key(void)
 {
     ak_ctx *ctx = quiet();
     ak_tensor *q = ak_randn(ctx, AK_SHAPE(1, 2, 300, 8));
@@ -240,9 +254,14 @@ Test(attention, causal_sees_no_later_key)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+Test(attention, causal_sees_no_later_key)
+{
+    both_ways(check_causal_sees_no_later_key);
+}
+
 /* ---- masks ----------------------------------------------------------------------------------- */
 
-Test(attention, a_query_without_keys_is_zero)
+static void check_a_query_without_keys_is_zero(void)
 {
     ak_ctx *ctx = quiet();
     ak_tensor *q = ak_require_grad(ak_randn(ctx, AK_SHAPE(3, 2, 4, 5)));
@@ -268,7 +287,12 @@ Test(attention, a_query_without_keys_is_zero)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
-Test(attention, keys_beyond_the_length_are_not_read)
+Test(attention, a_query_without_keys_is_zero)
+{
+    both_ways(check_a_query_without_keys_is_zero);
+}
+
+static void check_keys_beyond_the_length_are_not_read(void)
 {
     ak_ctx *ctx = quiet();
     ak_tensor *q = ak_require_grad(ak_randn(ctx, AK_SHAPE(2, 7, 12)));
@@ -290,10 +314,15 @@ Test(attention, keys_beyond_the_length_are_not_read)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+Test(attention, keys_beyond_the_length_are_not_read)
+{
+    both_ways(check_keys_beyond_the_length_are_not_read);
+}
+
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 /* Scores of +-1e4: nothing overflows, and one key takes all. */
-Test(attention, extreme_scores)
+static void check_extreme_scores(void)
 {
     const int T = 270;
     ak_ctx *ctx = quiet();
@@ -312,12 +341,22 @@ Test(attention, extreme_scores)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
-Test(attention, wide_scores_equal_the_composition)
+Test(attention, extreme_scores)
+{
+    both_ways(check_extreme_scores);
+}
+
+static void check_wide_scores_equal_the_composition(void)
 {
     expect_equal(&(problem){ 2, 2, 150, 330, 16, 16, .spread = 30 });
 }
 
-Test(attention, nan_is_kept)
+Test(attention, wide_scores_equal_the_composition)
+{
+    both_ways(check_wide_scores_equal_the_composition);
+}
+
+static void check_nan_is_kept(void)
 {
     ak_ctx *ctx = quiet();
     ak_tensor *q = ak_randn(ctx, AK_SHAPE(1, 1, 5, 4)), *k = ak_randn(ctx, AK_SHAPE(1, 1, 5, 4));
@@ -328,10 +367,15 @@ Test(attention, nan_is_kept)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+Test(attention, nan_is_kept)
+{
+    both_ways(check_nan_is_kept);
+}
+
 /* ---- operands -------------------------------------------------------------------------------- */
 
 /* One tensor as queries, keys and values: three gradients meet in one memory, fresh and not. */
-Test(attention, one_tensor_three_times)
+static void check_one_tensor_three_times(void)
 {
     for (int behind = 0; behind < 2; behind++) {
         ak_ctx *ctx = quiet();
@@ -350,8 +394,13 @@ Test(attention, one_tensor_three_times)
     }
 }
 
+Test(attention, one_tensor_three_times)
+{
+    both_ways(check_one_tensor_three_times);
+}
+
 /* Each alone needs a gradient. */
-Test(attention, gradients_of_some_operands)
+static void check_gradients_of_some_operands(void)
 {
     for (int only = 0; only < 3; only++) {
         ak_ctx *ctx = quiet();
@@ -369,6 +418,11 @@ Test(attention, gradients_of_some_operands)
         cr_expect(d <= TOLERANCE, "d%c differs by %g", "qkv"[only], d);
         cr_expect_eq(ak_close(ctx), AK_OK);
     }
+}
+
+Test(attention, gradients_of_some_operands)
+{
+    both_ways(check_gradients_of_some_operands);
 }
 
 Test(attention, nothing_to_do)
@@ -436,7 +490,7 @@ static ak_real *all_results(ak_ctx *ctx, const problem *p, int threads, int64_t 
     return all;
 }
 
-Test(attention, same_bits_for_any_number_of_threads)
+static void check_same_bits_for_any_number_of_threads(void)
 {
     for (int i = 0; i < PROBLEMS; i++) {
         const ak_real *one = NULL;
@@ -454,10 +508,15 @@ Test(attention, same_bits_for_any_number_of_threads)
             ak_close(open[threads]);
     }
 }
+
+Test(attention, same_bits_for_any_number_of_threads)
+{
+    both_ways(check_same_bits_for_any_number_of_threads);
+}
 #endif
 
 /* No more than a few times the operands, where the scores alone would be 32 times as large. */
-Test(attention, memory_grows_with_the_length)
+static void check_memory_grows_with_the_length(void)
 {
     ak_ctx *ctx = quiet();
     const int64_t T = 4096, D = 32;
@@ -469,6 +528,11 @@ Test(attention, memory_grows_with_the_length)
     const size_t operands = (size_t)(8 * T * D) * sizeof(ak_real);
     cr_expect_lt(ak_memory_use(ctx).step_peak, 4 * operands);
     cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
+Test(attention, memory_grows_with_the_length)
+{
+    both_ways(check_memory_grows_with_the_length);
 }
 
 Test(attention, no_malloc_after_the_first_steps)

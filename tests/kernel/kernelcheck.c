@@ -232,7 +232,6 @@ int main(int argc, char **argv)
             return usage();
         }
     }
-    random_state = seed;
     if (!ak__kernels_init() || !ak__gemm_reserve(4)) {
         fprintf(stderr, "kernelcheck: AK_CPU is no instruction set, or out of memory\n");
         return 2;
@@ -246,6 +245,7 @@ int main(int argc, char **argv)
     printf("seed %llu\n", (unsigned long long)seed);
     for (int i = 0; i < count; i++) {
         const long before = checks_passed + checks_failed;
+        random_state = seed;            /* the same numbers, whatever levels the machine has */
         if (ulp) {
             if (i > 0)
                 measure_ulp(&isas[i]);

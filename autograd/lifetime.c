@@ -27,17 +27,50 @@ void ak_done_with(ak_tensor *t, bool make_again)
         give_values(t);
 }
 
-static bool reads_operand(const ak_op *op, int i)
-{
-    return op->reads == 0 || (op->reads >> i & 1);
-}
-
-/* The values of the operands that backward and `again` read. */
-static bool operands_there(ak_call *k)
+/* The values of the operands in `reads`, all of them if that is 0. */
+static bool operands_there(ak_call *k, unsigned reads)
 {
     for (int i = 0; i < k->n_in; i++)
-        if (k->in[i] && reads_operand(k->op, i) && !ak__values_there(k->in[i]))
+        if (k->in[i] && (reads == 0 || (reads >> i & 1)) && !ak__values_there(k->in[i]))
             return false;
+    return true;
+}
+
+/* Operands that `again` alone reads and that were not there when `there` was noted: back they go,
+ * since making them once more costs less than room for all links of a chain of skips. */
+static void give_links(ak_call *k, unsigned there)
+{
+    for (int i = 0; i < k->n_in; i++) {
+        const bool link = (k->op->again_reads >> i & 1) && !(there >> i & 1);
+        if (link && k->in[i] && k->in[i]->root->data)
+            give_values(k->in[i]->root);
+    }
+}
+
+static unsigned operands_that_are_there(const ak_call *k)
+{
+    unsigned there = 0;
+    for (int i = 0; i < k->n_in; i++)
+        there |= (unsigned)(k->in[i] && k->in[i]->root->data) << i;
+    return there;
+}
+
+/* The values of the output of k, which were given back. */
+static bool make_again(ak_call *k)
+{
+    ak_tensor *out = k->out;
+    const unsigned there = operands_that_are_there(k);
+    if (!operands_there(k, k->op->reads ? k->op->reads | k->op->again_reads : 0))
+        return false;
+    out->data = ak__step_alloc(out->ctx, bytes_of(out));
+    if (!out->data)
+        return false;
+    const double start = out->ctx->tracing ? ak__now() : 0;
+    k->op->again(k);
+    if (out->ctx->tracing)
+        ak__trace_add(out->ctx, k->op, false, ak__now() - start, (double)bytes_of(out),
+                      (double)out->size);
+    give_links(k, there);
     return true;
 }
 
@@ -52,16 +85,8 @@ bool ak__values_there(ak_tensor *t)
                     k ? k->op->name : "a tensor");
             return false;
         }
-        if (!operands_there(k))
+        if (!make_again(k))
             return false;
-        root->data = ak__step_alloc(root->ctx, bytes_of(root));
-        if (!root->data)
-            return false;
-        const double start = root->ctx->tracing ? ak__now() : 0;
-        k->op->again(k);
-        if (root->ctx->tracing)
-            ak__trace_add(root->ctx, k->op, false, ak__now() - start, (double)bytes_of(root),
-                          (double)root->size);
     }
     t->data = root->data + t->offset;
     return t->ctx->status == AK_OK;
@@ -77,7 +102,7 @@ bool ak__use_values(ak_tensor *t)
 
 bool ak__values_before_backward(ak_call *k)
 {
-    if (!operands_there(k))
+    if (!operands_there(k, k->op->reads))
         return false;
     if (k->op->reads == 0 || (k->op->reads & AK_READS_OUT))
         return ak__values_there(k->out);
@@ -90,6 +115,17 @@ void ak__values_after_backward(ak_call *k)
 {
     if ((k->out->flags & AK__DONE_WITH) && k->out->data)
         give_values(k->out);
+}
+
+void ak_call_done_reading(ak_call *k, int i)
+{
+    ak_tensor *root = k->in[i]->root;
+    if (!(root->flags & AK__DONE_WITH) || !root->data || !root->maker)
+        return;
+    /* Not if its own maker's backward is going to read it: it would be made for that at once. */
+    const ak_op *op = root->maker->op;
+    if (op->again && op->reads != 0 && !(op->reads & AK_READS_OUT))
+        give_values(root);
 }
 
 ak_real *ak_call_out(ak_call *k)

@@ -84,7 +84,7 @@ static ak_tensor *resnet_forward(ak_module *m, ak_tensor *x)
     }
     for (int i = 0; i < 8; i++) {
         ak_tensor *out = ak_forward(r->blocks[i], y);
-        ak_done_with(y, i == 0);            /* the stem's norm can make it again */
+        ak_done_with(y, true);
         y = out;
     }
     x = ak_global_avg_pool(y);

@@ -485,13 +485,14 @@ const ak_op ak__op_batch_norm = {
 
 #define NONE { .n = AK_ABSENT }
 
-/* With a skip y is no map of x alone: backward reads it, and it is not made again. */
+/* With a skip y is no map of x alone: backward reads it, and it is made again from both. */
 const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
     .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
-    .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT, .flops = ak__norm_flops,
+    .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
+    .again = batch_norm_again, .again_reads = AK_READS(5), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, NONE, NONE, NONE, { 2, { 2, 1 } } },
           .attr = BATCH(.eps = 0.1) },

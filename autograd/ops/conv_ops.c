@@ -147,6 +147,7 @@ static void conv_backward(ak_call *k)
             return;
         ak__conv_weight(&g, x, dy, dw, !fresh, scratch);
     }
+    ak_call_done_reading(k, 0);
     ak_real *dx = ak_call_grad_fresh(k, 0, &fresh);
     if (dx) {
         void *scratch = ak_call_scratch(k, ak__conv_data_scratch(&g));

@@ -105,9 +105,11 @@ struct ak_op {
     void      (*backward)(ak_call *k);  /* NULL = not differentiable */
     double    (*flops)(const ak_call *k);   /* of forward; NULL = one per output element */
     unsigned    reads;          /* AK_READS bits; 0 = all operands and the output */
-    /* Fills out->data a second time, with the same bits and from the operands in `reads`, when the
-     * values were given back (ak_done_with) and backward needs them; NULL = they are kept. */
+    /* Fills out->data a second time, with the same bits and from the operands in `reads` and
+     * `again_reads`, when the values were given back (ak_done_with) and backward needs them; NULL =
+     * they are kept. */
     void      (*again)(ak_call *k);
+    unsigned    again_reads;    /* AK_READS bits of operands that only `again` looks at */
     const ak_sample *samples;   /* at least 2, ended by AK_END */
     const ak_sample *misuse;    /* must be refused with AK_ERR_SHAPE or AK_ERR_VALUE */
 };
@@ -133,6 +135,10 @@ AK_API void *ak_call_save(ak_call *k, size_t bytes);
 /* In the backward of an op whose `reads` leaves AK_READS_OUT out: the values of its output after
  * all, made again if they were given back. NULL after an error. */
 AK_API ak_real *ak_call_out(ak_call *k);
+/* Backward has read operand i and will not again: what nobody else keeps (ak_done_with) and its
+ * maker can make again is given back, and the gradients that backward still makes may take its
+ * place. */
+AK_API void ak_call_done_reading(ak_call *k, int i);
 /* Memory for this forward or backward only; released when it returns. */
 AK_API void *ak_call_scratch(ak_call *k, size_t bytes);
 /* Will backward run for this call? Forward may skip saving if not. */

@@ -59,7 +59,7 @@ V_INLINE void v_tile(int m, int nv, int per, int64_t kc, const float *a, int64_t
     for (; k + 4 <= kc - FETCH_C; k += 4)   /* the loop's own work is a tenth of a single step */
         V_TILE_STEPS
     const float *ci = c;
-    for (int i = 0; i < m && k + 4 <= kc; i++, k += 4, ci += ldc) {
+    for (int left = m; left > 0 && k + 4 <= kc; left--, k += 4, ci += ldc) {
         __builtin_prefetch(ci, 1);
         __builtin_prefetch(ci + n - 1, 1);
         V_TILE_STEPS

@@ -102,14 +102,17 @@ enum { KEEP, GIVE, MAKE_AGAIN };
 
 typedef struct block_result { uint32_t hash; size_t bytes; double loss; } block_result;
 
-/* Two blocks of conv, norm, conv, norm + skip; far: with a mean far from 0 in the second norm. */
+/* Blocks of conv, norm, conv, norm + skip, each the skip of the next; far: with a mean far from 0
+ * in the second block's first norm. */
+enum { CONVS = 6 };
+
 static block_result run_blocks(int mode, double far)
 {
     ak_ctx *ctx = quiet();
     block_result r = { 0 };
     const ak_conv_options same = { .padding = 1 };
-    ak_tensor *w[4], *g[4], *bias[4];
-    for (int i = 0; i < 4; i++) {
+    ak_tensor *w[CONVS], *g[CONVS], *bias[CONVS];
+    for (int i = 0; i < CONVS; i++) {
         char name[8];
         snprintf(name, sizeof name, "w%d", i);
         w[i] = ak_param(ctx, name, AK_SHAPE(8, 3, 3, 8), 0);
@@ -129,7 +132,7 @@ static block_result run_blocks(int mode, double far)
         for (int64_t j = 0; j < x->size; j++)
             x->data[j] = (ak_real)cos(0.37 * (double)j);
         ak_tensor *y = x;
-        for (int i = 0; i < 4; i += 2) {
+        for (int i = 0; i < CONVS; i += 2) {
             const ak_batch_norm_options o = { .relu = true };
             ak_tensor *c1 = ak_conv2d(y, w[i], bias[i], same);
             ak_tensor *y1 = ak_batch_norm(c1, g[i], NULL, NULL, NULL, o);
@@ -141,7 +144,7 @@ static block_result run_blocks(int mode, double far)
             ak_tensor *out = ak_batch_norm_add(c2, y, g[i + 1], NULL, NULL, NULL, o);
             if (mode != KEEP) {
                 ak_done_with(c2, false);
-                ak_done_with(y, false);     /* x itself the first time: no effect */
+                ak_done_with(y, mode == MAKE_AGAIN);    /* x itself the first time: no effect */
             }
             y = out;
         }
@@ -151,7 +154,7 @@ static block_result run_blocks(int mode, double far)
         for (int64_t j = 0; j < x->size; j++)   /* the gradient of x into its hash */
             x->data[j] = x->grad[j];
         r.bytes = ak_memory_use(ctx).step_bytes;
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < CONVS; i++)
             memcpy(w[i]->data, w[i]->grad, (size_t)w[i]->size * sizeof(ak_real));
         r.hash = ak_hash(ctx, "*");
         ak_zero_grad(ctx);

@@ -59,6 +59,8 @@ static const conv_case conv_cases[] = {
     { "3x3 s2 64->128 32px n256", 256, 32, 64, 128, 3, 2, 1, 1 },
     { "3x3 s2 128->256 16px n256", 256, 16, 128, 256, 3, 2, 1, 1 },
     { "3x3 s2 256->512 8px n256", 256, 8, 256, 512, 3, 2, 1, 1 },
+    { "3x3 s1 128->128 14px n128", 128, 14, 128, 128, 3, 1, 1, 1 },
+    { "3x3 s1 256->256 7px n128", 128, 7, 256, 256, 3, 1, 1, 1 },
 };
 #define CONV_CASES ((int)(sizeof conv_cases / sizeof conv_cases[0]))
 /* The first so many are rows of the comparison. */

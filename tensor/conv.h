@@ -9,7 +9,8 @@
  *              i*stride*I + k, so nothing is gathered (conv_direct.c, conv_weight.c)
  *   Winograd   3x3, stride 1 or 2, 16 channels or more, where its tiles of 4x4 (or 2x2) results
  *              save multiplications: a quarter to 0.56 of them are left, with larger rounding
- *              errors (conv_winograd.c, conv_winograd_weight.c). Not if `exact`
+ *              errors. Maps that 4 does not divide end in tiles of 3 (conv_winograd.c,
+ *              conv_winograd_weight.c). Not if `exact`
  *   patches    few channels or very narrow maps: patches of a block of pixels are gathered into
  *              a cache-sized buffer (conv_patches.c)
  *

@@ -36,6 +36,12 @@ static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
 }
 
 static inline int64_t ak__conv_k(const ak__conv *g) { return g->kH * g->kW * (g->I / g->groups); }
+static inline int32_t *ak__carve_ints(ak__carve *c, int64_t n)
+{
+    return (int32_t *)(void *)ak__carve_reals(c, n);
+}
+_Static_assert(sizeof(int32_t) <= sizeof(ak_real), "room of reals holds as many ints");
+
 static inline bool ak__conv_is_matrix(const ak__conv *g)
 {
     return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
@@ -119,18 +125,27 @@ void   ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *
 
 /* ---- conv_winograd.c: 3x3, stride 1 or 2, by tiles (tensor/kernels/winograd.h) --------------- */
 
-/* Results [N, H, W] in tiles. Tile (i, j) of an image starts at result (i step - over,
- * j step - beside) and at (i from - top, j from - left) of the source. */
+/* Results [N, H, W] in tiles of m x m (pairs of) results. So that few are made in vain, the last
+ * tiles of a row or column are short by one: 14 = 4 + 4 + 3 + 3. A tile that has (i, j) results
+ * before it starts at result (i step - over, j step - beside) and at (i from - top, j from - left)
+ * of the source. */
 typedef struct ak__tiling {
     int     stride, m;
     int     side, points;       /* points of a side, and of a tile: side side */
     int     weights;            /* different weights of them */
     int64_t N, H, W, SH, SW;
     int64_t TH, TW, total;      /* tiles of an image, and of all */
+    int64_t FH, FW;             /* rows and columns of tiles that are not short */
     int64_t step, over, beside;
     int64_t from, top, left;
     int     source, result;     /* sides of a tile in both */
 } ak__tiling;
+
+/* The tiles of a block in an order in which those that have a point are neighbours. */
+typedef struct ak__tile_order {
+    int32_t *tile;              /* place of each, counted from the block's first */
+    int64_t  from[5];           /* where kinds of tiles begin: see ak__winograd_range */
+} ak__tile_order;
 
 /* The side m of the least work for this pass; 0: another way is faster.
  * `data`: of the data gradient, whose results are x's pixels. */
@@ -138,6 +153,11 @@ int  ak__winograd_side(const ak__conv *g, bool data);
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data);
 /* The weight that point p of a tile has. */
 int  ak__winograd_weight_index(const ak__tiling *q, int p);
+/* Order tiles [first, first + count); o->tile has room for them. */
+void ak__winograd_order(const ak__tiling *q, int64_t first, int64_t count, ak__tile_order *o);
+/* Places [*lo, *hi) of the tiles that have point p. */
+void ak__winograd_range(const ak__tiling *q, const ak__tile_order *o, int p, int64_t *lo,
+                        int64_t *hi);
 /* The pixels of tile i in the results, or in the source: [N, H, W, C] at x. */
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
                                          int64_t i);

@@ -26,13 +26,21 @@
 
 /* ---- tiles ----------------------------------------------------------------------------------- */
 
-/* Of all tiles, in multiplications. */
+/* Points of `tiles` tiles side by side, of which `full` are not short. */
+static int64_t points_across(const ak__tiling *q, int64_t tiles, int64_t full)
+{
+    return tiles * q->side - (tiles - full) * q->stride;
+}
+
+/* Of all tiles, in multiplications. Short tiles save products, but are transformed as a whole. */
 static double cost_of(const ak__conv *g, int m, bool data)
 {
     const ak__tiling q = ak__winograd_tiling(g, m, data);
     const double numbers = (double)q.total * q.points;
+    const double products = (double)(q.N * points_across(&q, q.TH, q.FH)) *
+                            (double)points_across(&q, q.TW, q.FW);
     const double I = (double)g->I, O = (double)g->O;
-    return numbers * (I * O + NUMBER_COST * (I + O)) + WEIGHT_COST * I * O;
+    return products * I * O + numbers * NUMBER_COST * (I + O) + WEIGHT_COST * I * O;
 }
 
 int ak__winograd_side(const ak__conv *g, bool data)
@@ -58,6 +66,14 @@ static void start_of(int stride, bool data, int64_t padding, int64_t *result, in
     *source = !data ? padding : stride == 1 ? 2 - padding : (1 - padding + odd) / 2;
 }
 
+/* So many tiles of m hold n, the last few of m - 1. */
+static int64_t cut_axis(int64_t n, int m, int64_t *full)
+{
+    const int64_t tiles = ak__conv_up(n, m);
+    *full = ak__conv_max(n - (m - 1) * tiles, 0);
+    return tiles;
+}
+
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data)
 {
     const int stride = (int)g->sh, many = ak__winograd_weights(m);
@@ -73,10 +89,10 @@ ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data)
     start_of(stride, data, g->ph, &q.over, &q.top);
     start_of(stride, data, g->pw, &q.beside, &q.left);
     q.points = q.side * q.side;
-    q.step = q.result;
-    q.from = data ? m : stride * m;
-    q.TH = ak__conv_up(q.H + q.over, q.step);
-    q.TW = ak__conv_up(q.W + q.beside, q.step);
+    q.step = q.result / m;
+    q.from = data ? 1 : stride;
+    q.TH = cut_axis(ak__conv_up(q.H + q.over, q.step), m, &q.FH);
+    q.TW = cut_axis(ak__conv_up(q.W + q.beside, q.step), m, &q.FW);
     q.total = q.N * q.TH * q.TW;
     return q;
 }
@@ -87,29 +103,76 @@ int ak__winograd_weight_index(const ak__tiling *q, int p)
            ak__winograd_weight_of(q->stride, q->m, p % q->side);
 }
 
-/* side x side pixels from (h, w) on of image n; what is outside of it does not exist. */
+/* ---- the order of tiles ---------------------------------------------------------------------- */
+
+/* Kinds of tiles by [rows are short][columns are short]: their order. Full rows are the first two,
+ * full columns the middle two. */
+static const int kinds[2][2] = { { 1, 0 }, { 2, 3 } };
+
+static int kind_of(const ak__tiling *q, int64_t i)
+{
+    return kinds[i / q->TW % q->TH >= q->FH][i % q->TW >= q->FW];
+}
+
+void ak__winograd_order(const ak__tiling *q, int64_t first, int64_t count, ak__tile_order *o)
+{
+    int64_t next[4] = { 0 };
+    for (int64_t i = 0; i < count; i++)
+        next[kind_of(q, first + i)]++;
+    o->from[0] = 0;
+    for (int k = 0; k < 4; k++) {
+        o->from[k + 1] = o->from[k] + next[k];
+        next[k] = o->from[k];
+    }
+    for (int64_t i = 0; i < count; i++)
+        o->tile[next[kind_of(q, first + i)]++] = (int32_t)i;
+}
+
+void ak__winograd_range(const ak__tiling *q, const ak__tile_order *o, int p, int64_t *lo,
+                        int64_t *hi)
+{
+    const bool last_row = ak__winograd_is_last(q->stride, q->m, p / q->side);
+    const bool last_column = ak__winograd_is_last(q->stride, q->m, p % q->side);
+    *lo = o->from[last_column ? 1 : 0];
+    *hi = o->from[last_row ? 2 : last_column ? 3 : 4];
+}
+
+/* ---- squares --------------------------------------------------------------------------------- */
+
+/* Pixels from (h, w) on of image n; what is outside of it does not exist. */
 static ak__winograd_square pixels(const ak_real *x, int64_t n, int64_t h, int64_t w, int64_t H,
-                                  int64_t W, int64_t C, int side)
+                                  int64_t W, int64_t C, int64_t rows, int64_t columns)
 {
     return (ak__winograd_square){
         .data = (ak_real *)x + ((n * H + h) * W + w) * C, .row = W * C, .column = C,
-        .i0 = (int)ak__conv_min(ak__conv_max(-h, 0), side), .i1 = (int)ak__conv_min(side, H - h),
-        .j0 = (int)ak__conv_min(ak__conv_max(-w, 0), side), .j1 = (int)ak__conv_min(side, W - w),
+        .i0 = (int)ak__conv_min(ak__conv_max(-h, 0), rows), .i1 = (int)ak__conv_min(rows, H - h),
+        .j0 = (int)ak__conv_min(ak__conv_max(-w, 0), columns),
+        .j1 = (int)ak__conv_min(columns, W - w),
     };
+}
+
+/* (Pairs of) results before tile i of an axis. */
+static int64_t before(const ak__tiling *q, int64_t i, int64_t full)
+{
+    return i * q->m - ak__conv_max(i - full, 0);
 }
 
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
                                          int64_t i)
 {
-    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->step - q->over,
-                  i % q->TW * q->step - q->beside, q->H, q->W, C, q->result);
+    const int64_t th = i / q->TW % q->TH, tw = i % q->TW;
+    return pixels(x, i / (q->TH * q->TW), before(q, th, q->FH) * q->step - q->over,
+                  before(q, tw, q->FW) * q->step - q->beside, q->H, q->W, C,
+                  q->result - (th >= q->FH ? q->step : 0),
+                  q->result - (tw >= q->FW ? q->step : 0));
 }
 
 ak__winograd_square ak__winograd_source(const ak__tiling *q, const ak_real *x, int64_t C,
                                         int64_t i)
 {
-    return pixels(x, i / (q->TH * q->TW), i / q->TW % q->TH * q->from - q->top,
-                  i % q->TW * q->from - q->left, q->SH, q->SW, C, q->source);
+    return pixels(x, i / (q->TH * q->TW), before(q, i / q->TW % q->TH, q->FH) * q->from - q->top,
+                  before(q, i % q->TW, q->FW) * q->from - q->left, q->SH, q->SW, C, q->source,
+                  q->source);
 }
 
 ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side)
@@ -138,13 +201,16 @@ typedef struct winograd_pass {
     bool           shared;      /* threads share the parts of a block */
     ak_real       *u;           /* [weights][panels][C][nr] */
     ak_real       *work;        /* V and M of each thread, or of all */
+    int32_t       *order;       /* of a block's tiles, likewise */
 } winograd_pass;
 
 static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 {
     winograd_pass s = { .q = ak__winograd_tiling(g, m, data), .data = data,
                         .C = data ? g->O : g->I, .D = data ? g->I : g->O };
-    const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr;
+    /* where tiles are short, many points belong to half of the tiles only */
+    const bool halves = s.q.FH < s.q.TH || s.q.FW < s.q.TW;
+    const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr * (halves ? 2 : 1);
     s.ld_v = ak__winograd_ld(s.C);
     s.ld_m = ak__winograd_ld(s.D);
     s.panels = ak__conv_up(s.D, ak__k.nr);
@@ -166,6 +232,7 @@ static size_t carve_pass(winograd_pass *s, void *scratch)
     const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
     s->u = ak__carve_reals(&area, s->q.weights * s->panels * s->C * ak__k.nr);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : ak__max_threads()) * own);
+    s->order = ak__carve_ints(&area, (s->shared ? 1 : ak__max_threads()) * s->block);
     return area.used;
 }
 
@@ -251,19 +318,26 @@ static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_re
     }
 }
 
-/* Tiles [first, first+count); v and m are this block's. */
-static void run_block(const winograd_pass *s, int64_t first, int64_t count, ak_real *work)
+/* Block b in the buffers of thread t. */
+static void run_block(const winograd_pass *s, int64_t b, int64_t t)
 {
-    ak_real *v = work, *m = work + s->q.points * s->block * s->ld_v;
-    const int64_t weight = s->panels * s->C * ak__k.nr;
+    const int64_t first = b * s->block, count = ak__conv_min(s->block, s->q.total - first);
+    const int64_t numbers = s->q.points * s->block, weight = s->panels * s->C * ak__k.nr;
+    ak_real *v = s->work + t * numbers * (s->ld_v + s->ld_m), *m = v + numbers * s->ld_v;
+    ak__tile_order o = { .tile = s->order + t * s->block };
+    ak__winograd_order(&s->q, first, count, &o);
     AK__PARALLEL_FOR(i, count, s->shared)
-        input_tile(s, first + i, v + i * s->row * s->ld_v);
-    AK__PARALLEL_FOR_DYNAMIC(p, s->q.points, s->shared)
-        multiply_point(s, v + p * s->plane * s->ld_v,
-                       s->u + ak__winograd_weight_index(&s->q, (int)p) * weight,
-                       m + p * s->plane * s->ld_m, count);
+        input_tile(s, first + o.tile[i], v + i * s->row * s->ld_v);
+    AK__PARALLEL_FOR_DYNAMIC(p, s->q.points, s->shared) {
+        int64_t lo, hi;
+        ak__winograd_range(&s->q, &o, (int)p, &lo, &hi);
+        const int64_t at = p * s->plane + lo * s->row;
+        multiply_point(s, v + at * s->ld_v,
+                       s->u + ak__winograd_weight_index(&s->q, (int)p) * weight, m + at * s->ld_m,
+                       hi - lo);
+    }
     AK__PARALLEL_FOR(i, count, s->shared)
-        output_tile(s, first + i, m + i * s->row * s->ld_m);
+        output_tile(s, first + o.tile[i], m + i * s->row * s->ld_m);
 }
 
 static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
@@ -271,15 +345,13 @@ static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
     carve_pass(s, scratch);
     transform_weights(s, w);
     const int64_t blocks = ak__conv_up(s->q.total, s->block);
-    const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
     if (s->shared) {
         for (int64_t b = 0; b < blocks; b++)
-            run_block(s, b * s->block, ak__conv_min(s->block, s->q.total - b * s->block), s->work);
+            run_block(s, b, 0);
         return;
     }
     AK__PARALLEL_FOR_DYNAMIC(b, blocks, blocks > 1)
-        run_block(s, b * s->block, ak__conv_min(s->block, s->q.total - b * s->block),
-                  s->work + ak__thread_id() * own);
+        run_block(s, b, ak__thread_id());
 }
 
 void ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,

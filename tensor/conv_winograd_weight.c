@@ -32,6 +32,7 @@ typedef struct weight_pass {
     ak_real       *part;        /* [chunks][O][9][I] */
     ak_real       *work;        /* V and Z of each thread, or of all */
     ak_real       *sums;        /* [weights][rows][columns] of each thread */
+    int32_t       *order;       /* of a block's tiles, of each thread or of all */
 } weight_pass;
 
 static weight_pass plan_weight(const ak__conv *g, int m)
@@ -71,6 +72,7 @@ static size_t carve_weight(weight_pass *s, void *scratch)
     s->part = ak__carve_reals(&area, s->shared ? 0 : s->chunks * s->O * 9 * s->I);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : threads) * work_numbers(s));
     s->sums = ak__carve_reals(&area, threads * sum_numbers(s));
+    s->order = ak__carve_ints(&area, (s->shared ? 1 : threads) * s->block);
     return area.used;
 }
 
@@ -124,20 +126,37 @@ static void multiply_point(const weight_pass *s, const ak_real *v, const ak_real
     }
 }
 
-/* Points of one weight have one sum, which the first of them starts. Where they are neighbours and
- * the block is full, their tiles are one long inner dimension. */
-static void multiply_block(const weight_pass *s, const ak_real *work, int64_t count, int64_t o,
-                           int64_t i, ak_real *sums, bool add)
+/* Point p and the `run` points after it that are one product with it: they have the same weight and
+ * the tiles of a full block, so that their tiles are one long inner dimension. */
+static int run_of(const weight_pass *s, const ak__tile_order *t, int p)
+{
+    const int w = ak__winograd_weight_index(&s->q, p);
+    for (int run = 0;; run++) {
+        int64_t lo, hi;
+        ak__winograd_range(&s->q, t, p + run, &lo, &hi);
+        if (lo > 0 || hi < s->block || ak__winograd_weight_index(&s->q, p + run) != w)
+            return run > 0 ? run : 1;
+        if (p + run + 1 == s->q.points)
+            return run + 1;
+    }
+}
+
+/* Points of one weight have one sum, which the first of them starts. */
+static void multiply_block(const weight_pass *s, const ak_real *work, const ak__tile_order *t,
+                           int64_t o, int64_t i, ak_real *sums, bool add)
 {
     const ak_real *z = work + s->q.points * s->block * s->ld_v;
     bool started[AK__WINOGRAD_T * AK__WINOGRAD_T] = { false };
     for (int p = 0, run; p < s->q.points; p += run) {
         const int w = ak__winograd_weight_index(&s->q, p);
-        for (run = 1; count == s->block && p + run < s->q.points; run++)
-            if (ak__winograd_weight_index(&s->q, p + run) != w)
-                break;
-        multiply_point(s, work + p * s->block * s->ld_v, z + p * s->block * s->ld_z, run * count,
-                       o, i, sums + w * s->rows * s->columns, add || started[w]);
+        int64_t lo, hi;
+        ak__winograd_range(&s->q, t, p, &lo, &hi);
+        run = run_of(s, t, p);
+        if (lo == hi && !add && !started[w])
+            memset(sums + w * s->rows * s->columns, 0,
+                   (size_t)(s->rows * s->columns) * sizeof *sums);
+        multiply_point(s, work + (p * s->block + lo) * s->ld_v, z + (p * s->block + lo) * s->ld_z,
+                       run * (hi - lo), o, i, sums + w * s->rows * s->columns, add || started[w]);
         started[w] = true;
     }
 }
@@ -168,12 +187,14 @@ static void run_chunk(const weight_pass *s, int64_t chunk)
     ak_real *v = s->work + ak__thread_id() * work_numbers(s);
     ak_real *z = v + s->q.points * s->block * s->ld_v;
     ak_real *sums = s->sums + ak__thread_id() * sum_numbers(s);
+    ak__tile_order t = { .tile = s->order + ak__thread_id() * s->block };
     clear_edges(s, v);
     for (int64_t first = chunk * s->chunk * image, at = first; at < last; at += s->block) {
         const int64_t count = ak__conv_min(s->block, last - at);
+        ak__winograd_order(&s->q, at, count, &t);
         for (int64_t i = 0; i < count; i++)
-            transform_tile(s, at + i, v + i * s->ld_v, z + i * s->ld_z);
-        multiply_block(s, v, count, 0, 0, sums, at > first);
+            transform_tile(s, at + t.tile[i], v + i * s->ld_v, z + i * s->ld_z);
+        multiply_block(s, v, &t, 0, 0, sums, at > first);
     }
     transform_sums(s, sums, 0, 0, s->part + chunk * s->O * 9 * s->I, false);
 }
@@ -183,15 +204,17 @@ static void run_shared(const weight_pass *s, ak_real *dw, bool accumulate)
     ak_real *v = s->work, *z = v + s->q.points * s->block * s->ld_v;
     const int64_t across = ak__conv_up(s->I, s->columns);
     const int64_t pieces = ak__conv_up(s->O, s->rows) * across;
+    ak__tile_order t = { .tile = s->order };
     clear_edges(s, v);
     for (int64_t at = 0; at < s->q.total; at += s->block) {
         const int64_t count = ak__conv_min(s->block, s->q.total - at);
+        ak__winograd_order(&s->q, at, count, &t);
         AK__PARALLEL_FOR(i, count, count > 1)
-            transform_tile(s, at + i, v + i * s->ld_v, z + i * s->ld_z);
+            transform_tile(s, at + t.tile[i], v + i * s->ld_v, z + i * s->ld_z);
         AK__PARALLEL_FOR_DYNAMIC(p, pieces, pieces > 1) {
             ak_real *sums = s->sums + ak__thread_id() * sum_numbers(s);
             const int64_t o = p / across * s->rows, i = p % across * s->columns;
-            multiply_block(s, v, count, o, i, sums, false);
+            multiply_block(s, v, &t, o, i, sums, false);
             transform_sums(s, sums, o, i, dw, accumulate || at > 0);
         }
     }

@@ -14,7 +14,10 @@
  * meets the m odd inputs, in m plain products with the same weight. t = 2m + 1: 81 products
  * instead of 144. The data gradient of a tile of 2m x 2m inputs, beginning with an odd one, is
  * made of m + 1 gradients a side in the same manner: its odd inputs are plain products, its even
- * ones have two taps. */
+ * ones have two taps.
+ *
+ * No transform uses a number whose coefficient is 0, be it a NaN: what only missing results need
+ * need not be there. */
 #ifndef AK_KERNELS_WINOGRAD_H
 #define AK_KERNELS_WINOGRAD_H
 
@@ -45,6 +48,13 @@ static inline int ak__winograd_weights(int m) { return m + 2; }
 static inline int ak__winograd_weight_of(int stride, int m, int k)
 {
     return stride == 2 && k > m ? m + 1 : k;
+}
+
+/* Does only the last of m results (of the data gradient, the last pair) need point k? Infinity, and
+ * of stride 2 the last plain product. A tile without that result does without those points. */
+static inline bool ak__winograd_is_last(int stride, int m, int k)
+{
+    return stride == 2 ? k == m || k == 2 * m : k == m + 1;
 }
 
 /* Side of the square that a transform takes, and of the one that it makes. */

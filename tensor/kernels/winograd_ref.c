@@ -114,6 +114,12 @@ static void matrix_of(ak__winograd_kind kind, int stride, int m, matrix out)
         set_middle(kind, &s, j, out);
 }
 
+/* a b, and 0 whatever b is if a is 0. */
+static double times(double a, double b)
+{
+    return a == 0 ? 0 : a * b;
+}
+
 /* y = L x L^T */
 static void transform(matrix l, int rows, int columns, matrix x, matrix y)
 {
@@ -122,13 +128,13 @@ static void transform(matrix l, int rows, int columns, matrix x, matrix y)
         for (int j = 0; j < columns; j++) {
             half[i][j] = 0;
             for (int k = 0; k < columns; k++)
-                half[i][j] += l[i][k] * x[k][j];
+                half[i][j] += times(l[i][k], x[k][j]);
         }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < rows; j++) {
             y[i][j] = 0;
             for (int k = 0; k < columns; k++)
-                y[i][j] += half[i][k] * l[j][k];
+                y[i][j] += times(l[j][k], half[i][k]);
         }
 }
 

@@ -157,6 +157,45 @@ Test(winograd, both_cuts)
     check(strided(60, 15, 16, 130, 136, 1, 2), 4, false);
 }
 
+/* Cuts of 14, 7 and 5 into full and short tiles, in blocks that begin inside of a picture. */
+Test(winograd, short_tiles)
+{
+    const ak__conv list[] = {
+        geometry(45, 14, 7, 24, 40, 1),  geometry(30, 9, 5, 130, 136, 1),
+        strided(45, 28, 14, 24, 40, 1, 2), strided(45, 11, 14, 65, 130, 1, 2),
+        strided(33, 6, 13, 33, 60, 0, 2),
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        check(list[i], 4, i % 2);
+        if (list[i].sh == 1)
+            check(list[i], 2, i % 2);
+    }
+    const ak__conv g = list[0];
+    const ak__tiling q = ak__winograd_tiling(&g, 4, false);
+    cr_expect_eq(q.TH, 4);              /* 4 + 4 + 3 + 3 */
+    cr_expect_eq(q.FH, 2);
+    cr_expect_eq(q.TW, 2);              /* 4 + 3 */
+    cr_expect_eq(q.FW, 1);
+    int32_t places[16];
+    ak__tile_order o = { .tile = places };
+    ak__winograd_order(&q, 8, 8, &o);   /* the second picture */
+    bool seen[8] = { false };
+    for (int p = 0; p < q.points; p++) {
+        int64_t lo, hi;
+        ak__winograd_range(&q, &o, p, &lo, &hi);
+        const bool last_row = p / q.side == 5, last_column = p % q.side == 5;
+        cr_expect_eq(hi - lo, 8 / (last_row ? 2 : 1) / (last_column ? 2 : 1), "point %d", p);
+        for (int64_t i = lo; i < hi; i++) {
+            cr_expect(!last_row || places[i] / 2 < 2);
+            cr_expect(!last_column || places[i] % 2 < 1);
+        }
+    }
+    for (int i = 0; i < 8; i++)
+        seen[places[i]] = true;
+    for (int i = 0; i < 8; i++)
+        cr_expect(seen[i], "tile %d", i);
+}
+
 /* The stated error in float, for the channels that networks have. */
 Test(winograd, error_on_normal_numbers)
 {
@@ -174,6 +213,7 @@ Test(winograd, error_on_normal_numbers)
     const ak__conv halving[] = {
         strided(16, 28, 28, 32, 64, 1, 2), strided(8, 32, 32, 64, 128, 1, 2),
         strided(16, 16, 16, 128, 256, 1, 2), strided(16, 8, 8, 256, 512, 1, 2),
+        strided(16, 14, 14, 64, 128, 1, 2),
     };
     for (size_t i = 0; i < sizeof halving / sizeof *halving; i++)
         check(halving[i], 4, false);
@@ -205,6 +245,9 @@ Test(winograd, is_taken_where_it_saves_multiplications)
     cr_expect_eq(ak__winograd_side(&g, false), 4);
     cr_expect_eq(ak__winograd_side(&g, true), 4);
     g = strided(9, 16, 16, 128, 256, 1, 2);     /* both of test_conv.c */
+    cr_expect_eq(ak__winograd_side(&g, false), 4);
+    cr_expect_eq(ak__winograd_side(&g, true), 4);
+    g = strided(256, 14, 14, 64, 128, 1, 2);    /* 7 = 4 + 3 results, 14 = 8 + 6 */
     cr_expect_eq(ak__winograd_side(&g, false), 4);
     cr_expect_eq(ak__winograd_side(&g, true), 4);
     g = strided(512, 28, 28, 32, 64, 1, 2);     /* few channels: transforms cost more */

@@ -33,6 +33,11 @@
 #define THIN_K         640
 #define THIN_COLUMNS_K 256
 
+/* Blocks of split operands: a panel of A and one of B are in L1 together, so many panels of B in
+ * half of L2. */
+#define SPLIT_KC     128
+#define SPLIT_PANELS 32
+
 /* Up to so many columns A is read in place: packing it would cost more than its tiles gain, which
  * is less where its rows are stored. */
 #define ROWS_IN_PLACE_N    512
@@ -129,6 +134,9 @@ typedef struct gemm_job {
     int64_t            ldc;
     const ak__epilogue *ep;
     bool               direct_a, direct_b;  /* read the operand where it is */
+    bool               split;               /* both are split (kernels.h) */
+    atomic_bool       *unfit;               /* one of them could not be */
+    int64_t            mr, nr;              /* positions of a panel */
     int64_t            kb;                  /* block of K */
     int64_t            mb;                  /* block of rows at most */
     pack_space       **team;                /* one per thread */
@@ -145,21 +153,22 @@ static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* To pack an element takes as long as so many multiply-adds. */
-#define PACK_WORK 16
+#define PACK_WORK       16
+#define SPLIT_PACK_WORK 40
 
 /* What a thread has to do for each k with `rows` of A and `cols` of B: multiply, read what it needs
  * of both from memory, pack what does not stay in place. */
 static int64_t piece_work(const gemm_job *job, int64_t rows, int64_t cols)
 {
     const int64_t packed = (job->direct_a ? 0 : rows) + (job->direct_b ? 0 : cols);
-    return rows * cols + rows + cols + PACK_WORK * packed;
+    return rows * cols + rows + cols + (job->split ? SPLIT_PACK_WORK : PACK_WORK) * packed;
 }
 
 /* The grid whose largest piece is the least work; with equals, more rows, because then no block of
  * A is packed twice. */
 static grid_place place_of(const gemm_job *job, int thread, int threads)
 {
-    const int64_t mr = ak__k.mr, nr = ak__k.nr;
+    const int64_t mr = job->mr, nr = job->nr;
     const int64_t pm = ceil_div(job->M, mr), pn = ceil_div(job->N, nr);
     grid_place g = {.tm = 1, .tn = threads};
     int64_t least = INT64_MAX;
@@ -304,6 +313,75 @@ static void scale_c(const gemm_job *job, const grid_place *g)
     }
 }
 
+/* ---- split operands -------------------------------------------------------------------------- */
+
+/* The kernel takes one panel of A past many of B. So B is packed as deep as its share of L2 allows,
+ * many blocks of K at once, and a panel of A block by block just before its turn: its rows of C
+ * stay in the caches until all blocks are done. */
+typedef struct split_block {
+    int64_t j0, j1, k0, k1;
+    int64_t step;                           /* elements from one block of B to the next */
+} split_block;
+
+/* False: a number does not fit. */
+static bool pack_split(const gemm_job *job, const ak__operand *x, ak_real *dst, int64_t i0,
+                       int64_t i1, int64_t k, int64_t nk)
+{
+    const bool left = x == job->X;
+    bool fits = true;
+    for (int64_t i = i0; i < i1; i += AK_SPLIT_SIDE, dst += AK_SPLIT_SIZE(nk)) {
+        const ak_real *from = x->data + (x->k_major ? k * x->ld + i : i * x->ld + k);
+        fits &= ak__k.split_pack(dst, from, x->ld, min_of(AK_SPLIT_SIDE, i1 - i), nk,
+                                 left ? job->alpha : 1, x->k_major, left);
+    }
+    return fits;
+}
+
+/* Rows [i0, i1) of C, one panel, with what is packed of B. */
+static bool split_rows(const gemm_job *job, const pack_space *mine, const split_block *b,
+                       int64_t i0, int64_t i1)
+{
+    const int m = (int)(i1 - i0);
+    const int64_t n = b->j1 - b->j0;
+    ak_real *c = job->C + i0 * job->ldc + b->j0;
+    const ak_real *packed = mine->b;
+    bool fits = true;
+    for (int64_t k = b->k0; k < b->k1; k += job->kb, packed += b->step) {
+        const int64_t nk = min_of(job->kb, b->k1 - k);
+        fits &= pack_split(job, job->X, mine->a, i0, i1, k, nk);
+        ak__k.split_multiply(nk, mine->a, packed, AK_SPLIT_SIZE(nk), c, job->ldc, m, n,
+                             k > job->k_from || job->beta != 0);
+    }
+    if (job->ep && b->k1 == job->K)
+        ak__k.gemm_finish(c, job->ldc, m, n, job->ep->bias ? job->ep->bias + b->j0 : NULL,
+                          job->ep->relu);
+    return fits;
+}
+
+static void run_split(const gemm_job *job, const grid_place *g, const pack_space *mine)
+{
+    const int64_t panel = AK_SPLIT_SIZE(job->kb);
+    const int64_t room = min_of(mine->room_b / panel, SPLIT_PANELS);
+    const int64_t panels = min_of(ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
+    const int64_t nc = panels * AK_SPLIT_SIDE, depth = panels > 0 ? room / panels * job->kb : 1;
+    bool fits = true;
+    for (int64_t j = g->j0; j < g->j1; j += nc) {
+        for (int64_t k = job->k_from; k < job->K; k += depth) {
+            const split_block b = {j, min_of(j + nc, g->j1), k, min_of(k + depth, job->K),
+                                   panels * panel};
+            ak_real *to = mine->b;
+            for (int64_t at = k; at < b.k1; at += job->kb, to += b.step)
+                fits &= pack_split(job, job->Y, to, b.j0, b.j1, at, min_of(job->kb, b.k1 - at));
+            for (int64_t i = g->i0; i < g->i1; i += AK_SPLIT_SIDE)
+                fits &= split_rows(job, mine, &b, i, min_of(i + AK_SPLIT_SIDE, g->i1));
+        }
+    }
+    if (!fits)
+        atomic_store(job->unfit, true);
+}
+
+/* ---- one thread ------------------------------------------------------------------------------ */
+
 /* All of one thread's work. Loops jc and pc have the same number of turns on all threads, also
  * where a thread has no columns left, because there are barriers inside. */
 static void run_thread(const gemm_job *job, int thread, int threads)
@@ -318,6 +396,10 @@ static void run_thread(const gemm_job *job, int thread, int threads)
     const int64_t nc = job->direct_b ? g.width : slots * nr * sharing;
     if (job->beta != 0 && job->beta != 1)
         scale_c(job, &g);
+    if (job->split) {
+        run_split(job, &g, job->team[thread]);
+        return;
+    }
     for (int64_t jc = 0; jc < g.width; jc += nc) {
         const int64_t j0 = min_of(g.j0 + jc, g.j1);
         for (int64_t k = job->k_from; k < job->K; k += job->kb) {
@@ -350,8 +432,29 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 #define SHORT_B           128
 #define SMALL_B_BYTES     (16 * 1024)
 
+/* Operands are split where each of their elements is used often enough to pay for the packing, and
+ * k fill the steps of a panel at least by half. */
+#define SPLIT_USES 80
+#define SPLIT_LEAST_K 48
+
+static bool worth_splitting(const gemm_job *job)
+{
+    return ak__k.split_multiply && is_matrix(job->X) && is_matrix(job->Y) &&
+           job->K >= SPLIT_LEAST_K && job->M * job->N >= SPLIT_USES * (job->M + job->N);
+}
+
+static void choose_split(gemm_job *job)
+{
+    job->split = true;
+    job->mr = job->nr = AK_SPLIT_SIDE;
+    job->kb = ceil_div(ceil_div(job->K, ceil_div(job->K, SPLIT_KC)), 32) * 32;
+}
+
 static void choose_paths(gemm_job *job)
 {
+    job->split = false;
+    job->mr = ak__k.mr;
+    job->nr = ak__k.nr;
     const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
     const int64_t kc = !thin ? ak__k.kc : columns ? THIN_COLUMNS_K : THIN_K;
     const int64_t blocks = ceil_div(job->K, kc);
@@ -374,7 +477,7 @@ static int choose_threads(const gemm_job *job)
         return 1;
     const double work = (double)job->M * (double)job->N * (double)job->K;
     const double useful = work / MIN_WORK_PER_THREAD;
-    const int64_t tile_count = ceil_div(job->M, ak__k.mr) * ceil_div(job->N, ak__k.nr);
+    const int64_t tile_count = ceil_div(job->M, job->mr) * ceil_div(job->N, job->nr);
     int64_t n = min_of(ak__max_threads(), min_of(tile_count, MAX_TEAM));
     if (useful < (double)n)
         n = (int64_t)useful;
@@ -429,67 +532,67 @@ static void run_whole(gemm_job *job)
 
 /* Few tiles, so the threads take pieces of K instead. Each piece is summed by itself, in the rear
  * of a packing buffer, and then all are added in order. */
-#define SPLIT_AREA   12288                  /* M * N at most; 16 of them leave room to pack B */
-#define SPLIT_K      1024                   /* k of a piece at least */
-#define SPLIT_MOST   16
+#define PIECE_AREA   12288                  /* M * N at most; 16 of them leave room to pack B */
+#define PIECE_K      1024                   /* k of a piece at least */
+#define PIECE_MOST   16
 
-typedef struct split_job {
+typedef struct pieces_job {
     const gemm_job *whole;
     int             pieces;
     int64_t         length;                 /* k of a piece */
-    ak_real        *part[SPLIT_MOST];
-} split_job;
+    ak_real        *part[PIECE_MOST];
+} pieces_job;
 
 /* A power of two, so that 2, 4, 8, 16 threads have equal shares. */
 static int count_pieces(const gemm_job *job)
 {
     int n = 1;
-    while (job->M * job->N <= SPLIT_AREA && n < SPLIT_MOST && job->K >= 2 * n * SPLIT_K)
+    while (job->M * job->N <= PIECE_AREA && n < PIECE_MOST && job->K >= 2 * n * PIECE_K)
         n *= 2;
     return n;
 }
 
-static void run_pieces(split_job *split, pack_space *space, int thread, int threads)
+static void run_pieces(pieces_job *all, pack_space *space, int thread, int threads)
 {
-    const int64_t area = split->whole->M * split->whole->N;
+    const int64_t area = all->whole->M * all->whole->N;
     pack_space rest = *space;
     pack_space *team[1] = {&rest};
-    for (int p = thread; p < split->pieces; p += threads) {
+    for (int p = thread; p < all->pieces; p += threads) {
         rest.room_b -= area;
-        split->part[p] = rest.b + rest.room_b;
+        all->part[p] = rest.b + rest.room_b;
     }
-    for (int p = thread; p < split->pieces; p += threads) {
-        gemm_job piece = *split->whole;
-        piece.k_from = p * split->length;
-        piece.K = min_of(piece.k_from + split->length, piece.K);
+    for (int p = thread; p < all->pieces; p += threads) {
+        gemm_job piece = *all->whole;
+        piece.k_from = p * all->length;
+        piece.K = min_of(piece.k_from + all->length, piece.K);
         piece.beta = 0;
         piece.ep = NULL;
-        piece.C = split->part[p];
+        piece.C = all->part[p];
         piece.ldc = piece.N;
         piece.team = team;
         run_thread(&piece, 0, 1);
     }
 }
 
-static void add_pieces(const split_job *split, int thread, int threads)
+static void add_pieces(const pieces_job *all, int thread, int threads)
 {
-    const gemm_job *job = split->whole;
+    const gemm_job *job = all->whole;
     const grid_place mine = {.i0 = job->M * thread / threads,
                              .i1 = job->M * (thread + 1) / threads, .j1 = job->N};
     if (job->beta != 1)
         scale_c(job, &mine);
     for (int64_t i = mine.i0; i < mine.i1; i++) {
         ak_real *row = job->C + i * job->ldc;
-        for (int p = 0; p < split->pieces; p++)
-            ak__k.add(row, row, split->part[p] + i * job->N, job->N);
+        for (int p = 0; p < all->pieces; p++)
+            ak__k.add(row, row, all->part[p] + i * job->N, job->N);
         if (job->ep)
             ak__k.gemm_finish(row, job->ldc, 1, job->N, job->ep->bias, job->ep->relu);
     }
 }
 
-static void run_split(gemm_job *job, int pieces)
+static void run_in_pieces(gemm_job *job, int pieces)
 {
-    pack_space *team[SPLIT_MOST];
+    pack_space *team[PIECE_MOST];
     const int want = (int)min_of(choose_threads(job), pieces);
     int have = take_spaces(want, team);
     while (have == 0) {
@@ -500,23 +603,40 @@ static void run_split(gemm_job *job, int pieces)
         }
         have = take_spaces(want, team);
     }
-    split_job split = {.whole = job, .pieces = pieces};
-    split.length = ceil_div(ceil_div(job->K, pieces), 8) * 8;
+    pieces_job all = {.whole = job, .pieces = pieces};
+    all.length = ceil_div(ceil_div(job->K, pieces), 8) * 8;
     if (have == 1) {
-        run_pieces(&split, team[0], 0, 1);
-        add_pieces(&split, 0, 1);
+        run_pieces(&all, team[0], 0, 1);
+        add_pieces(&all, 0, 1);
     } else {
 #ifdef _OPENMP
 #pragma omp parallel num_threads(have)
         {
             const int t = omp_get_thread_num(), n = omp_get_num_threads();
-            run_pieces(&split, team[t], t, n);
+            run_pieces(&all, team[t], t, n);
 #pragma omp barrier
-            add_pieces(&split, t, n);
+            add_pieces(&all, t, n);
         }
 #endif
     }
     give_spaces(have, team);
+}
+
+/* Can alpha * x be split? Not if a number is infinite, no number, or rounds to infinity. */
+static bool fits(const ak__operand *x, ak_real alpha, int64_t positions, int64_t K)
+{
+    const ak_real largest = (ak_real)0x1.fefffep127;
+    const int64_t lines = x->k_major ? K : positions, n = x->k_major ? positions : K;
+    atomic_bool all = true;
+    AK__PARALLEL_FOR(i, lines, lines * n > 1 << 16) {
+        const ak_real *line = x->data + i * x->ld;
+        int bad = 0;
+        for (int64_t j = 0; j < n; j++)
+            bad |= !(alpha * line[j] <= largest && alpha * line[j] >= -largest);
+        if (bad)
+            atomic_store_explicit(&all, false, memory_order_relaxed);
+    }
+    return atomic_load(&all);
 }
 
 static void run_job(gemm_job *job)
@@ -525,7 +645,7 @@ static void run_job(gemm_job *job)
     assert(ak__k.mc * ak__k.kc <= SPACE_A && ak__k.kc * ak__k.nc <= SPACE_B);
     const int pieces = count_pieces(job);
     if (pieces > 1)
-        run_split(job, pieces);
+        run_in_pieces(job, pieces);
     else
         run_whole(job);
 }
@@ -543,6 +663,15 @@ void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak_
     if (job.K <= 0) {
         only_scale(&job);
         return;
+    }
+    /* What can not be split is found while it is packed; C has to be whole then. */
+    atomic_bool unfit = false;
+    job.unfit = &unfit;
+    if (worth_splitting(&job) && (beta == 0 || (fits(X, alpha, M, K) && fits(Y, 1, N, K)))) {
+        choose_split(&job);
+        run_job(&job);
+        if (!atomic_load(&unfit))
+            return;
     }
     choose_paths(&job);
     run_job(&job);

@@ -88,11 +88,13 @@ typedef struct ak_kernels {
     /* ---- matrix product of split operands; NULL = use the one above ----
      * For matrix units that multiply bfloat16 only, many times faster. A float is the sum of three
      * bfloat16 of 8 bits, and of the nine products of parts the six are summed, in float, that a
-     * float can tell: errors are no larger than those of gemm_tile (kernelcheck holds both to one
-     * bound). But an infinite operand gives NaN, and parts below 2^-126 are lost. */
+     * float can tell. Errors are a half to a fifth of those of gemm_tile, which adds more numbers
+     * to one sum (kernelcheck holds both to one bound). But numbers that are infinite or round to
+     * an infinite bfloat16 give NaN, and parts below 2^-126 are lost. */
     /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
-     * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ. */
-    void (*split_pack)(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
+     * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ. False: a number was
+     * such that products with it are NaN (or it is NaN itself). */
+    bool (*split_pack)(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
                        ak_real alpha, bool k_major, bool left);
     /* C[m,n] = one left panel by n columns of right panels, `step` elements from one to the next
      * (+ C if accumulate); m <= AK_SPLIT_SIDE. The panels may go on past nk, if what one of them

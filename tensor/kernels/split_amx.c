@@ -13,8 +13,6 @@
 #define AK__VW  16
 #include "vector.h"
 
-#include <string.h>
-
 #define HALF   16                       /* positions of a matrix register, pairs of a step */
 #define SQUARE (2 * HALF * HALF)        /* bfloat16 of a matrix register */
 #define PART   (2 * SQUARE)
@@ -37,8 +35,9 @@ V_INLINE void v_put_pairs(uint16_t *dst, vf a, vf b)
     _mm512_store_si512(dst, _mm512_or_si512(low, high));
 }
 
-/* The three parts of a and b; x - hi and x - hi - mid are exact. */
-V_INLINE void v_split(uint16_t *dst, vf a, vf b)
+/* The three parts of a and b; x - hi and x - hi - mid are exact. *seen takes up the last ones: from
+ * a number that has no three parts they are NaN, and NaN stays. */
+V_INLINE void v_split(uint16_t *dst, vf a, vf b, vf *seen)
 {
     const vf hi_a = v_round_half(a), hi_b = v_round_half(b);
     a = v_sub(a, hi_a);
@@ -46,7 +45,10 @@ V_INLINE void v_split(uint16_t *dst, vf a, vf b)
     const vf mid_a = v_round_half(a), mid_b = v_round_half(b);
     v_put_pairs(dst, hi_a, hi_b);
     v_put_pairs(dst + PART, mid_a, mid_b);
-    v_put_pairs(dst + 2 * PART, v_sub(a, mid_a), v_sub(b, mid_b));
+    const vf lo_a = v_sub(a, mid_a), lo_b = v_sub(b, mid_b);
+    v_put_pairs(dst + 2 * PART, lo_a, lo_b);
+    seen[0] = v_add(seen[0], lo_a);
+    seen[1] = v_add(seen[1], lo_b);
 }
 
 /* Row l of a square of `lines` rows and `lanes` columns; 0 outside of it. */
@@ -96,7 +98,8 @@ typedef struct square_pair {
 } square_pair;
 
 /* Lines of the squares become lines of pairs, or with `turned` columns do. */
-V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool turned)
+V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool turned,
+                           vf *seen)
 {
     vf a[HALF], b[HALF];
     V_UNROLL
@@ -104,7 +107,7 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
         a[l] = v_get_line(s->first, s->ld, l, s->lines, s->lanes);
         b[l] = v_get_line(s->second, s->ld, l, s->second_lines, s->second_lanes);
         if (!turned)
-            v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]));
+            v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
     }
     if (!turned)
         return;
@@ -112,7 +115,7 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
     v_turn_square(b);
     V_UNROLL
     for (int l = 0; l < HALF; l++)
-        v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]));
+        v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
 }
 
 static int within(int64_t n)
@@ -122,46 +125,47 @@ static int within(int64_t n)
 
 /* One half of one step: ni positions, nk of its k. Whole squares apart, without masks. */
 V_INLINE void v_pack_half(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
-                          vf alpha, bool k_major, bool turned)
+                          vf alpha, bool k_major, bool turned, vf *seen)
 {
     const int i = within(ni), k0 = within(nk), k1 = within(nk - HALF);
     const float *second = x + (k_major ? HALF * ld : HALF);
     square_pair s = {x, second, ld, HALF, HALF, HALF, HALF};
     if (i == HALF && k1 == HALF) {
-        v_pack_square(dst, &s, alpha, turned);
+        v_pack_square(dst, &s, alpha, turned, seen);
         return;
     }
     s.lines = k_major ? k0 : i;
     s.lanes = k_major ? i : k0;
     s.second_lines = k_major ? k1 : i;
     s.second_lanes = k_major ? i : k1;
-    v_pack_square(dst, &s, alpha, turned);
+    v_pack_square(dst, &s, alpha, turned, seen);
 }
 
-V_INLINE void v_pack_panel(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
+V_INLINE bool v_pack_panel(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
                            float alpha, bool k_major, bool left)
 {
     const int64_t step = k_major ? ld : 1, half = HALF * (k_major ? 1 : ld);
     const vf va = v_set1(alpha);
+    vf seen[2] = {v_zero(), v_zero()};
     for (int64_t k = 0; k < nk; k += 2 * HALF, dst += STEP) {
         const float *from = x + k * step;
-        v_pack_half(dst, from, ld, ni, nk - k, va, k_major, k_major == left);
+        v_pack_half(dst, from, ld, ni, nk - k, va, k_major, k_major == left, seen);
         v_pack_half(dst + SQUARE, from + half, ld, ni - HALF, nk - k, va, k_major,
-                    k_major == left);
+                    k_major == left, seen);
     }
+    return !v_any(v_is_nan(v_add(seen[0], seen[1])));
 }
 
-static void split_pack_amx(void *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
+static bool split_pack_amx(void *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
                            float alpha, bool k_major, bool left)
 {
     if (k_major && left)
-        v_pack_panel(dst, x, ld, ni, nk, alpha, true, true);
-    else if (k_major)
-        v_pack_panel(dst, x, ld, ni, nk, alpha, true, false);
-    else if (left)
-        v_pack_panel(dst, x, ld, ni, nk, alpha, false, true);
-    else
-        v_pack_panel(dst, x, ld, ni, nk, alpha, false, false);
+        return v_pack_panel(dst, x, ld, ni, nk, alpha, true, true);
+    if (k_major)
+        return v_pack_panel(dst, x, ld, ni, nk, alpha, true, false);
+    if (left)
+        return v_pack_panel(dst, x, ld, ni, nk, alpha, false, true);
+    return v_pack_panel(dst, x, ld, ni, nk, alpha, false, false);
 }
 
 /* ---- the register tile ----------------------------------------------------------------------- */
@@ -205,34 +209,31 @@ static const tile_config eight_squares = {
             _tile_dpbf16ps(3, 5, 7);                                                               \
     }
 
-/* C of 16 or 32 (`tall`) rows and 16 or 32 (`wide`) columns; the smallest products first. */
+/* C of 16 or 32 (`tall`) rows and 16 or 32 (`wide`) columns. First all products but those of the
+ * largest parts, since what is added to a large sum is rounded as it is: so the others leave no
+ * trace, and the largest are as many additions as k has pairs. */
 V_INLINE void split_tile(bool tall, bool wide, int64_t nk, const uint16_t *a, const uint16_t *b,
-                         float *c, int64_t ldc, bool accumulate)
+                         float *c, int64_t ldc)
 {
     const int64_t row = ldc * (int64_t)sizeof(float);
+    const uint16_t *const first_a = a, *const first_b = b;
     float *below = c + HALF * ldc;
     MEMORY_BARRIER();
-    if (accumulate) {
-        _tile_loadd(0, c, row);
-        if (wide)
-            _tile_loadd(1, c + HALF, row);
-        if (tall)
-            _tile_loadd(2, below, row);
-        if (tall && wide)
-            _tile_loadd(3, below + HALF, row);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
     for (int64_t k = 0; k < nk; k += 2 * HALF, a += STEP, b += STEP) {
         LOAD_A(0) LOAD_B(2) MULTIPLY()
         LOAD_B(1) MULTIPLY()
         LOAD_A(1) MULTIPLY()
         LOAD_B(0) MULTIPLY()
         LOAD_A(2) MULTIPLY()
-        LOAD_A(0) MULTIPLY()
+    }
+    a = first_a;
+    b = first_b;
+    for (int64_t k = 0; k < nk; k += 2 * HALF, a += STEP, b += STEP) {
+        LOAD_A(0) LOAD_B(0) MULTIPLY()
     }
     _tile_stored(0, c, row);
     if (wide)
@@ -245,29 +246,36 @@ V_INLINE void split_tile(bool tall, bool wide, int64_t nk, const uint16_t *a, co
 }
 
 static void split_tile_any(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
-                           int m, int n, bool accumulate)
+                           int m, int n)
 {
     if (m > HALF && n > HALF)
-        split_tile(true, true, nk, a, b, c, ldc, accumulate);
+        split_tile(true, true, nk, a, b, c, ldc);
     else if (m > HALF)
-        split_tile(true, false, nk, a, b, c, ldc, accumulate);
+        split_tile(true, false, nk, a, b, c, ldc);
     else if (n > HALF)
-        split_tile(false, true, nk, a, b, c, ldc, accumulate);
+        split_tile(false, true, nk, a, b, c, ldc);
     else
-        split_tile(false, false, nk, a, b, c, ldc, accumulate);
+        split_tile(false, false, nk, a, b, c, ldc);
 }
 
-/* A tile that C has no room for, by way of one that has. */
-static void split_edge(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
-                       int m, int n, bool accumulate)
+/* By way of a tile of its own: for pieces of C that have no room for whole squares, and for sums,
+ * which are more exact if each block of k is added as one number. */
+static void split_aside(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
+                        int m, int n, bool accumulate)
 {
-    _Alignas(64) float whole[4 * HALF * HALF] = {0};
-    const size_t bytes = (size_t)n * sizeof(float);
-    for (int i = 0; accumulate && i < m; i++)
-        memcpy(whole + i * 2 * HALF, c + i * ldc, bytes);
-    split_tile_any(nk, a, b, whole, 2 * HALF, m, n, accumulate);
-    for (int i = 0; i < m; i++)
-        memcpy(c + i * ldc, whole + i * 2 * HALF, bytes);
+    _Alignas(64) float whole[4 * HALF * HALF];
+    split_tile_any(nk, a, b, whole, 2 * HALF, m, n);
+    for (int i = 0; i < m; i++) {
+        for (int j = 0; j < n; j += HALF) {
+            const vf x = v_load(whole + i * 2 * HALF + j);
+            float *to = c + i * ldc + j;
+            const int lanes = within(n - j);
+            if (lanes == HALF)
+                v_store(to, accumulate ? v_add(v_load(to), x) : x);
+            else
+                v_store_n(to, accumulate ? v_add(v_load_n(to, lanes), x) : x, lanes);
+        }
+    }
 }
 
 static void split_multiply_amx(int64_t nk, const void *a, const float *b, int64_t step, float *c,
@@ -277,10 +285,10 @@ static void split_multiply_amx(int64_t nk, const void *a, const float *b, int64_
     for (int64_t j = 0; j < n; j += 2 * HALF, b += step) {
         const int wide = n - j < 2 * HALF ? (int)(n - j) : 2 * HALF;
         const void *right = b;
-        if (m % HALF == 0 && wide % HALF == 0)
-            split_tile_any(nk, a, right, c + j, ldc, m, wide, accumulate);
+        if (!accumulate && m % HALF == 0 && wide % HALF == 0)
+            split_tile_any(nk, a, right, c + j, ldc, m, wide);
         else
-            split_edge(nk, a, right, c + j, ldc, m, wide, accumulate);
+            split_aside(nk, a, right, c + j, ldc, m, wide, accumulate);
     }
     _tile_release();
 }

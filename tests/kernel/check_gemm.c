@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,6 +185,28 @@ static void check_split(const isa_table *isa, int m, int n, int64_t nk, int vari
     free(pb);
 }
 
+/* Packing tells of numbers that have no three parts, wherever they are. */
+static void check_split_fits(const isa_table *isa)
+{
+    enum { SIDE = 29 };
+    static const struct { float x; bool fits; } cases[] = {
+        {0, true}, {-0.0F, true}, {1e-45F, true}, {0x1.fefffep127F, true},
+        {-0x1.fefffep127F, true}, {0x1.ffp127F, false}, {-FLT_MAX, false}, {INFINITY, false},
+        {-INFINITY, false}, {NAN, false},
+    };
+    float x[SIDE * SIDE];
+    float *to = aligned_alloc(64, (size_t)AK_SPLIT_SIZE(SIDE) * sizeof(float));
+    for (int v = 0; v < 4; v++) {
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            fill(x, SIDE * SIDE, FILL_PLAIN);
+            x[random_bits() % (SIDE * SIDE)] = cases[i].x;
+            const bool fits = isa->table.split_pack(to, x, SIDE, SIDE, SIDE, 1, v & 1, v & 2);
+            check_result(fits == cases[i].fits, isa->name, "split_pack of %g", (double)cases[i].x);
+        }
+    }
+    free(to);
+}
+
 /* One NaN in the left operand reaches its row and nothing else; so does one in the right. */
 static void check_split_nan(const isa_table *isa)
 {
@@ -217,6 +240,7 @@ static void check_splits(const isa_table *isa)
             for (int d = 0; d < 10; d++, variant++)
                 check_split(isa, m, n, depths[d], variant % 16);
     check_split_nan(isa);
+    check_split_fits(isa);
 }
 
 /* ---- the whole product ---------------------------------------------------------------------- */
@@ -327,6 +351,52 @@ static void check_products(const isa_table *isa)
                                      .alpha = 1, .beta = 0.5F, .bias = true, .relu = form & 1});
 }
 
+/* Sizes whose operands are split where the kernels can. */
+static void check_large_products(const isa_table *isa)
+{
+    static const int64_t sides[] = {128, 161, 224, 300, 1057}, depths[] = {48, 63, 64, 129, 300};
+    for (int t = 0; t < 48; t++) {
+        product p = {.form = (ak__gemm_form)(t % 4), .M = sides[random_bits() % 5],
+                     .N = t % 9 ? sides[random_bits() % 5] : 1500, .K = depths[random_bits() % 5],
+                     .alpha = t % 3 ? 1 : -0.5F, .beta = (float)(t / 4 % 3), .bias = t & 1,
+                     .relu = t & 2};
+        check_product(isa, p);
+    }
+}
+
+/* What can not be split gives the bits of the plain product, also where C is added to. */
+static void check_unfit(const isa_table *isa)
+{
+    enum { M = 170, N = 163, K = 70 };
+    static const float odd[] = {INFINITY, -INFINITY, NAN, FLT_MAX};
+    float *a = malloc((size_t)M * K * 4), *b = malloc((size_t)N * K * 4);
+    float *c[2] = {malloc((size_t)M * N * 4), malloc((size_t)M * N * 4)};
+    for (int v = 0; v < 64; v++) {
+        const ak__gemm_form form = (ak__gemm_form)(v % 4);
+        fill(a, (int64_t)M * K, FILL_PLAIN);
+        fill(b, (int64_t)N * K, FILL_PLAIN);
+        if (v & 4)
+            a[random_bits() % (M * K)] = odd[v / 16];
+        else
+            b[random_bits() % (N * K)] = odd[v / 16];
+        fill(c[0], (int64_t)M * N, FILL_PLAIN);
+        memcpy(c[1], c[0], (size_t)M * N * 4);
+        for (int plain = 0; plain < 2; plain++) {
+            ak__k.split_multiply = plain ? NULL : isa->table.split_multiply;
+            ak__gemm(form, M, N, K, v & 32 ? -1.0F : 1.0F, a,
+                     form == AK__TN || form == AK__TT ? M : K, b,
+                     form == AK__NN || form == AK__TN ? N : K, v & 8 ? 1.0F : 0.0F, c[plain], N,
+                     NULL);
+        }
+        ak__k.split_multiply = isa->table.split_multiply;
+        check_result(memcmp(c[0], c[1], (size_t)M * N * 4) == 0, isa->name, "gemm unfit %d", v);
+    }
+    free(a);
+    free(b);
+    free(c[0]);
+    free(c[1]);
+}
+
 static void set_threads(int n)
 {
 #ifdef _OPENMP
@@ -340,9 +410,10 @@ static void set_threads(int n)
 static void check_threads(const isa_table *isa)
 {
     static const int64_t sizes[][3] = {{64, 64, 64},   {129, 65, 300}, {7, 1030, 257},
-                                       {1000, 9, 520}, {61, 53, 9000}, {300, 300, 300}};
+                                       {1000, 9, 520}, {61, 53, 9000}, {300, 300, 300},
+                                       {230, 1100, 150}};
     const int before = ak__max_threads();
-    for (int s = 0; s < 24; s++) {
+    for (int s = 0; s < 28; s++) {
         const int64_t M = sizes[s / 4][0], N = sizes[s / 4][1], K = sizes[s / 4][2];
         const ak__gemm_form form = (ak__gemm_form)(s % 4);
         if (isa->emulated && M * N * K > 10000000)
@@ -452,6 +523,10 @@ void check_gemm(const isa_table *isa)
         check_splits(isa);
     if (wanted("gemm"))
         check_products(isa);
+    if (wanted("gemm_large") && !isa->emulated) {
+        check_large_products(isa);
+        check_unfit(isa);
+    }
     if (wanted("gemm_threads"))
         check_threads(isa);
     if (wanted("gemm_batched"))

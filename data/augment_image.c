@@ -5,6 +5,7 @@
  * Loops over pixels run in blocks of AK__LANES and may pass the end of a plane by less than that:
  * planes are padded. Fixed inner loops are what compilers turn into vector code. */
 #include "data/dataset.h"
+#include "data/pixels.h"
 
 #include "base/base.h"
 
@@ -120,7 +121,7 @@ static int64_t plane_size(const ak_picture *p)
     return p->height * p->width;
 }
 
-static void change_brightness(ak_picture *p, ak_real f)
+AK__PIXELS static void change_brightness(ak_picture *p, ak_real f)
 {
     for (int c = 0; c < p->channels; c++)
         for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
@@ -146,7 +147,7 @@ static double plane_sum(const ak_real *x, int64_t n)
     return total;
 }
 
-static void change_contrast(ak_picture *p, ak_real f)
+AK__PIXELS static void change_contrast(ak_picture *p, ak_real f)
 {
     static const double luma[3] = { 0.299, 0.587, 0.114 };
     double              mean = 0;
@@ -162,7 +163,7 @@ static void change_contrast(ak_picture *p, ak_real f)
         }
 }
 
-static void change_saturation(ak_picture *p, ak_real f)
+AK__PIXELS static void change_saturation(ak_picture *p, ak_real f)
 {
     for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
         ak_real *restrict r = p->plane[0] + i;
@@ -187,7 +188,7 @@ static ak_real hue_channel(ak_real v, ak_real d, ak_real k)
 
 /* Turn the hue, keep saturation and value of HSV. Without branches: with h in sixths of the
  * circle, h = (g - b)/d, 2 + (b - r)/d or 4 + (r - g)/d for the largest of r, g, b. */
-static void change_hue(ak_picture *p, ak_real turn)
+AK__PIXELS static void change_hue(ak_picture *p, ak_real turn)
 {
     const ak_real shift = 6 * turn + (turn < 0 ? 6 : 0);    /* [0, 6] */
     for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
@@ -266,7 +267,7 @@ static const char *gray_check(const double *o)
     return check_probability(o[0]);
 }
 
-static void gray_change(ak_picture *p, const double *o, ak_draws d)
+AK__PIXELS static void gray_change(ak_picture *p, const double *o, ak_draws d)
 {
     if (p->channels != 3 || !(ak_draw(d, 0) < o[0]))
         return;
@@ -313,8 +314,8 @@ static int64_t reflect(int64_t i, int64_t n)
 }
 
 /* y[i] = sum_t w[|t|] rows[t][i], t = -radius..radius; pairs of equal weight are added first. */
-static void blend_rows(ak_real *restrict y, const ak_real *const *rows, const ak_real *w,
-                       int64_t radius, int64_t n)
+AK__PIXELS static void blend_rows(ak_real *restrict y, const ak_real *const *rows, const ak_real *w,
+                                  int64_t radius, int64_t n)
 {
     const ak_real *const *mid = rows + radius;
     for (int64_t i = 0; i < n; i += AK__LANES) {
@@ -393,7 +394,7 @@ static const char *solarize_check(const double *o)
     return isfinite(o[0]) ? check_probability(o[1]) : "the threshold must be a number";
 }
 
-static void solarize_change(ak_picture *p, const double *o, ak_draws d)
+AK__PIXELS static void solarize_change(ak_picture *p, const double *o, ak_draws d)
 {
     if (!(ak_draw(d, 0) < o[1]))
         return;

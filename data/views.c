@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a view of an item: one resampling for all geometry, then the changes, then normalising. */
 #include "data/dataset.h"
+#include "data/pixels.h"
 
 #include "base/base.h"
 #include "tensor/tensor_internal.h"
@@ -9,11 +10,12 @@
 #include <string.h>
 
 #define EXTRA_LINE 96           /* reflected ends of a row in the blur, and padding */
+#define GROUP      4            /* channels of a pixel that are scaled together */
 
 /* Where a viewer's pieces lie in its memory. */
 typedef struct viewer_layout {
     size_t plane, line, row;            /* numbers of one piece */
-    size_t planes_at, scratch_at, line_at, rows_at, weights_at, total;
+    size_t planes_at, scratch_at, line_at, pixels_at, rows_at, weights_at, total;
 } viewer_layout;
 
 static viewer_layout layout_of(const ak_dataset *ds)
@@ -27,7 +29,8 @@ static viewer_layout layout_of(const ak_dataset *ds)
     l.row = (size_t)(ak__lanes(W) + AK__LANES);
     l.scratch_at = l.plane * (size_t)C;
     l.line_at = l.scratch_at + l.plane + l.row + EXTRA_LINE;
-    l.rows_at = l.line_at + l.line;
+    l.pixels_at = l.line_at + l.line;
+    l.rows_at = l.pixels_at + GROUP * l.row;
     l.weights_at = l.rows_at + 2 * l.row * (size_t)C;
     l.total = l.weights_at + l.row;
     return l;
@@ -60,6 +63,7 @@ typedef struct resampler {
     int32_t       *left, *right;        /* [width] places in `line` */
     ak_real       *weight;              /* [width] of the right one */
     ak_real       *line;                /* a row of the box as numbers */
+    ak_real       *pixels;              /* [width][GROUP]: a group of channels, scaled */
     ak_real       *rows;                /* [2][channels][row_size]: rows scaled to `width` */
     size_t         row_size;
 } resampler;
@@ -87,8 +91,8 @@ static void prepare_taps(resampler *r)
     }
 }
 
-/* Row y of the box, scaled to the result's width, into rows[slot]. */
-static void scale_row(const resampler *r, int64_t y, int64_t slot)
+/* Row y of the box as numbers. */
+AK__PIXELS static void read_row(const resampler *r, int64_t y)
 {
     const int     C = r->from.channels;
     const int64_t start = ((r->box.y + y) * r->from.width + r->box.x) * C, n = r->box.width * C;
@@ -101,19 +105,52 @@ static void scale_row(const resampler *r, int64_t y, int64_t slot)
     } else {
         memcpy(line, r->from.reals + start, (size_t)n * sizeof *line);
     }
-    for (int c = 0; c < C; c++) {
-        ak_real *restrict     out = r->rows + ((size_t)(slot * C) + (size_t)c) * r->row_size;
-        const ak_real *restrict in = line + c;
-        for (int64_t o = 0; o < r->width; o++) {
-            const ak_real a = in[r->left[o]], b = in[r->right[o]];
-            out[o] = a + r->weight[o] * (b - a);
-        }
+}
+
+/* One channel, scaled to the result's width. */
+static void scale_channel(const resampler *r, ak_real *restrict out)
+{
+    const ak_real *restrict line = r->line;
+    for (int64_t o = 0; o < r->width; o++) {
+        const ak_real a = line[r->left[o]], b = line[r->right[o]];
+        out[o] = a + r->weight[o] * (b - a);
     }
+}
+
+/* GROUP channels from `first` on, of which the last may not exist (`line` is padded): a pixel's
+ * channels are neighbours and take one vector. Then each goes to its own row. */
+AK__PIXELS static void scale_group(const resampler *r, int first, ak_real *restrict out)
+{
+    const ak_real *restrict line = r->line + first;
+    ak_real *restrict       pixels = r->pixels;
+    for (int64_t o = 0; o < r->width; o++) {
+        const ak_real *a = line + r->left[o], *b = line + r->right[o], w = r->weight[o];
+        ak_real        mixed[GROUP];
+        for (int j = 0; j < GROUP; j++)
+            mixed[j] = a[j] + w * (b[j] - a[j]);
+        memcpy(pixels + o * GROUP, mixed, sizeof mixed);
+    }
+    for (int j = 0; j < GROUP && first + j < r->from.channels; j++)
+        for (int64_t o = 0; o < r->width; o++)
+            out[(size_t)j * r->row_size + (size_t)o] = pixels[o * GROUP + j];
+}
+
+/* Row y of the box, scaled to the result's width, into rows[slot]. */
+static void scale_row(const resampler *r, int64_t y, int64_t slot)
+{
+    const int C = r->from.channels;
+    ak_real  *rows = r->rows + (size_t)(slot * C) * r->row_size;
+    read_row(r, y);
+    if (C == 1)
+        scale_channel(r, rows);
+    else
+        for (int first = 0; first < C; first += GROUP)
+            scale_group(r, first, rows + (size_t)first * r->row_size);
 }
 
 /* Scale the box to height x width, one plane a channel. Each row of the box is scaled once: row y
  * is kept in slot y & 1, and the two rows that an output row needs are neighbours. */
-static void resample(resampler *r, ak_real *const *planes)
+AK__PIXELS static void resample(resampler *r, ak_real *const *planes)
 {
     const int C = r->from.channels;
     int64_t   held[2] = { -1, -1 };
@@ -145,8 +182,8 @@ static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, ak_bo
     const int64_t H = v->ds->item.dims[0], W = v->ds->item.dims[1];
     return (resampler){ .box = box, .height = H, .width = W, .left = v->taps,
                         .right = v->taps + W, .weight = v->memory + l->weights_at,
-                        .line = v->memory + l->line_at, .rows = v->memory + l->rows_at,
-                        .row_size = l->row };
+                        .line = v->memory + l->line_at, .pixels = v->memory + l->pixels_at,
+                        .rows = v->memory + l->rows_at, .row_size = l->row };
 }
 
 /* From the data set's item. */
@@ -173,7 +210,7 @@ static void sample_planes(const ak__viewer *v, const viewer_layout *l, ak_box bo
 }
 
 /* Planes to interleaved pixels, normalised; mean 0 and deviation 1 change no bit. */
-static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *restrict out)
+AK__PIXELS static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *restrict out)
 {
     const int64_t n = p->height * p->width;
     if (p->channels == 1) {

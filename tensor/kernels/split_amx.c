@@ -118,54 +118,58 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
         v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
 }
 
+/* v_pack_square, turned or not, of whole squares or not. Functions of their own, since a copy in
+ * every packer would take compilers minutes. */
+#define PACK_SQUARE(name, turned, whole)                                                           \
+    static __attribute__((noinline)) void name(uint16_t *dst, const square_pair *s, vf alpha,      \
+                                               vf *seen)                                           \
+    {                                                                                              \
+        square_pair all = *s;                                                                      \
+        if (whole)                                                                                 \
+            all.lines = all.lanes = all.second_lines = all.second_lanes = HALF;                    \
+        v_pack_square(dst, &all, alpha, turned, seen);                                             \
+    }
+PACK_SQUARE(pack_lines, false, true)
+PACK_SQUARE(pack_columns, true, true)
+PACK_SQUARE(pack_some_lines, false, false)
+PACK_SQUARE(pack_some_columns, true, false)
+
 static int within(int64_t n)
 {
     return n < 0 ? 0 : n < HALF ? (int)n : HALF;
 }
 
-/* One half of one step: ni positions, nk of its k. Whole squares apart, without masks. */
-V_INLINE void v_pack_half(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
-                          vf alpha, bool k_major, bool turned, vf *seen)
+/* One half of one step: ni positions, nk of its k. */
+static void pack_half(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk, vf alpha,
+                      bool k_major, bool turned, vf *seen)
 {
     const int i = within(ni), k0 = within(nk), k1 = within(nk - HALF);
-    const float *second = x + (k_major ? HALF * ld : HALF);
-    square_pair s = {x, second, ld, HALF, HALF, HALF, HALF};
-    if (i == HALF && k1 == HALF) {
-        v_pack_square(dst, &s, alpha, turned, seen);
-        return;
-    }
-    s.lines = k_major ? k0 : i;
-    s.lanes = k_major ? i : k0;
-    s.second_lines = k_major ? k1 : i;
-    s.second_lanes = k_major ? i : k1;
-    v_pack_square(dst, &s, alpha, turned, seen);
-}
-
-V_INLINE bool v_pack_panel(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
-                           float alpha, bool k_major, bool left)
-{
-    const int64_t step = k_major ? ld : 1, half = HALF * (k_major ? 1 : ld);
-    const vf va = v_set1(alpha);
-    vf seen[2] = {v_zero(), v_zero()};
-    for (int64_t k = 0; k < nk; k += 2 * HALF, dst += STEP) {
-        const float *from = x + k * step;
-        v_pack_half(dst, from, ld, ni, nk - k, va, k_major, k_major == left, seen);
-        v_pack_half(dst + SQUARE, from + half, ld, ni - HALF, nk - k, va, k_major,
-                    k_major == left, seen);
-    }
-    return !v_any(v_is_nan(v_add(seen[0], seen[1])));
+    const square_pair s = {
+        .first = x, .second = x + (k_major ? HALF * ld : HALF), .ld = ld,
+        .lines = k_major ? k0 : i, .lanes = k_major ? i : k0,
+        .second_lines = k_major ? k1 : i, .second_lanes = k_major ? i : k1,
+    };
+    const bool whole = i == HALF && k1 == HALF;
+    if (turned)
+        (whole ? pack_columns : pack_some_columns)(dst, &s, alpha, seen);
+    else
+        (whole ? pack_lines : pack_some_lines)(dst, &s, alpha, seen);
 }
 
 static bool split_pack_amx(void *dst, const float *x, int64_t ld, int64_t ni, int64_t nk,
                            float alpha, bool k_major, bool left)
 {
-    if (k_major && left)
-        return v_pack_panel(dst, x, ld, ni, nk, alpha, true, true);
-    if (k_major)
-        return v_pack_panel(dst, x, ld, ni, nk, alpha, true, false);
-    if (left)
-        return v_pack_panel(dst, x, ld, ni, nk, alpha, false, true);
-    return v_pack_panel(dst, x, ld, ni, nk, alpha, false, false);
+    const int64_t step = k_major ? ld : 1, half = HALF * (k_major ? 1 : ld);
+    const vf va = v_set1(alpha);
+    vf seen[2] = {v_zero(), v_zero()};
+    uint16_t *to = dst;
+    for (int64_t k = 0; k < nk; k += 2 * HALF, to += STEP) {
+        const float *from = x + k * step;
+        pack_half(to, from, ld, ni, nk - k, va, k_major, k_major == left, seen);
+        pack_half(to + SQUARE, from + half, ld, ni - HALF, nk - k, va, k_major, k_major == left,
+                  seen);
+    }
+    return !v_any(v_is_nan(v_add(seen[0], seen[1])));
 }
 
 /* ---- the register tile ----------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ full() {
     setup_packages build test clang data
     if build_gcc; then
         run_tests build-test
-        for level in ref avx2; do
+        for level in ref avx2 avx512; do
             say "AK_CPU=$level"
             AK_CPU=$level run_tests build-test --suite unit --suite golden --suite learn
         done

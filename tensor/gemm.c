@@ -358,6 +358,7 @@ static bool split_rows(const gemm_job *job, const pack_space *mine, const split_
     return fits;
 }
 
+/* One thread's piece of C. */
 static void run_split(const gemm_job *job, const grid_place *g, const pack_space *mine)
 {
     const int64_t panel = AK_SPLIT_SIZE(job->kb);
@@ -387,6 +388,12 @@ static void run_split(const gemm_job *job, const grid_place *g, const pack_space
 static void run_thread(const gemm_job *job, int thread, int threads)
 {
     const grid_place g = place_of(job, thread, threads);
+    if (job->beta != 0 && job->beta != 1)
+        scale_c(job, &g);
+    if (job->split) {
+        run_split(job, &g, job->team[thread]);
+        return;
+    }
     const int64_t nr = ak__k.nr;
     pack_space *const *column = job->team + g.tj * g.tm;
     const bool shared = g.tm > 1 && !job->direct_b && job->M < OWN_B_ROWS * g.tm;
@@ -394,12 +401,6 @@ static void run_thread(const gemm_job *job, int thread, int threads)
     const int sharing = shared ? g.tm : 1;
     const int64_t slots = min_of(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
     const int64_t nc = job->direct_b ? g.width : slots * nr * sharing;
-    if (job->beta != 0 && job->beta != 1)
-        scale_c(job, &g);
-    if (job->split) {
-        run_split(job, &g, job->team[thread]);
-        return;
-    }
     for (int64_t jc = 0; jc < g.width; jc += nc) {
         const int64_t j0 = min_of(g.j0 + jc, g.j1);
         for (int64_t k = job->k_from; k < job->K; k += job->kb) {
@@ -434,7 +435,7 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 
 /* Operands are split where each of their elements is used often enough to pay for the packing, and
  * k fill the steps of a panel at least by half. */
-#define SPLIT_USES 80
+#define SPLIT_USES    80
 #define SPLIT_LEAST_K 48
 
 static bool worth_splitting(const gemm_job *job)
@@ -447,7 +448,8 @@ static void choose_split(gemm_job *job)
 {
     job->split = true;
     job->mr = job->nr = AK_SPLIT_SIDE;
-    job->kb = ceil_div(ceil_div(job->K, ceil_div(job->K, SPLIT_KC)), 32) * 32;
+    const int64_t block = ceil_div(job->K, ceil_div(job->K, SPLIT_KC));
+    job->kb = ceil_div(block, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
 }
 
 static void choose_paths(gemm_job *job)
@@ -642,6 +644,7 @@ static bool fits(const ak__operand *x, ak_real alpha, int64_t positions, int64_t
 static void run_job(gemm_job *job)
 {
     assert(ak__k.mr * job->kb <= SMALL_A && ak__k.nr * job->kb <= SMALL_B);
+    assert(!job->split || AK_SPLIT_SIZE(job->kb) <= SMALL_A);
     assert(ak__k.mc * ak__k.kc <= SPACE_A && ak__k.kc * ak__k.nc <= SPACE_B);
     const int pieces = count_pieces(job);
     if (pieces > 1)

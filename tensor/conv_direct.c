@@ -162,9 +162,10 @@ static void correlate(const ak__correlation *q, ak_real *buffers)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-static ak__correlation forward_plan(const ak__conv *g, ak__phase *phase)
+ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase)
 {
-    *phase = (ak__phase){ .JH = g->OH, .JW = g->OW, .TH = g->kH, .TW = g->kW };
+    *phase = (ak__phase){ .JH = g->OH, .JW = g->OW, .TH = g->kH, .TW = g->kW, .kernel_h = 1,
+                          .kernel_w = 1 };
     return (ak__correlation){
         .N = g->N, .SH = g->H, .SW = g->W, .SC = g->I, .top = g->ph, .left = g->pw,
         .PH = (g->OH - 1) * g->sh + (g->kH - 1) * g->dh + 1,
@@ -196,7 +197,7 @@ size_t ak__direct_forward_scratch(const ak__conv *g)
 {
     ak__phase phase;
     ak_real *packed, *buffers;
-    const ak__correlation q = forward_plan(g, &phase);
+    const ak__correlation q = ak__forward_plan(g, &phase);
     return forward_carve(g, &q, NULL, &packed, &buffers);
 }
 
@@ -207,7 +208,7 @@ void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
     const int64_t K = ak__conv_k(g), Og = g->O / g->groups, per_group = ak__conv_up(Og, nr);
     ak__phase phase;
     ak_real *buffers;
-    ak__correlation q = forward_plan(g, &phase);
+    ak__correlation q = ak__forward_plan(g, &phase);
     forward_carve(g, &q, scratch, &phase.packed, &buffers);
     q.src = x;
     q.dst = y;
@@ -254,7 +255,7 @@ static phase_axis phase_of(int64_t first, int64_t size, int64_t kernel, int64_t 
     return a;
 }
 
-static ak__correlation data_plan(const ak__conv *g)
+ak__correlation ak__data_plan(const ak__conv *g)
 {
     ak__correlation q = {
         .N = g->N, .SH = g->OH, .SW = g->OW, .SC = g->O,
@@ -286,6 +287,19 @@ static ak__correlation data_plan(const ak__conv *g)
     return q;
 }
 
+ak__phase ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p)
+{
+    const int64_t wide = ak__conv_min(g->sw, g->W), ih = p / wide, iw = p % wide;
+    const phase_axis a = phase_of(ih, g->H, g->kH, g->sh, g->ph, g->dh);
+    const phase_axis b = phase_of(iw, g->W, g->kW, g->sw, g->pw, g->dw);
+    return (ak__phase){
+        .JH = a.J, .JW = b.J, .TH = a.T, .TW = b.T, .h0 = a.low + q->top, .w0 = b.low + q->left,
+        .at = (ih * g->W + iw) * g->I,
+        .kernel = (a.kernel0 + a.period * (a.T - 1)) * g->kW + b.kernel0 + b.period * (b.T - 1),
+        .kernel_h = -a.period, .kernel_w = -b.period,
+    };
+}
+
 bool ak__direct_fits_data(const ak__conv *g)
 {
     const int64_t Og = g->O / g->groups;
@@ -308,13 +322,13 @@ static size_t data_carve(const ak__conv *g, ak__correlation *q, void *scratch, a
 size_t ak__direct_data_scratch(const ak__conv *g)
 {
     ak_real *packed, *buffers;
-    ak__correlation q = data_plan(g);
+    ak__correlation q = ak__data_plan(g);
     return data_carve(g, &q, NULL, &packed, &buffers);
 }
 
 /* Weights of one phase with taps in rising order of the source position. */
 static void data_pack(const ak__conv *g, const ak__correlation *q, const ak__phase *f,
-                      phase_axis h, phase_axis w, const ak_real *weights)
+                      const ak_real *weights)
 {
     const int nr = ak__k.nr;
     const int64_t K = ak__conv_k(g), per_group = ak__conv_up(q->Dg, nr);
@@ -322,10 +336,9 @@ static void data_pack(const ak__conv *g, const ak__correlation *q, const ak__pha
     AK__PARALLEL_FOR(p, panels_of(q), g->O * K > 65536) {
         const int64_t group = p / per_group, j = p % per_group * nr;
         for (int64_t t = 0; t < taps; t++) {
-            const int64_t kh = h.kernel0 + h.period * (f->TH - 1 - t / f->TW);
-            const int64_t kw = w.kernel0 + w.period * (f->TW - 1 - t % f->TW);
+            const int64_t tap = ak__conv_tap(g, f, t / f->TW, t % f->TW);
             ak__k.gemm_pack(f->packed + (p * taps + t) * q->Cg * nr,
-                            weights + group * q->Cg * K + (kh * g->kW + kw) * q->Dg + j, K,
+                            weights + group * q->Cg * K + tap * q->Dg + j, K,
                             ak__conv_min(nr, q->Dg - j), q->Cg, nr, true);
         }
     }
@@ -335,21 +348,17 @@ void ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w, con
                      ak_real *dx, bool accumulate, void *scratch)
 {
     ak_real *packed, *buffers;
-    ak__correlation q = data_plan(g);
+    ak__correlation q = ak__data_plan(g);
     data_carve(g, &q, scratch, &packed, &buffers);
     q.src = dy;
     q.dst = dx;
     q.bias = bias;
     q.accumulate = accumulate;
-    const int64_t wide = ak__conv_min(g->sw, g->W);
     for (int64_t p = 0; p < q.phases; p++) {
-        const int64_t ih = p / wide, iw = p % wide;
-        const phase_axis a = phase_of(ih, g->H, g->kH, g->sh, g->ph, g->dh);
-        const phase_axis b = phase_of(iw, g->W, g->kW, g->sw, g->pw, g->dw);
         ak__phase *f = &q.phase[p];
-        *f = (ak__phase){ .JH = a.J, .JW = b.J, .TH = a.T, .TW = b.T, .h0 = a.low + q.top,
-                          .w0 = b.low + q.left, .at = (ih * g->W + iw) * g->I, .packed = packed };
-        data_pack(g, &q, f, a, b, w);
+        *f = ak__data_phase(g, &q, p);
+        f->packed = packed;
+        data_pack(g, &q, f, w);
         packed += panels_of(&q) * f->TH * f->TW * q.Cg * ak__k.nr;
     }
     correlate(&q, buffers);

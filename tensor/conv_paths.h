@@ -59,6 +59,8 @@ typedef struct ak__phase {
     int64_t  JH, JW, TH, TW;
     int64_t  h0, w0;            /* in the padded source */
     int64_t  at;                /* first pixel, from the start of an image of dst */
+    int64_t  kernel;            /* place kh kW + kw in the kernel of the first tap, and how far */
+    int64_t  kernel_h, kernel_w;        /* it is to that of the next row and column of taps */
     ak_real *packed;            /* [groups][panels][TH TW Cg][nr] */
 } ak__phase;
 
@@ -76,6 +78,17 @@ typedef struct ak__correlation {
     int64_t  phases;
     ak__phase *phase;
 } ak__correlation;
+
+/* Both passes as correlations without src, dst and weights. The phases of the data gradient are
+ * made one by one; there are q->phases. */
+ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase);
+ak__correlation ak__data_plan(const ak__conv *g);
+ak__phase       ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p);
+/* The place in the kernel of tap (th, tw). */
+static inline int64_t ak__conv_tap(const ak__conv *g, const ak__phase *f, int64_t th, int64_t tw)
+{
+    return f->kernel + th * f->kernel_h * g->kW + tw * f->kernel_w;
+}
 
 bool   ak__direct_fits_forward(const ak__conv *g);
 size_t ak__direct_forward_scratch(const ak__conv *g);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Direct convolution: the register tile runs over rows of a padded picture where they lie.
+/* Direct convolution: the register tile reads pictures where they lie.
  *
- * For one output row and one kernel row the tile's left operand is a[i*rs + k] with
- * rs = step*channels, k over (kernel column, channel): a strided view of the picture. A block of
- * images is padded into a buffer of the thread (small beside the product), weights are packed
- * once a call. The data gradient of stride s is s*s such correlations, one for each residue of
- * the output position, so that no multiplication by an inserted zero happens. */
+ * For one kernel row the tile's left operand is a[i*rs + k], k over (kernel column, channel): a
+ * strided view. Its rows i are the pixels of one place in several images. What of the kernel is
+ * outside of the picture is the same for all of them and left out, so nothing is padded, and tiles
+ * are full however small the map is. Where images are few they are pixels of one output row,
+ * rs = step*channels, in a padded copy of a block of images (small beside the product).
+ *
+ * Weights are packed once a call. The data gradient of stride s is s*s such correlations, one for
+ * each residue of the output position, so that no multiplication by an inserted zero happens. */
 #include "tensor/conv_paths.h"
 
 /* ---- padding --------------------------------------------------------------------------------- */
@@ -49,6 +52,29 @@ static int64_t panels_of(const ak__correlation *q)
 {
     return q->groups * ak__conv_up(q->Dg, ak__k.nr);
 }
+
+/* Bytes of one source row of all images of a tile, so that the rows of a few taps stay in the
+ * second cache. */
+#define ACROSS_ROW (384 << 10)
+/* Images a multiple of so many bytes apart share a set of the first cache: if they are more than it
+ * has ways, they push each other out. */
+#define CROWDED    4096
+#define WAYS       8
+
+/* So many tiles hold all images where the rows of a register tile are the pixels of one place in up
+ * to mr images; 0: tiles run along rows of pixels. */
+static int64_t image_tiles(const ak__correlation *q)
+{
+    const int64_t mr = ak__k.mr, tiles = ak__conv_up(q->N, mr), real = (int64_t)sizeof(ak_real);
+    const int64_t row = q->SW * q->SC * real;
+    const bool crowded = mr > WAYS && q->SH * row % CROWDED == 0;
+    const bool wide = 2 * q->SW > q->step_w * mr;
+    if (2 * q->N < tiles * mr || mr * row > ACROSS_ROW || (crowded && wide))
+        return 0;
+    return tiles;
+}
+
+/* ---- tiles along rows ------------------------------------------------------------------------ */
 
 /* Where a block's rows lie: padded copy or the source itself. */
 typedef struct piece_view {
@@ -135,10 +161,10 @@ static void direct_panel(const ak__correlation *q, const ak__phase *f, piece_vie
 
 static int64_t pad_buffer(const ak__correlation *q)
 {
-    return needs_padding(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
+    return needs_padding(q) && !image_tiles(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
 }
 
-static void correlate(const ak__correlation *q, ak_real *buffers)
+static void along_rows(const ak__correlation *q, ak_real *buffers)
 {
     const int64_t block = block_images(q), blocks = ak__conv_up(q->N, block);
     const int64_t panels = panels_of(q);
@@ -158,6 +184,100 @@ static void correlate(const ak__correlation *q, ak_real *buffers)
             for (int64_t j = share * panels / shares; j < (share + 1) * panels / shares; j++)
                 direct_panel(q, &q->phase[p], v, n0, images, j);
     }
+}
+
+/* ---- tiles across images --------------------------------------------------------------------- */
+
+/* Output positions that are done together for one panel of weights: so many that reading the panel
+ * costs little beside them. */
+#define POSITIONS 512
+
+/* The part of one tile: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
+typedef struct across_part {
+    int64_t n0, m, j0, j1, r0, r1;
+} across_part;
+
+/* All taps of kernel row th for one pixel of the images: a is that of the source, w its column.
+ * False if no tap is inside. */
+static bool across_taps(const ak__correlation *q, const ak__phase *f, int64_t m, const ak_real *a,
+                        int64_t w, const ak_real *b, ak_real *c, int n, bool add)
+{
+    const bool whole = q->groups == 1 && q->tap_w == 1;
+    int64_t lo, hi;
+    ak__conv_inside(w, q->tap_w, q->SW, f->TW, &lo, &hi);
+    const int64_t run = whole ? (hi - lo) * q->Cg : q->Cg;
+    for (int64_t tw = lo; tw < hi; tw += whole ? hi - lo : 1) {
+        const ak_real *at = a + tw * q->tap_w * q->SC, *bt = b + tw * q->Cg * ak__k.nr;
+        for (int64_t k0 = 0; k0 < run; k0 += AK__CONV_RUN, add = true)
+            ak__k.gemm_direct(ak__conv_min(AK__CONV_RUN, run - k0), at + k0,
+                              q->SH * q->SW * q->SC, 1, bt + k0 * ak__k.nr, ak__k.nr, c, q->image,
+                              (int)m, n, add);
+    }
+    return hi > lo;
+}
+
+static void across_row(const ak__correlation *q, const ak__phase *f, const across_part *t,
+                       int64_t panel, int64_t jh)
+{
+    const int64_t nr = ak__k.nr, per_group = ak__conv_up(q->Dg, nr), group = panel / per_group;
+    const int64_t j = panel % per_group * nr, channel = group * q->Dg + j;
+    const int64_t h0 = f->h0 - q->top + jh * q->step_h, K = f->TW * q->Cg * nr;
+    const int n = (int)ak__conv_min(nr, q->Dg - j);
+    const ak_real *src = q->src + t->n0 * q->SH * q->SW * q->SC + group * q->Cg;
+    ak_real *row = q->dst + t->n0 * q->image + f->at + jh * q->row + channel;
+    int64_t lo, hi;
+    ak__conv_inside(h0, q->tap_h, q->SH, f->TH, &lo, &hi);
+    for (int64_t jw = 0; jw < f->JW; jw++) {
+        const int64_t w = f->w0 - q->left + jw * q->step_w;
+        ak_real *c = row + jw * q->pixel;
+        bool add = q->accumulate;
+        for (int64_t th = lo; th < hi; th++)
+            add |= across_taps(q, f, t->m, src + ((h0 + th * q->tap_h) * q->SW + w) * q->SC, w,
+                               f->packed + (panel * f->TH + th) * K, c, n, add);
+        for (int64_t i = 0; i < t->m && !add; i++)
+            memset(c + i * q->image, 0, (size_t)n * sizeof *c);
+        if (q->bias)
+            ak__k.gemm_finish(c, q->image, (int)t->m, n, q->bias + channel, false);
+    }
+}
+
+/* A few output rows at a time, of all phases, since they have their source rows in common. */
+static void across_rows(const ak__correlation *q, const across_part *t)
+{
+    const int64_t step = ak__conv_max(POSITIONS / (q->phase[0].JW * t->m), 1);
+    for (int64_t r = t->r0; r < t->r1; r += step)
+        for (int64_t p = 0; p < q->phases; p++)
+            for (int64_t j = t->j0; j < t->j1; j++)
+                for (int64_t i = r; i < ak__conv_min(r + step, t->r1); i++)
+                    if (i < q->phase[p].JH)
+                        across_row(q, &q->phase[p], t, j, i);
+}
+
+static void across_images(const ak__correlation *q, int64_t tiles)
+{
+    const int64_t panels = panels_of(q), rows = q->phase[0].JH;   /* no other phase has more */
+    const int64_t bands = ak__conv_min(rows, ak__conv_up(64, tiles));
+    const int64_t cuts = tiles * bands;
+    const int64_t shares = cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
+    AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
+        const int64_t share = task % shares, band = task / shares % bands;
+        const int64_t tile = task / shares / bands, n0 = tile * q->N / tiles;
+        const across_part t = {
+            .n0 = n0, .m = (tile + 1) * q->N / tiles - n0,
+            .j0 = share * panels / shares, .j1 = (share + 1) * panels / shares,
+            .r0 = band * rows / bands, .r1 = (band + 1) * rows / bands,
+        };
+        across_rows(q, &t);
+    }
+}
+
+static void correlate(const ak__correlation *q, ak_real *buffers)
+{
+    const int64_t tiles = image_tiles(q);
+    if (tiles)
+        across_images(q, tiles);
+    else
+        along_rows(q, buffers);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -362,4 +482,33 @@ void ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w, con
         packed += panels_of(&q) * f->TH * f->TW * q.Cg * ak__k.nr;
     }
     correlate(&q, buffers);
+}
+
+/* ---- what it costs --------------------------------------------------------------------------- */
+
+/* Time of a multiplication in tiles across images, measured: part of one in padded rows. */
+#define ACROSS_TIME 0.83
+
+/* Pairs of an output and a tap of it inside the source, along one axis. */
+static int64_t pairs_inside(int64_t size, int64_t out, int64_t kernel, int64_t stride,
+                            int64_t padding, int64_t dilation)
+{
+    int64_t sum = 0, lo, hi;
+    for (int64_t k = 0; k < kernel; k++) {
+        ak__conv_inside(k * dilation - padding, stride, size, out, &lo, &hi);
+        sum += hi - lo;
+    }
+    return sum;
+}
+
+double ak__direct_cost(const ak__conv *g, bool data)
+{
+    ak__phase phase;
+    const ak__correlation q = data ? ak__data_plan(g) : ak__forward_plan(g, &phase);
+    if ((data ? ak__direct_fits_data(g) : ak__direct_fits_forward(g)) && image_tiles(&q))
+        return ACROSS_TIME * (double)g->N *
+               (double)pairs_inside(g->H, g->OH, g->kH, g->sh, g->ph, g->dh) *
+               (double)pairs_inside(g->W, g->OW, g->kW, g->sw, g->pw, g->dw);
+    const int64_t pixels = data && g->sh == 1 && g->sw == 1 ? g->H * g->W : g->OH * g->OW;
+    return (double)(g->kH * g->kW) * (double)(g->N * pixels);
 }

@@ -90,6 +90,9 @@ static inline int64_t ak__conv_tap(const ak__conv *g, const ak__phase *f, int64_
     return f->kernel + th * f->kernel_h * g->kW + tw * f->kernel_w;
 }
 
+/* Time of the forward pass or the data gradient for each pair of channels, in multiplications of
+ * tiles that run along rows. */
+double ak__direct_cost(const ak__conv *g, bool data);
 bool   ak__direct_fits_forward(const ak__conv *g);
 size_t ak__direct_forward_scratch(const ak__conv *g);
 void   ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,

@@ -16,7 +16,7 @@
 #define MIN_CHANNELS 16
 /* What transforms cost, measured, in multiplications of a product: of each transformed number of
  * a source or result, and of each weight. */
-#define NUMBER_COST  20.0
+#define NUMBER_COST  15.0
 #define WEIGHT_COST  1200.0
 /* Bytes of transformed weights up to which a thread does a block alone. */
 #define OWN_WEIGHTS  (6 << 20)
@@ -49,8 +49,7 @@ int ak__winograd_side(const ak__conv *g, bool data)
                        g->dw == 1 && g->groups == 1;
     if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS)
         return 0;
-    const int64_t pixels = data && g->sh == 1 ? g->H * g->W : g->OH * g->OW;
-    const double direct = 9 * (double)(g->N * pixels) * (double)g->I * (double)g->O;
+    const double direct = ak__direct_cost(g, data) * (double)g->I * (double)g->O;
     const double four = cost_of(g, 4, data), two = g->sh == 1 ? cost_of(g, 2, data) : direct;
     if (two >= direct && four >= direct)
         return 0;

@@ -138,13 +138,14 @@ static int64_t draw(uint64_t *at, int64_t lo, int64_t hi)
 }
 
 /* Random geometries; `channels` bounds I/groups and O/groups. */
-static void random_geometries(uint64_t seed, int count, int64_t side, int64_t channels)
+static void random_geometries(uint64_t seed, int count, int64_t images, int64_t side,
+                              int64_t channels)
 {
     uint64_t at = seed << 32;
     for (int i = 0; i < count; i++) {
         const int64_t groups = draw(&at, 0, 3) ? 1 : draw(&at, 2, 4);
         ak__conv g = {
-            .N = draw(&at, 1, 3), .H = draw(&at, 1, side), .W = draw(&at, 1, side),
+            .N = draw(&at, 1, images), .H = draw(&at, 1, side), .W = draw(&at, 1, side),
             .I = groups * draw(&at, 1, channels), .O = groups * draw(&at, 1, channels),
             .kH = draw(&at, 1, 5), .kW = draw(&at, 1, 5), .sh = draw(&at, 1, 3),
             .sw = draw(&at, 1, 3), .ph = draw(&at, 0, 4), .pw = draw(&at, 0, 4),
@@ -154,9 +155,10 @@ static void random_geometries(uint64_t seed, int count, int64_t side, int64_t ch
     }
 }
 
-Test(conv, random_small) { random_geometries(1, 400, 9, 5); }
-Test(conv, random_wide) { random_geometries(2, 60, 12, 40); }
-Test(conv, random_long) { random_geometries(3, 40, 21, 28); }
+Test(conv, random_small) { random_geometries(1, 400, 3, 9, 5); }
+Test(conv, random_wide) { random_geometries(2, 60, 3, 12, 40); }
+Test(conv, random_long) { random_geometries(3, 40, 3, 21, 28); }
+Test(conv, random_many) { random_geometries(4, 60, 37, 7, 40); }
 
 #define GEOMETRY(n, h, w, i, o, k, s, p, d, g)                                                     \
     ((ak__conv){ .N = n, .H = h, .W = w, .I = i, .O = o, .kH = k, .kW = k, .sh = s, .sw = s,       \
@@ -177,6 +179,10 @@ Test(conv, chosen)
         GEOMETRY(1, 2, 9, 26, 13, 5, 1, 4, 1, 1),   /* kernel higher than the picture */
         GEOMETRY(1, 9, 9, 25, 25, 1, 1, 3, 1, 1),   /* more padding than kernel: dy is cropped */
         GEOMETRY(3, 5, 7, 8, 6, 1, 1, 0, 1, 1),     GEOMETRY(1, 1, 700, 1, 5, 9, 1, 4, 1, 1),
+        /* tiles across images: parts of the kernel outside, gaps, many runs, both panels */
+        GEOMETRY(30, 7, 7, 64, 33, 3, 2, 1, 1, 1),  GEOMETRY(15, 6, 6, 100, 70, 5, 2, 4, 1, 1),
+        GEOMETRY(20, 12, 12, 32, 32, 2, 4, 0, 1, 1), GEOMETRY(17, 5, 6, 64, 80, 3, 1, 2, 2, 2),
+        GEOMETRY(33, 8, 8, 64, 16, 3, 2, 1, 1, 1),  GEOMETRY(16, 16, 16, 32, 24, 3, 2, 1, 1, 1),
         GEOMETRY(0, 5, 5, 3, 4, 3, 1, 1, 1, 1),     /* no pictures */
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
@@ -213,8 +219,9 @@ Test(conv, same_bits_for_any_number_of_threads)
         /* Winograd: alone by threads, and shared by them; sides 4 and 2 */
         GEOMETRY(60, 13, 14, 32, 40, 3, 1, 1, 1, 1), GEOMETRY(9, 11, 9, 144, 160, 3, 1, 1, 1, 1),
         GEOMETRY(260, 2, 2, 64, 60, 3, 1, 1, 1, 1),
+        GEOMETRY(37, 7, 7, 64, 72, 3, 2, 1, 1, 1),  GEOMETRY(8, 6, 6, 48, 160, 3, 2, 1, 1, 1),
         /* and with stride 2 */
-        GEOMETRY(20, 32, 32, 64, 128, 3, 2, 1, 1, 1), GEOMETRY(9, 16, 16, 128, 256, 3, 2, 1, 1, 1),
+        GEOMETRY(20, 32, 32, 64, 128, 3, 2, 1, 1, 1), GEOMETRY(24, 16, 16, 128, 256, 3, 2, 1, 1, 1),
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         ak_ctx *ctx = quiet();

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weight gradient of the direct way: dW[o, k] = sum over pixels p of dY[p, o] patch[p, k].
  *
- * Pixels are the long inner dimension. They are taken in blocks that run over output rows and
- * images; for a block, dY is packed once for all columns, and each panel of patch columns, which
- * lie side by side in the padded picture, is packed once for all rows. Chunks of images have
- * their own result, which are added in order; how many there are depends on the shape alone. */
+ * Pixels are the long inner dimension. They are taken in blocks: one place after the other, each in
+ * several images. For a block, dY is packed once for all columns, and each panel of patch columns,
+ * which lie side by side in the picture, is packed once for all rows. Rows of a block where a
+ * panel's part of the patch is outside of the picture are left out, and so are places at both ends
+ * of a block of one row. Chunks of images have their own result, which are added in order; how many
+ * there are depends on the shape alone. */
 #include "tensor/conv_paths.h"
 
-#define PIXEL_BLOCK 256
+/* Pixels of a block: packed, nr patch columns of them take most of the first cache. */
+#define BLOCK_PIXELS 288
+/* Images of a chunk at least: packing goes over the images of a place. */
+#define CHUNK_IMAGES 8
 
 int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers)
 {
@@ -31,29 +36,27 @@ void ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak
     }
 }
 
-/* What is worked out once: extents, blocks, panels. */
+/* What is worked out once. */
 typedef struct weight_plan {
-    int64_t PH, PW;
-    int64_t block;              /* images that are padded at once */
     int64_t chunk, chunks;      /* images a chunk, and how many */
+    int64_t images, rows, columns;      /* of a block at most */
     int64_t runs, run;          /* runs of patch columns, and their length */
     int64_t run_panels;         /* panels of a run */
     int64_t panels, shares;     /* all panels of all groups; how many tasks share them */
     int64_t Ig, Og, tiles;      /* row tiles of a group */
-    bool    pad;
 } weight_plan;
 
 static weight_plan plan_weight(const ak__conv *g)
 {
     weight_plan p = { .Ig = g->I / g->groups, .Og = g->O / g->groups };
     const bool whole = g->groups == 1 && g->dw == 1;
-    p.PH = (g->OH - 1) * g->sh + (g->kH - 1) * g->dh + 1;
-    p.PW = (g->OW - 1) * g->sw + (g->kW - 1) * g->dw + 1;
-    p.pad = g->ph != 0 || g->pw != 0;
-    const int64_t one = p.PH * p.PW * g->I * (int64_t)sizeof(ak_real);
-    p.block = ak__conv_min(ak__conv_max(262144 / one, 1), 16);
-    p.chunk = ak__weight_chunk(g, g->O * ak__conv_k(g));
+    p.chunk = ak__conv_max(ak__weight_chunk(g, g->O * ak__conv_k(g)),
+                           ak__conv_min(g->N, CHUNK_IMAGES));
     p.chunks = ak__conv_up(g->N, p.chunk);
+    p.images = ak__conv_max(BLOCK_PIXELS / g->OW, 1);
+    p.images = ak__conv_up(p.chunk, ak__conv_up(p.chunk, p.images));
+    p.columns = ak__conv_min(BLOCK_PIXELS / p.images, g->OW);
+    p.rows = ak__conv_min(BLOCK_PIXELS / (p.images * p.columns), g->OH);
     p.runs = whole ? g->kH : g->kH * g->kW;
     p.run = whole ? g->kW * p.Ig : p.Ig;
     p.run_panels = ak__conv_up(p.run, ak__k.nr);
@@ -65,7 +68,7 @@ static weight_plan plan_weight(const ak__conv *g)
 
 typedef struct weight_buffers {
     ak_real *part;              /* [chunks][O K] */
-    ak_real *padded, *left, *right;     /* of one thread: images, packed dY, packed patches */
+    ak_real *left, *right;      /* of one thread: packed dY, packed patches */
 } weight_buffers;
 
 static size_t carve_weight(const ak__conv *g, const weight_plan *p, void *scratch, int thread,
@@ -74,9 +77,8 @@ static size_t carve_weight(const ak__conv *g, const weight_plan *p, void *scratc
     ak__carve area = { .base = scratch };
     *b = (weight_buffers){ .part = ak__carve_reals(&area, p->chunks * g->O * ak__conv_k(g)) };
     for (int t = 0; t <= thread; t++) {
-        b->padded = ak__carve_reals(&area, p->pad ? p->block * p->PH * p->PW * g->I : 0);
-        b->left = ak__carve_reals(&area, g->groups * p->tiles * ak__k.mr * PIXEL_BLOCK);
-        b->right = ak__carve_reals(&area, (int64_t)ak__k.nr * PIXEL_BLOCK);
+        b->left = ak__carve_reals(&area, g->groups * p->tiles * ak__k.mr * BLOCK_PIXELS);
+        b->right = ak__carve_reals(&area, (int64_t)ak__k.nr * BLOCK_PIXELS);
     }
     return area.used;
 }
@@ -88,69 +90,136 @@ size_t ak__direct_weight_scratch(const ak__conv *g)
     return carve_weight(g, &p, NULL, ak__max_threads() - 1, &b);
 }
 
-/* Pixels [p0, p0+count) of the block (images x OH x OW) by n patch columns at `rows`. */
-static void pack_columns(const ak__conv *g, const ak_real *rows, int64_t PH, int64_t PW,
-                         int64_t p0, int64_t count, int n, ak_real *out)
+/* ---- one block ------------------------------------------------------------------------------- */
+
+/* Output pixels [h0, h1) x [w0, w1) of images [n0, n0 + m): in the order of places, at each of them
+ * the images one after the other. */
+typedef struct pixel_block {
+    int64_t n0, m, h0, h1, w0, w1;
+} pixel_block;
+
+/* A panel: n patch columns in row kh of the kernel; the first is the element `at` from the pixel
+ * that the kernel's first column meets. They are columns k of dW, of rows of a group. */
+typedef struct patch_panel {
+    int64_t group, kh, at, k;
+    int     n;
+} patch_panel;
+
+static patch_panel panel_of(const ak__conv *g, const weight_plan *p, int64_t j)
 {
-    const int nr = ak__k.nr;
-    for (int64_t done = 0; done < count;) {
-        const int64_t p = p0 + done, ow = p % g->OW, oh = p / g->OW % g->OH;
-        const int64_t image = p / (g->OW * g->OH);
-        const int64_t some = ak__conv_min(g->OW - ow, count - done);
-        ak__k.gemm_pack(out + done * nr,
-                        rows + ((image * PH + oh * g->sh) * PW + ow * g->sw) * g->I, g->sw * g->I,
-                        n, some, nr, true);
-        done += some;
+    const int64_t group = j / (p->runs * p->run_panels), r = j / p->run_panels % p->runs;
+    const int64_t k = j % p->run_panels * ak__k.nr;
+    const int64_t kh = p->runs == g->kH ? r : r / g->kW, kw = p->runs == g->kH ? 0 : r % g->kW;
+    return (patch_panel){ .group = group, .kh = kh, .k = r * p->run + k,
+                          .at = kw * g->dw * g->I + group * p->Ig + k,
+                          .n = (int)ak__conv_min(ak__k.nr, p->run - k) };
+}
+
+/* dY of the block: [groups][tiles][pixels][mr]. */
+static void pack_left(const ak__conv *g, const weight_plan *p, const pixel_block *q,
+                      const ak_real *dy, ak_real *left)
+{
+    const int mr = ak__k.mr;
+    const int64_t pixels = (q->h1 - q->h0) * (q->w1 - q->w0) * q->m;
+    for (int64_t at = 0; at < pixels; at += q->m) {
+        const int64_t place = at / q->m, wide = q->w1 - q->w0;
+        const int64_t h = q->h0 + place / wide, w = q->w0 + place % wide;
+        const ak_real *from = dy + ((q->n0 * g->OH + h) * g->OW + w) * g->O;
+        for (int64_t t = 0; t < g->groups * p->tiles; t++) {
+            const int64_t o = t % p->tiles * mr;
+            ak__k.gemm_pack(left + (t * pixels + at) * mr, from + t / p->tiles * p->Og + o,
+                            g->OH * g->OW * g->O, ak__conv_min(mr, p->Og - o), q->m, mr, true);
+        }
     }
 }
 
-/* One block of pixels: dy points at its first pixel. */
+/* n elements from e on of one row of m images, 0 where that is outside of the row. */
+static void pack_place(const ak__conv *g, const ak_real *row, int64_t e, int64_t m, int n,
+                       ak_real *out)
+{
+    const int64_t nr = ak__k.nr, image = g->H * g->W * g->I;
+    const int64_t lo = ak__conv_max(-e, 0), hi = ak__conv_min(n, g->W * g->I - e);
+    if (lo == 0 && hi == n) {
+        ak__k.gemm_pack(out, row + e, image, n, m, (int)nr, true);
+        return;
+    }
+    memset(out, 0, (size_t)(m * nr) * sizeof *out);
+    for (int64_t i = 0; i < m && lo < hi; i++)
+        memcpy(out + i * nr + lo, row + i * image + e + lo, (size_t)(hi - lo) * sizeof *out);
+}
+
+/* Packs the panel for the places of the block that have a part of it inside, which *q becomes;
+ * returns their pixels. In a block of several rows only whole rows are left out. */
+static int64_t pack_right(const ak__conv *g, const patch_panel *f, pixel_block *q,
+                          const ak_real *x, ak_real *right)
+{
+    const int64_t h0 = f->kh * g->dh - g->ph, w0 = f->at - g->pw * g->I;
+    int64_t lo, hi;
+    ak__conv_inside(h0, g->sh, g->H, g->OH, &lo, &hi);
+    q->h0 = ak__conv_max(q->h0, lo);
+    q->h1 = ak__conv_max(ak__conv_min(q->h1, hi), q->h0);
+    if (q->h1 - q->h0 == 1) {
+        ak__conv_inside(w0 + f->n - 1, g->sw * g->I, g->W * g->I + f->n - 1, g->OW, &lo, &hi);
+        q->w0 = ak__conv_max(q->w0, lo);
+        q->w1 = ak__conv_max(ak__conv_min(q->w1, hi), q->w0);
+    }
+    for (int64_t h = q->h0; h < q->h1; h++) {
+        const ak_real *row = x + (q->n0 * g->H + h0 + h * g->sh) * g->W * g->I;
+        for (int64_t w = q->w0; w < q->w1; w++, right += q->m * ak__k.nr)
+            pack_place(g, row, w0 + w * g->sw * g->I, q->m, f->n, right);
+    }
+    return (q->h1 - q->h0) * (q->w1 - q->w0) * q->m;
+}
+
 static void weight_block(const ak__conv *g, const weight_plan *p, const weight_buffers *b,
-                         const ak_real *rows, int64_t PH, int64_t PW, const ak_real *dy,
-                         int64_t p0, int64_t count, int64_t share, ak_real *part, bool add)
+                         const pixel_block *q, const ak_real *x, const ak_real *dy, int64_t j0,
+                         int64_t j1, ak_real *part)
 {
     const int mr = ak__k.mr, nr = ak__k.nr;
-    const int64_t K = ak__conv_k(g), group_panels = p->runs * p->run_panels;
-    for (int64_t t = 0; t < g->groups * p->tiles; t++) {
-        const int64_t o = t / p->tiles * p->Og + t % p->tiles * mr;
-        ak__k.gemm_pack(b->left + t * mr * PIXEL_BLOCK, dy + o, g->O,
-                        ak__conv_min(mr, p->Og - t % p->tiles * mr), count, mr, true);
+    const int64_t wide = q->w1 - q->w0, pixels = (q->h1 - q->h0) * wide * q->m;
+    const int64_t K = ak__conv_k(g);
+    pack_left(g, p, q, dy, b->left);
+    for (int64_t j = j0; j < j1; j++) {
+        const patch_panel f = panel_of(g, p, j);
+        pixel_block some = *q;
+        const int64_t count = pack_right(g, &f, &some, x, b->right);
+        const int64_t skipped = ((some.h0 - q->h0) * wide + some.w0 - q->w0) * q->m;
+        for (int64_t t = 0; t < p->tiles && count > 0; t++)
+            ak__k.gemm_direct(count, b->left + ((f.group * p->tiles + t) * pixels + skipped) * mr,
+                              1, mr, b->right, nr, part + (f.group * p->Og + t * mr) * K + f.k, K,
+                              (int)ak__conv_min(mr, p->Og - t * mr), f.n, true);
     }
-    const int64_t last = (share + 1) * p->panels / p->shares;
-    for (int64_t j = share * p->panels / p->shares; j < last; j++) {
-        const int64_t group = j / group_panels, r = j % group_panels / p->run_panels;
-        const int64_t k = j % p->run_panels * nr;
-        const int n = (int)ak__conv_min(nr, p->run - k);
-        const int64_t kh = p->runs == g->kH ? r : r / g->kW;
-        const int64_t kw = p->runs == g->kH ? 0 : r % g->kW;
-        pack_columns(g, rows + (kh * g->dh * PW + kw * g->dw) * g->I + group * p->Ig + k, PH, PW,
-                     p0, count, n, b->right);
-        for (int64_t t = 0; t < p->tiles; t++)
-            ak__k.gemm_tile(count, b->left + (group * p->tiles + t) * mr * PIXEL_BLOCK, b->right,
-                            part + (group * p->Og + t * mr) * K + r * p->run + k, K,
-                            (int)ak__conv_min(mr, p->Og - t * mr), n, add);
+}
+
+/* ---- chunks ---------------------------------------------------------------------------------- */
+
+/* Panels [j0, j1) of a chunk's result become 0. */
+static void clear_part(const ak__conv *g, const weight_plan *p, int64_t j0, int64_t j1,
+                       ak_real *part)
+{
+    for (int64_t j = j0; j < j1; j++) {
+        const patch_panel f = panel_of(g, p, j);
+        for (int64_t o = f.group * p->Og; o < (f.group + 1) * p->Og; o++)
+            memset(part + o * ak__conv_k(g) + f.k, 0, (size_t)f.n * sizeof *part);
     }
 }
 
 static void weight_chunk(const ak__conv *g, const weight_plan *p, const weight_buffers *b,
                          const ak_real *x, const ak_real *dy, int64_t chunk, int64_t share)
 {
-    const int64_t first = chunk * p->chunk, last = ak__conv_min(first + p->chunk, g->N);
-    const int64_t pixels = g->OH * g->OW;
+    const int64_t last = ak__conv_min((chunk + 1) * p->chunk, g->N);
+    const int64_t j0 = share * p->panels / p->shares, j1 = (share + 1) * p->panels / p->shares;
     ak_real *part = b->part + chunk * g->O * ak__conv_k(g);
-    bool add = false;
-    for (int64_t n0 = first; n0 < last; n0 += p->block) {
-        const int64_t images = ak__conv_min(p->block, last - n0);
-        const ak_real *rows = x + n0 * g->H * g->W * g->I;
-        if (p->pad) {
-            ak__pad_images(b->padded, x, n0, images, g->H, g->W, g->I, g->ph, g->pw, p->PH, p->PW);
-            rows = b->padded;
-        }
-        for (int64_t p0 = 0; p0 < images * pixels; p0 += PIXEL_BLOCK) {
-            const int64_t count = ak__conv_min(PIXEL_BLOCK, images * pixels - p0);
-            weight_block(g, p, b, rows, p->pad ? p->PH : g->H, p->pad ? p->PW : g->W,
-                         dy + (n0 * pixels + p0) * g->O, p0, count, share, part, add);
-            add = true;
+    pixel_block q;
+    clear_part(g, p, j0, j1, part);
+    for (q.n0 = chunk * p->chunk; q.n0 < last; q.n0 += p->images) {
+        q.m = ak__conv_min(p->images, last - q.n0);
+        for (q.h0 = 0; q.h0 < g->OH; q.h0 = q.h1) {
+            q.h1 = ak__conv_min(q.h0 + p->rows, g->OH);
+            for (q.w0 = 0; q.w0 < g->OW; q.w0 = q.w1) {
+                q.w1 = ak__conv_min(q.w0 + p->columns, g->OW);
+                weight_block(g, p, b, &q, x, dy, j0, j1, part);
+            }
         }
     }
 }

@@ -183,6 +183,9 @@ Test(conv, chosen)
         GEOMETRY(30, 7, 7, 64, 33, 3, 2, 1, 1, 1),  GEOMETRY(15, 6, 6, 100, 70, 5, 2, 4, 1, 1),
         GEOMETRY(20, 12, 12, 32, 32, 2, 4, 0, 1, 1), GEOMETRY(17, 5, 6, 64, 80, 3, 1, 2, 2, 2),
         GEOMETRY(33, 8, 8, 64, 16, 3, 2, 1, 1, 1),  GEOMETRY(16, 16, 16, 32, 24, 3, 2, 1, 1, 1),
+        /* blocks of the weight gradient: part of a row, of the images, several rows */
+        GEOMETRY(2, 1, 700, 32, 5, 9, 1, 4, 1, 1),  GEOMETRY(19, 3, 61, 32, 8, 3, 1, 1, 1, 1),
+        GEOMETRY(3, 9, 5, 40, 33, 5, 2, 3, 1, 1),
         GEOMETRY(0, 5, 5, 3, 4, 3, 1, 1, 1, 1),     /* no pictures */
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)

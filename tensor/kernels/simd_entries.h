@@ -594,7 +594,7 @@ static void FN(adam)(float *p, float *g, float *m, float *v, int64_t n, const ak
         const vf d = v_fma(v_get(g + i, lanes), grad_scale, v_mul(l2, w));
         const vf m1 = v_fma(beta1, v_get(m + i, lanes), v_mul(rest1, d));
         const vf v1 = v_fma(beta2, v_get(v + i, lanes), v_mul(rest2, v_mul(d, d)));
-        const vf root = v_add(v_sqrt(v_mul(v1, c2)), eps);
+        const vf root = v_add(v_sqrt_near(v_mul(v1, c2)), eps);
         w = v_sub(v_mul(w, keep), v_div(v_mul(c1, m1), root));
         v_put(p + i, w, lanes);
         v_put(m + i, m1, lanes);

@@ -522,6 +522,29 @@ static void check_function(const isa_table *isa, const function_bound *f)
     }
 }
 
+/* Adam's root by itself: without momentum and decay p becomes -1 / (root of v + eps). */
+static void check_adam_root(const isa_table *isa)
+{
+    const ak__adam_args args = {.lr = 1, .beta2 = 1, .eps = FLT_MIN, .correction1 = 1,
+                                .correction2 = 1, .grad_scale = 1};
+    for (int i = 0; i < 20000; i++) {
+        float p[16], g[16], m[16], v[16], had[16];
+        for (int j = 0; j < 16; j++) {
+            p[j] = 0;
+            g[j] = 1;
+            m[j] = 0;
+            had[j] = v[j] = fabsf(function_argument());
+        }
+        isa->table.adam(p, g, m, v, 16, &args);
+        for (int j = 0; j < 16; j++) {
+            const double want = -1 / (sqrt((double)had[j]) + (double)args.eps);
+            const double bound = had[j] > 0 && had[j] < FLT_MIN ? 1024 : 4;
+            check_result(ulp_error(p[j], want) <= bound, isa->name, "adam: v %.9g gives %.9g",
+                         (double)had[j], (double)p[j]);
+        }
+    }
+}
+
 void check_entries(const ak_kernels *ref, const isa_table *isa)
 {
     for (size_t i = 0; i < sizeof records / sizeof records[0]; i++)
@@ -530,6 +553,8 @@ void check_entries(const ak_kernels *ref, const isa_table *isa)
     for (int i = 0; i < 5; i++)
         if (wanted(function_bounds[i].name))
             check_function(isa, &function_bounds[i]);
+    if (wanted("adam"))
+        check_adam_root(isa);
 }
 
 void measure_ulp(const isa_table *isa)

@@ -21,6 +21,7 @@
 #endif
 
 #include <immintrin.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -31,6 +32,8 @@
 #undef _mm512_extractf32x8_ps
 #undef _mm512_mask_blend_ps
 #undef _mm512_stream_ps
+#undef _mm512_rsqrt14_ps
+#undef _mm512_fpclass_ps_mask
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
@@ -38,6 +41,8 @@
 #define _mm512_extractf32x8_ps emulated_extractf32x8_ps
 #define _mm512_mask_blend_ps emulated_mask_blend_ps
 #define _mm512_stream_ps emulated_stream_ps
+#define _mm512_rsqrt14_ps emulated_rsqrt14_ps
+#define _mm512_fpclass_ps_mask emulated_fpclass_ps_mask
 
 static inline __m512 emulated_maskz_loadu_ps(__mmask16 m, const float *p)
 {
@@ -94,6 +99,29 @@ static inline __m512i emulated_cvtepu8_epi32(__m128i v)
     for (int i = 0; i < 16; i++)
         y[i] = x[i];
     return _mm512_loadu_si512(y);
+}
+
+/* An estimate as the instruction's: 2^-15 off. */
+static inline __m512 emulated_rsqrt14_ps(__m512 v)
+{
+    float x[16];
+    _mm512_storeu_ps(x, v);
+    for (int i = 0; i < 16; i++)
+        x[i] = 1.00003F / sqrtf(x[i]);
+    return _mm512_loadu_ps(x);
+}
+
+/* The kinds 1 (0), 2 (-0) and 3 (infinity) only. */
+static inline __mmask16 emulated_fpclass_ps_mask(__m512 v, int kinds)
+{
+    float x[16];
+    __mmask16 m = 0;
+    _mm512_storeu_ps(x, v);
+    for (int i = 0; i < 16; i++) {
+        const int kind = x[i] == 0 ? (signbit(x[i]) ? 4 : 2) : x[i] == INFINITY ? 8 : 0;
+        m |= (__mmask16)((kind & kinds) != 0) << i;
+    }
+    return m;
 }
 
 static inline __m256 emulated_extractf32x8_ps(__m512 v, int half)

@@ -4,9 +4,10 @@
  * Five ways, chosen from the geometry alone:
  *   matrix     1x1, stride 1, no padding: a plain product (gemm.c)
  *   depthwise  one input and one output channel a group: loops over channels
- *   direct     the register tile reads rows of the (padded) picture where they are: for an output
- *              row and a kernel row, pixel i and position k = (kw, channel) of the patch lie at
- *              i*stride*I + k, so nothing is gathered (conv_direct.c, conv_weight.c)
+ *   direct     the register tile reads pictures where they are: for a kernel row, position
+ *              k = (kw, channel) of the patch lies k behind the pixel's first, and the rows of the
+ *              tile are one place in several images, or pixels of a row of few (padded) images, so
+ *              nothing is gathered (conv_direct.c, conv_weight.c)
  *   Winograd   3x3, stride 1 or 2, 16 channels or more, where its tiles of 4x4 (or 2x2) results
  *              save multiplications: a quarter to 0.56 of them are left, with larger rounding
  *              errors. Maps that 4 does not divide end in tiles of 3 (conv_winograd.c,

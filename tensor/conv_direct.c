@@ -257,13 +257,14 @@ static void across_images(const ak__correlation *q, int64_t tiles)
 {
     const int64_t panels = panels_of(q), rows = q->phase[0].JH;   /* no other phase has more */
     const int64_t bands = ak__conv_min(rows, ak__conv_up(64, tiles));
+    const int64_t m = ak__conv_up(q->N, tiles);     /* the last has fewer images, but some */
     const int64_t cuts = tiles * bands;
     const int64_t shares = cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
     AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
         const int64_t share = task % shares, band = task / shares % bands;
-        const int64_t tile = task / shares / bands, n0 = tile * q->N / tiles;
+        const int64_t n0 = task / shares / bands * m;
         const across_part t = {
-            .n0 = n0, .m = (tile + 1) * q->N / tiles - n0,
+            .n0 = n0, .m = ak__conv_min(m, q->N - n0),
             .j0 = share * panels / shares, .j1 = (share + 1) * panels / shares,
             .r0 = band * rows / bands, .r1 = (band + 1) * rows / bands,
         };

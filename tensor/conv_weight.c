@@ -11,8 +11,9 @@
 
 /* Pixels of a block: packed, nr patch columns of them take most of the first cache. */
 #define BLOCK_PIXELS 288
-/* Images of a chunk at least: packing goes over the images of a place. */
+/* Images of a chunk, if that leaves so many chunks: packing goes over the images of a place. */
 #define CHUNK_IMAGES 8
+#define CHUNKS       16
 
 int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers)
 {
@@ -51,7 +52,7 @@ static weight_plan plan_weight(const ak__conv *g)
     weight_plan p = { .Ig = g->I / g->groups, .Og = g->O / g->groups };
     const bool whole = g->groups == 1 && g->dw == 1;
     p.chunk = ak__conv_max(ak__weight_chunk(g, g->O * ak__conv_k(g)),
-                           ak__conv_min(g->N, CHUNK_IMAGES));
+                           ak__conv_min(ak__conv_up(g->N, CHUNKS), CHUNK_IMAGES));
     p.chunks = ak__conv_up(g->N, p.chunk);
     p.images = ak__conv_max(BLOCK_PIXELS / g->OW, 1);
     p.images = ak__conv_up(p.chunk, ak__conv_up(p.chunk, p.images));

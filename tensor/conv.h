@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution of channels-last pictures, its two gradients, and what chooses between the ways.
  *
- * Five ways, chosen from the geometry alone:
+ * Six ways, chosen from the geometry and what the processor has:
  *   matrix     1x1, stride 1, no padding: a plain product (gemm.c)
  *   depthwise  one input and one output channel a group: loops over channels
  *   direct     the register tile reads pictures where they are: for a kernel row, position
@@ -12,6 +12,9 @@
  *              save multiplications: a quarter to 0.56 of them are left, with larger rounding
  *              errors. Maps that 4 does not divide end in tiles of 3 (conv_winograd.c,
  *              conv_winograd_weight.c). Not if `exact`
+ *   split      where there is a matrix unit (level amx) and it is faster than the others: every
+ *              float as three bfloat16, the sums more exact than plain ones; but an infinite
+ *              number makes NaN of what it is part of (conv_split.c, conv_split_weight.c)
  *   patches    few channels or very narrow maps: patches of a block of pixels are gathered into
  *              a cache-sized buffer (conv_patches.c)
  *

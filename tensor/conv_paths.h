@@ -34,6 +34,10 @@ static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
     c->used += ((size_t)n * sizeof(ak_real) + 63) / 64 * 64;
     return p;
 }
+static inline char *ak__carve_bytes(ak__carve *c, int64_t n)
+{
+    return (char *)ak__carve_reals(c, ak__conv_up(n, (int64_t)sizeof(ak_real)));
+}
 
 static inline int64_t ak__conv_k(const ak__conv *g) { return g->kH * g->kW * (g->I / g->groups); }
 static inline int32_t *ak__carve_ints(ak__carve *c, int64_t n)
@@ -105,6 +109,23 @@ void   ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 void   ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
                       int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW);
 
+/* ---- conv_split.c, conv_split_weight.c: split numbers on a matrix unit ----------------------- */
+
+/* Are there kernels for it, and is the geometry provided for? The passes are right then, whether
+ * they are fast or not. What can not be split, an infinite number, is taken for NaN. */
+bool   ak__split_can(const ak__conv *g);
+/* Of a pass, in multiplications of a product as the other ways do it. */
+double ak__split_cost(const ak__conv *g, bool data);
+double ak__split_weight_cost(const ak__conv *g);
+size_t ak__split_scratch(const ak__conv *g, bool data);
+void   ak__split_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
+                         const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
+void   ak__split_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
+                      const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
+size_t ak__split_weight_scratch(const ak__conv *g);
+void   ak__split_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
+                        bool accumulate, void *scratch);
+
 /* ---- conv_weight.c --------------------------------------------------------------------------- */
 
 size_t ak__direct_weight_scratch(const ak__conv *g);
@@ -166,6 +187,8 @@ typedef struct ak__tile_order {
 /* The side m of the least work for this pass; 0: another way is faster.
  * `data`: of the data gradient, whose results are x's pixels. */
 int  ak__winograd_side(const ak__conv *g, bool data);
+/* Of a pass, in multiplications of a product. */
+double ak__winograd_cost(const ak__conv *g, int m, bool data);
 ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data);
 /* The weight that point p of a tile has. */
 int  ak__winograd_weight_index(const ak__tiling *q, int p);

@@ -32,8 +32,8 @@ static int64_t points_across(const ak__tiling *q, int64_t tiles, int64_t full)
     return tiles * q->side - (tiles - full) * q->stride;
 }
 
-/* Of all tiles, in multiplications. Short tiles save products, but are transformed as a whole. */
-static double cost_of(const ak__conv *g, int m, bool data)
+/* Short tiles save products, but are transformed as a whole. */
+double ak__winograd_cost(const ak__conv *g, int m, bool data)
 {
     const ak__tiling q = ak__winograd_tiling(g, m, data);
     const double numbers = (double)q.total * q.points;
@@ -50,7 +50,8 @@ int ak__winograd_side(const ak__conv *g, bool data)
     if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS)
         return 0;
     const double direct = ak__direct_cost(g, data) * (double)g->I * (double)g->O;
-    const double four = cost_of(g, 4, data), two = g->sh == 1 ? cost_of(g, 2, data) : direct;
+    const double four = ak__winograd_cost(g, 4, data);
+    const double two = g->sh == 1 ? ak__winograd_cost(g, 2, data) : direct;
     if (two >= direct && four >= direct)
         return 0;
     return two < four ? 2 : 4;

@@ -49,7 +49,8 @@ typedef struct table_entry {
 
 static const table_entry table_entries[] = {
     ENTRY(gemm_tile),     ENTRY(gemm_direct),    ENTRY(gemm_pack),      ENTRY(gemm_finish),
-    ENTRY(split_pack),    ENTRY(split_multiply),
+    ENTRY(split_pack),    ENTRY(split_multiply), ENTRY(split_tiles),   ENTRY(split_lines),
+    ENTRY(split_put),
     ENTRY(dot),           ENTRY(sum),            ENTRY(sum_squares),    ENTRY(max),
     ENTRY(axpy),          ENTRY(scale),          ENTRY(add),            ENTRY(sub),
     ENTRY(mul),           ENTRY(mul_add),        ENTRY(affine),         ENTRY(combine),

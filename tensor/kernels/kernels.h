@@ -25,6 +25,26 @@
 /* ak_reals of a panel of nk. */
 #define AK_SPLIT_SIZE(nk) (((nk) + 31) / 32 * (int64_t)(32 * 32 * 6 / sizeof(ak_real)))
 
+/* Split numbers where they are: 32 k a step, of which those of step s begin at[s] bytes behind
+ * `data` (NULL: step after step, as in a panel). Sixteen rows of 64 bytes are what the matrix unit
+ * takes at once: `row` bytes apart, rows are positions of a left operand, pairs of k of a right
+ * one. Then come `half`: to the position 16 further on, `part`: to the next part of the numbers,
+ * `panel`: to the position 32 further on. */
+typedef struct ak__split_operand {
+    const void    *data;
+    const int64_t *at;
+    int64_t        row, half, part, panel;
+} ak__split_operand;
+
+/* A panel of split_pack, the next one `panel` bytes further on. */
+static inline ak__split_operand ak__split_panels(const void *data, int64_t panel)
+{
+    return (ak__split_operand){ data, NULL, 64, 1024, 2048, panel };
+}
+
+/* Bytes of a line of split_lines. */
+#define AK_SPLIT_LINE 192
+
 /* Largest register tile of any instruction set: edge buffers are of this size. */
 #define AK_MAX_MR 32
 #define AK_MAX_NR 64
@@ -102,6 +122,21 @@ typedef struct ak_kernels {
      * alone. */
     void (*split_multiply)(int64_t nk, const void *a, const ak_real *b, int64_t step, ak_real *c,
                            int64_t ldc, int m, int64_t n, bool accumulate);
+    /* The same with operands of any strides, all m rows. It may read the positions of whole halves
+     * past m and n; whatever they hold, results within are right. While it multiplies, the
+     * `ahead_bytes` at `ahead` are fetched into the second cache. */
+    void (*split_tiles)(int64_t steps, const ak__split_operand *a, const ak__split_operand *b,
+                        ak_real *c, int64_t ldc, int64_t m, int64_t n, bool accumulate,
+                        const void *ahead, int64_t ahead_bytes);
+    /* Split lines, to be put together as operands: sixteen pairs of x[i ld + l] and y[i ld + l],
+     * l < 16 (0 from l = nx, ny on), of line i, at dst + i step bytes, 64-byte aligned: three parts
+     * of 64 bytes. What can not be split is NaN in a part. */
+    void (*split_lines)(void *dst, int64_t step, const ak_real *x, const ak_real *y, int64_t ld,
+                        int64_t lines, int nx, int ny);
+    /* dst[i dst_step + j] = (accumulate: dst +) src[i src_step + j] + bias[j], j < n.
+     * bias NULL = 0. */
+    void (*split_put)(ak_real *dst, int64_t dst_step, const ak_real *src, int64_t src_step,
+                      int64_t rows, int n, const ak_real *bias, bool accumulate);
 
     /* ---- level 1 ---- */
     ak_real (*dot)(const ak_real *x, const ak_real *y, int64_t n);

@@ -35,20 +35,22 @@ V_INLINE void v_put_pairs(uint16_t *dst, vf a, vf b)
     _mm512_store_si512(dst, _mm512_or_si512(low, high));
 }
 
-/* The three parts of a and b; x - hi and x - hi - mid are exact. *seen takes up the last ones: from
- * a number that has no three parts they are NaN, and NaN stays. */
-V_INLINE void v_split(uint16_t *dst, vf a, vf b, vf *seen)
+/* The three parts of a and b, `part` apart; x - hi and x - hi - mid are exact. *seen takes up the
+ * last ones: from a number that has no three parts they are NaN, and NaN stays. */
+V_INLINE void v_split(uint16_t *dst, int64_t part, vf a, vf b, vf *seen)
 {
     const vf hi_a = v_round_half(a), hi_b = v_round_half(b);
     a = v_sub(a, hi_a);
     b = v_sub(b, hi_b);
     const vf mid_a = v_round_half(a), mid_b = v_round_half(b);
     v_put_pairs(dst, hi_a, hi_b);
-    v_put_pairs(dst + PART, mid_a, mid_b);
+    v_put_pairs(dst + part, mid_a, mid_b);
     const vf lo_a = v_sub(a, mid_a), lo_b = v_sub(b, mid_b);
-    v_put_pairs(dst + 2 * PART, lo_a, lo_b);
-    seen[0] = v_add(seen[0], lo_a);
-    seen[1] = v_add(seen[1], lo_b);
+    v_put_pairs(dst + 2 * part, lo_a, lo_b);
+    if (seen) {
+        seen[0] = v_add(seen[0], lo_a);
+        seen[1] = v_add(seen[1], lo_b);
+    }
 }
 
 /* Row l of a square of `lines` rows and `lanes` columns; 0 outside of it. */
@@ -107,7 +109,7 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
         a[l] = v_get_line(s->first, s->ld, l, s->lines, s->lanes);
         b[l] = v_get_line(s->second, s->ld, l, s->second_lines, s->second_lanes);
         if (!turned)
-            v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
+            v_split(dst + l * 2 * HALF, PART, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
     }
     if (!turned)
         return;
@@ -115,7 +117,7 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
     v_turn_square(b);
     V_UNROLL
     for (int l = 0; l < HALF; l++)
-        v_split(dst + l * 2 * HALF, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
+        v_split(dst + l * 2 * HALF, PART, v_mul(alpha, a[l]), v_mul(alpha, b[l]), seen);
 }
 
 /* v_pack_square, turned or not, of whole squares or not. Functions of their own, since a copy in
@@ -190,17 +192,17 @@ static const tile_config eight_squares = {
 /* The intrinsics do not tell the compiler that they read and write memory. */
 #define MEMORY_BARRIER() __asm__ volatile("" ::: "memory")
 
-#define LOAD_A(part)                                                                               \
+#define LOAD_A(which)                                                                              \
     {                                                                                              \
-        _tile_loadd(4, a + (part) * PART, 64);                                                     \
+        _tile_loadd(4, left + (which) * a->part, a->row);                                          \
         if (tall)                                                                                  \
-            _tile_loadd(5, a + (part) * PART + SQUARE, 64);                                        \
+            _tile_loadd(5, left + (which) * a->part + a->half, a->row);                            \
     }
-#define LOAD_B(part)                                                                               \
+#define LOAD_B(which)                                                                              \
     {                                                                                              \
-        _tile_loadd(6, b + (part) * PART, 64);                                                     \
+        _tile_loadd(6, right + (which) * b->part, b->row);                                         \
         if (wide)                                                                                  \
-            _tile_loadd(7, b + (part) * PART + SQUARE, 64);                                        \
+            _tile_loadd(7, right + (which) * b->part + b->half, b->row);                           \
     }
 #define MULTIPLY()                                                                                 \
     {                                                                                              \
@@ -213,31 +215,61 @@ static const tile_config eight_squares = {
             _tile_dpbf16ps(3, 5, 7);                                                               \
     }
 
+/* Memory to be fetched into L2: a few lines at each of FETCHES places of a step, since so many only
+ * can be on their way at once, and what a tile reads waits behind them. */
+typedef struct fetch_plan {
+    const char *at;
+    int64_t     tile;                   /* bytes of a tile's places together */
+    int         lines;                  /* of a place */
+} fetch_plan;
+
+#define FETCHES 5
+
+static fetch_plan ahead_in(const void *at, int64_t bytes, int64_t places, int64_t m, int64_t n)
+{
+    const int64_t all = places * ((m + AK_SPLIT_SIDE - 1) / AK_SPLIT_SIDE) *
+                        ((n + AK_SPLIT_SIDE - 1) / AK_SPLIT_SIDE);
+    const int64_t lines = all > 0 ? (bytes / 64 + all - 1) / all : 0;
+    return (fetch_plan){.at = at, .tile = lines * places * 64, .lines = (int)lines};
+}
+
+#define FETCH()                                                                                    \
+    {                                                                                              \
+        for (int line = 0; line < more->lines; line++, ahead += 64)                                \
+            _mm_prefetch(ahead, _MM_HINT_T1);                                                      \
+    }
+
+V_INLINE const char *step_of(const ak__split_operand *x, int64_t s)
+{
+    return (const char *)x->data + (x->at ? x->at[s] : s * STEP * (int64_t)sizeof(uint16_t));
+}
+
 /* C of 16 or 32 (`tall`) rows and 16 or 32 (`wide`) columns. First all products but those of the
  * largest parts, since what is added to a large sum is rounded as it is: so the others leave no
  * trace, and the largest are as many additions as k has pairs. */
-V_INLINE void split_tile(bool tall, bool wide, int64_t nk, const uint16_t *a, const uint16_t *b,
-                         float *c, int64_t ldc)
+V_INLINE void split_tile(bool tall, bool wide, int64_t steps, const ak__split_operand *a,
+                         const ak__split_operand *b, float *c, int64_t ldc,
+                         const fetch_plan *more)
 {
     const int64_t row = ldc * (int64_t)sizeof(float);
-    const uint16_t *const first_a = a, *const first_b = b;
     float *below = c + HALF * ldc;
+    const char *ahead = more->at;
     MEMORY_BARRIER();
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int64_t k = 0; k < nk; k += 2 * HALF, a += STEP, b += STEP) {
-        LOAD_A(0) LOAD_B(2) MULTIPLY()
-        LOAD_B(1) MULTIPLY()
-        LOAD_A(1) MULTIPLY()
-        LOAD_B(0) MULTIPLY()
+    for (int64_t s = 0; s < steps; s++) {
+        const char *left = step_of(a, s), *right = step_of(b, s);
+        LOAD_A(0) LOAD_B(2) MULTIPLY() FETCH()
+        LOAD_B(1) MULTIPLY() FETCH()
+        LOAD_A(1) MULTIPLY() FETCH()
+        LOAD_B(0) MULTIPLY() FETCH()
         LOAD_A(2) MULTIPLY()
     }
-    a = first_a;
-    b = first_b;
-    for (int64_t k = 0; k < nk; k += 2 * HALF, a += STEP, b += STEP) {
-        LOAD_A(0) LOAD_B(0) MULTIPLY()
+    for (int64_t s = 0; s < steps; s++) {
+        const char *left = step_of(a, s), *right = step_of(b, s);
+        LOAD_A(0) LOAD_B(0) MULTIPLY() FETCH()
     }
     _tile_stored(0, c, row);
     if (wide)
@@ -249,26 +281,27 @@ V_INLINE void split_tile(bool tall, bool wide, int64_t nk, const uint16_t *a, co
     MEMORY_BARRIER();
 }
 
-static void split_tile_any(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
-                           int m, int n)
+static void split_tile_any(int64_t steps, const ak__split_operand *a, const ak__split_operand *b,
+                           float *c, int64_t ldc, int m, int n, const fetch_plan *more)
 {
     if (m > HALF && n > HALF)
-        split_tile(true, true, nk, a, b, c, ldc);
+        split_tile(true, true, steps, a, b, c, ldc, more);
     else if (m > HALF)
-        split_tile(true, false, nk, a, b, c, ldc);
+        split_tile(true, false, steps, a, b, c, ldc, more);
     else if (n > HALF)
-        split_tile(false, true, nk, a, b, c, ldc);
+        split_tile(false, true, steps, a, b, c, ldc, more);
     else
-        split_tile(false, false, nk, a, b, c, ldc);
+        split_tile(false, false, steps, a, b, c, ldc, more);
 }
 
 /* By way of a tile of its own: for pieces of C that have no room for whole squares, and for sums,
  * which are more exact if each block of k is added as one number. */
-static void split_aside(int64_t nk, const uint16_t *a, const uint16_t *b, float *c, int64_t ldc,
-                        int m, int n, bool accumulate)
+static void split_aside(int64_t steps, const ak__split_operand *a, const ak__split_operand *b,
+                        float *c, int64_t ldc, int m, int n, bool accumulate,
+                        const fetch_plan *more)
 {
     _Alignas(64) float whole[4 * HALF * HALF];
-    split_tile_any(nk, a, b, whole, 2 * HALF, m, n);
+    split_tile_any(steps, a, b, whole, 2 * HALF, m, n, more);
     for (int i = 0; i < m; i++) {
         for (int j = 0; j < n; j += HALF) {
             const vf x = v_load(whole + i * 2 * HALF + j);
@@ -282,24 +315,79 @@ static void split_aside(int64_t nk, const uint16_t *a, const uint16_t *b, float 
     }
 }
 
+static int at_most_side(int64_t n) { return n < AK_SPLIT_SIDE ? (int)n : AK_SPLIT_SIDE; }
+
+static void split_tiles_amx(int64_t steps, const ak__split_operand *a, const ak__split_operand *b,
+                            float *c, int64_t ldc, int64_t m, int64_t n, bool accumulate,
+                            const void *ahead, int64_t ahead_bytes)
+{
+    fetch_plan more = ahead_in(ahead, ahead_bytes, steps * FETCHES, m, n);
+    ak__split_operand right = *b;
+    _tile_loadconfig(&eight_squares);
+    for (int64_t j = 0; j < n; j += AK_SPLIT_SIDE) {
+        const int wide = at_most_side(n - j);
+        ak__split_operand left = *a;
+        for (int64_t i = 0; i < m; i += AK_SPLIT_SIDE) {
+            const int tall = at_most_side(m - i);
+            float *to = c + i * ldc + j;
+            if (!accumulate && tall % HALF == 0 && wide % HALF == 0)
+                split_tile_any(steps, &left, &right, to, ldc, tall, wide, &more);
+            else
+                split_aside(steps, &left, &right, to, ldc, tall, wide, accumulate, &more);
+            left.data = (const char *)left.data + left.panel;
+            more.at += more.tile;
+        }
+        right.data = (const char *)right.data + right.panel;
+    }
+    _tile_release();
+}
+
 static void split_multiply_amx(int64_t nk, const void *a, const float *b, int64_t step, float *c,
                                int64_t ldc, int m, int64_t n, bool accumulate)
 {
-    _tile_loadconfig(&eight_squares);
-    for (int64_t j = 0; j < n; j += 2 * HALF, b += step) {
-        const int wide = n - j < 2 * HALF ? (int)(n - j) : 2 * HALF;
-        const void *right = b;
-        if (!accumulate && m % HALF == 0 && wide % HALF == 0)
-            split_tile_any(nk, a, right, c + j, ldc, m, wide);
-        else
-            split_aside(nk, a, right, c + j, ldc, m, wide, accumulate);
+    const ak__split_operand left = ak__split_panels(a, 0);
+    const ak__split_operand right = ak__split_panels(b, step * (int64_t)sizeof *b);
+    split_tiles_amx((nk + 2 * HALF - 1) / (2 * HALF), &left, &right, c, ldc, m, n, accumulate,
+                    NULL, 0);
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+static void split_lines_amx(void *dst, int64_t step, const float *x, const float *y, int64_t ld,
+                            int64_t lines, int nx, int ny)
+{
+    const int64_t part = HALF * 2;      /* parts of a line follow each other */
+    char *to = dst;
+    for (int64_t i = 0; i < lines; i++, x += ld, y += ld, to += step) {
+        vf a = nx == HALF ? v_load(x) : v_load_n(x, nx);
+        vf b = ny == HALF ? v_load(y) : v_load_n(y, ny);
+        v_split((uint16_t *)(void *)to, part, a, b, NULL);
     }
-    _tile_release();
+}
+
+static void split_put_amx(float *dst, int64_t dst_step, const float *src, int64_t src_step,
+                          int64_t rows, int n, const float *bias, bool accumulate)
+{
+    for (int j = 0; j < n; j += HALF) {
+        const int lanes = within(n - j);
+        const vf more = bias ? v_load_n(bias + j, lanes) : v_zero();
+        const float *from = src + j;
+        float *to = dst + j;
+        for (int64_t i = 0; i < rows; i++, from += src_step, to += dst_step) {
+            vf x = v_load_n(from, lanes);
+            if (accumulate)
+                x = v_add(v_load_n(to, lanes), x);
+            v_store_n(to, bias ? v_add(x, more) : x, lanes);
+        }
+    }
 }
 
 void ak__kernels_split_amx(ak_kernels *table)
 {
     table->split_pack = split_pack_amx;
     table->split_multiply = split_multiply_amx;
+    table->split_tiles = split_tiles_amx;
+    table->split_lines = split_lines_amx;
+    table->split_put = split_put_amx;
     table->isa = "amx";
 }

@@ -35,6 +35,11 @@ void fill(float *x, int64_t n, fill_kind kind);
  * 64-byte boundary. Around it are sentinels. */
 guarded guarded_new(int64_t n, int placement);
 bool guarded_free(guarded g);
+/* A matrix that ends at an unreadable page. */
+static inline guarded matrix_new(int64_t rows, int64_t cols, int64_t ld)
+{
+    return guarded_new(rows > 0 && cols > 0 ? (rows - 1) * ld + cols : 0, 0);
+}
 bool near_enough(float got, float want, double tolerance);
 double ulp_error(float got, double want);
 /* There are at most this many tables to test: one a level, one emulated. */
@@ -43,6 +48,7 @@ int isa_tables(isa_table out[MOST_TABLES]);
 
 void check_entries(const ak_kernels *ref, const isa_table *isa);
 void check_gemm(const isa_table *isa);
+void check_split_operands(const isa_table *isa);
 void check_taps(const isa_table *isa);
 void check_winograd(const ak_kernels *ref, const isa_table *isa);
 void bench_kernels(const isa_table *isas, int count);

@@ -12,11 +12,6 @@
 
 static int64_t at_least(int64_t n, int64_t low) { return n > low ? n : low; }
 
-static guarded matrix_new(int64_t rows, int64_t cols, int64_t ld)
-{
-    return guarded_new(rows > 0 && cols > 0 ? (rows - 1) * ld + cols : 0, 0);
-}
-
 /* ---- the entries ---------------------------------------------------------------------------- */
 
 /* Tiles of every size, packed and in place. */
@@ -127,120 +122,6 @@ static void check_finish(const isa_table *isa)
             free(want);
         }
     }
-}
-
-/* ---- split operands ------------------------------------------------------------------------- */
-
-/* Right operands of n positions side by side; the caller frees them. */
-static float *split_right(const ak_kernels *k, const float *x, int64_t ld, int64_t n, int64_t nk,
-                          float alpha, bool k_major)
-{
-    const int64_t size = AK_SPLIT_SIZE(nk), panels = (n + AK_SPLIT_SIDE - 1) / AK_SPLIT_SIDE;
-    float *to = aligned_alloc(64, (size_t)(panels * size + 16) * sizeof *to);
-    for (int64_t j = 0; j < n; j += AK_SPLIT_SIDE) {
-        const int64_t left = n - j < AK_SPLIT_SIDE ? n - j : AK_SPLIT_SIDE;
-        k->split_pack(to + j / AK_SPLIT_SIDE * size, k_major ? x + j : x + j * ld, ld, left, nk,
-                      alpha, k_major, false);
-    }
-    return to;
-}
-
-/* A split product against sums in double, to the bound of gemm_tile. */
-static void check_split(const isa_table *isa, int m, int n, int64_t nk, int variant)
-{
-    const ak_kernels *k = &isa->table;
-    const bool a_major = variant & 1, b_major = variant & 2, accumulate = variant & 4;
-    const float alpha = variant & 8 ? 0.5F : 1;
-    const int64_t lda = (a_major ? m : nk) + 1, ldb = (b_major ? n : nk) + 2, ldc = n + 3;
-    guarded a = matrix_new(a_major ? nk : m, a_major ? m : nk, lda);
-    guarded b = matrix_new(b_major ? nk : n, b_major ? n : nk, ldb);
-    guarded c = matrix_new(m, n, ldc);
-    fill(a.x, a.n, FILL_PLAIN);
-    fill(b.x, b.n, FILL_PLAIN);
-    fill(c.x, c.n, FILL_PLAIN);
-    float *start = malloc((size_t)c.n * sizeof(float));
-    memcpy(start, c.x, (size_t)c.n * sizeof(float));
-    float *pa = aligned_alloc(64, (size_t)(AK_SPLIT_SIZE(nk) + 16) * sizeof(float));
-    float *pb = split_right(k, b.x, ldb, n, nk, alpha, b_major);
-    k->split_pack(pa, a.x, lda, m, nk, 1, a_major, true);
-    k->split_multiply(nk, pa, pb, AK_SPLIT_SIZE(nk), c.x, ldc, m, n, accumulate);
-    bool near = true;
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < ldc && i * ldc + j < c.n; j++) {
-            double s = accumulate || j >= n ? (double)start[i * ldc + j] : 0, bound = fabs(s);
-            for (int64_t q = 0; q < nk && j < n; q++) {
-                const float x = a_major ? a.x[q * lda + i] : a.x[i * lda + q];
-                const float y = b_major ? b.x[q * ldb + j] : b.x[j * ldb + q];
-                s += (double)alpha * (double)x * (double)y;
-                bound += fabs((double)alpha * (double)x * (double)y);
-            }
-            near = near && near_enough(c.x[i * ldc + j], (float)s, bound * 1e-6);
-        }
-    }
-    const bool kept = guarded_free(a) + guarded_free(b) + guarded_free(c) == 3;
-    check_result(near && kept, isa->name, "split m %d n %d nk %lld variant %d", m, n,
-                 (long long)nk, variant);
-    free(start);
-    free(pa);
-    free(pb);
-}
-
-/* Packing tells of numbers that have no three parts, wherever they are. */
-static void check_split_fits(const isa_table *isa)
-{
-    enum { SIDE = 29 };
-    static const struct { float x; bool fits; } cases[] = {
-        {0, true}, {-0.0F, true}, {1e-45F, true}, {0x1.fefffep127F, true},
-        {-0x1.fefffep127F, true}, {0x1.ffp127F, false}, {-FLT_MAX, false}, {INFINITY, false},
-        {-INFINITY, false}, {NAN, false},
-    };
-    float x[SIDE * SIDE];
-    float *to = aligned_alloc(64, (size_t)AK_SPLIT_SIZE(SIDE) * sizeof(float));
-    for (int v = 0; v < 4; v++) {
-        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-            fill(x, SIDE * SIDE, FILL_PLAIN);
-            x[random_bits() % (SIDE * SIDE)] = cases[i].x;
-            const bool fits = isa->table.split_pack(to, x, SIDE, SIDE, SIDE, 1, v & 1, v & 2);
-            check_result(fits == cases[i].fits, isa->name, "split_pack of %g", (double)cases[i].x);
-        }
-    }
-    free(to);
-}
-
-/* One NaN in the left operand reaches its row and nothing else; so does one in the right. */
-static void check_split_nan(const isa_table *isa)
-{
-    enum { SIDE = 20 };
-    float a[SIDE * SIDE], b[SIDE * SIDE], c[SIDE * SIDE];
-    fill(a, SIDE * SIDE, FILL_PLAIN);
-    fill(b, SIDE * SIDE, FILL_PLAIN);
-    a[3 * SIDE + 18] = NAN;
-    b[7 * SIDE + 2] = -NAN;
-    float *pa = aligned_alloc(64, (size_t)AK_SPLIT_SIZE(SIDE) * sizeof(float));
-    float *pb = split_right(&isa->table, b, SIDE, SIDE, SIDE, 1, false);
-    isa->table.split_pack(pa, a, SIDE, SIDE, SIDE, 1, false, true);
-    isa->table.split_multiply(SIDE, pa, pb, AK_SPLIT_SIZE(SIDE), c, SIDE, SIDE, SIDE, false);
-    bool right = true;
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++)
-            right = right && (c[i * SIDE + j] != c[i * SIDE + j]) == (i == 3 || j == 7);
-    check_result(right, isa->name, "split NaN");
-    free(pa);
-    free(pb);
-}
-
-static void check_splits(const isa_table *isa)
-{
-    static const int64_t depths[] = {1, 15, 16, 17, 31, 32, 33, 47, 64, 100};
-    if (!isa->table.split_multiply)
-        return;
-    int variant = 0;
-    for (int m = 1; m <= AK_SPLIT_SIDE; m++)
-        for (int n = 1; n < 70; n += n < 34 ? 1 : 7)
-            for (int d = 0; d < 10; d++, variant++)
-                check_split(isa, m, n, depths[d], variant % 16);
-    check_split_nan(isa);
-    check_split_fits(isa);
 }
 
 /* ---- the whole product ---------------------------------------------------------------------- */
@@ -519,8 +400,6 @@ void check_gemm(const isa_table *isa)
         check_packs(isa);
     if (wanted("gemm_finish"))
         check_finish(isa);
-    if (wanted("split"))
-        check_splits(isa);
     if (wanted("gemm"))
         check_products(isa);
     if (wanted("gemm_large") && !isa->emulated) {

@@ -253,6 +253,7 @@ int main(int argc, char **argv)
         }
         check_entries(&isas[0].table, &isas[i]);
         check_gemm(&isas[i]);
+        check_split_operands(&isas[i]);
         check_taps(&isas[i]);
         check_winograd(&isas[0].table, &isas[i]);
         printf("%-18s %ld checks\n", isas[i].name, checks_passed + checks_failed - before);

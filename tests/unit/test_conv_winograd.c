@@ -285,7 +285,7 @@ static bool gives_plain_sums(ak_options options, bool exact)
     options.quiet = true;
     ak_ctx *ctx = ak_open(options);
     cr_assert(ctx);
-    const ak__conv g = geometry(8, 14, 14, 32, 32, 1);
+    const ak__conv g = geometry(32, 16, 16, 64, 64, 1);
     const passes want = run(ctx, g, 0, false);
     ak_tensor *x = ak_zeros(ctx, AK_SHAPE(g.N, g.H, g.W, g.I));
     ak_tensor *w = ak_zeros(ctx, AK_SHAPE(g.O, 3, 3, g.I));

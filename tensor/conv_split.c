@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convolution of split numbers (kernels.h), for processors with a matrix unit.
+ *
+ * A correlation (conv_direct.c) whose source is split once, where the taps of a kernel take each
+ * number several times. Planes of split pixels, one for each residue of a position by the step, so
+ * that the pixels a tap takes for neighbouring results are neighbours; rows and images of a plane
+ * follow each other with the zeros of the padding in between, shared by neighbours. Then the
+ * pixels for a run of results over many rows and images are one operand of fixed stride, whatever
+ * the width of the map is: results at the ends of rows are made in vain and not kept. */
+#include "tensor/conv_split.h"
+
+/* Steps of 32 k whose products are one sum: a panel of weights for them is in L1 with the pixels of
+ * a tile. */
+#define SPLIT_STEPS 4
+/* Bytes of planes of a block: in L2 with the weights and results. */
+#define BLOCK_BYTES (512 << 10)
+/* Of weights that are no part of that: they pass through L2, for as much of the source at once as
+ * has room there. */
+#define MANY_WEIGHTS (1 << 20)
+#define LARGE_BLOCK  (1 << 20)
+/* A step of a panel of weights. */
+#define PANEL_BYTES (AK_SPLIT_SIZE(1) * (int64_t)sizeof(ak_real))
+
+/* ---- planes ---------------------------------------------------------------------------------- */
+
+/* Positions of a plane along one axis from one row (or image) to the next: so many that what is
+ * read is there, or in the zeros that the next one begins with. */
+static int64_t pitch_of(int64_t zeros, int64_t source, int64_t extent, int64_t step)
+{
+    const int64_t past = ak__conv_min(zeros + source, extent);
+    return ak__conv_up(ak__conv_max(past, extent - ak__conv_max(zeros, 0)), step);
+}
+
+int64_t ak__planes_at(const ak__planes *p, const ak__correlation *q, const ak__phase *f,
+                      int64_t th, int64_t tw)
+{
+    const int64_t h = f->h0 + th * q->tap_h, w = f->w0 + tw * q->tap_w;
+    return (h % q->step_h * q->step_w + w % q->step_w) * p->plane + h / q->step_h * p->columns +
+           w / q->step_w;
+}
+
+int64_t ak__planes_results(const ak__planes *p, const ak__phase *f, int64_t images, int64_t rows)
+{
+    return ((images - 1) * p->rows + rows - 1) * p->columns + f->JW;
+}
+
+/* Pixels that the farthest tap is from the first of its plane. */
+static int64_t farthest(const ak__planes *p, const ak__correlation *q)
+{
+    int64_t most = 0;
+    for (int64_t i = 0; i < q->phases; i++) {
+        const ak__phase *f = &q->phase[i];
+        if (f->TH && f->TW)
+            most = ak__conv_max(most, (f->h0 + (f->TH - 1) * q->tap_h) / q->step_h * p->columns +
+                                          (f->w0 + (f->TW - 1) * q->tap_w) / q->step_w);
+    }
+    return most;
+}
+
+ak__planes ak__planes_plan(const ak__correlation *q, int64_t pixel, int64_t layers, int64_t bytes,
+                           int64_t most)
+{
+    const int64_t planes = q->step_h * q->step_w;
+    int64_t JH = 1, JW = 1;
+    for (int64_t i = 0; i < q->phases; i++) {
+        JH = ak__conv_max(JH, q->phase[i].JH);
+        JW = ak__conv_max(JW, q->phase[i].JW);
+    }
+    const int64_t halo = ak__conv_max(q->PH - (JH - 1) * q->step_h, 1);
+    ak__planes p = { .pixel = pixel, .layers = layers, .image = q->SH * q->SW * q->SC,
+                     .images = 1, .band = JH };
+    p.columns = ak__conv_max(pitch_of(q->left, q->SW, q->PW, q->step_w), JW);
+    p.rows = ak__conv_max(pitch_of(q->top, q->SH, q->PH, q->step_h), JH);
+    const int64_t row = planes * p.columns * pixel * layers;
+    if (p.rows * row <= bytes) {
+        p.images = ak__conv_max(ak__conv_min(bytes / (p.rows * row),
+                                             most / (p.rows * p.columns)), 1);
+        p.images = ak__conv_up(q->N, ak__conv_up(q->N, ak__conv_min(p.images, q->N)));
+    } else {
+        const int64_t more = ak__conv_up(halo, q->step_h) - 1;
+        p.band = ak__conv_min(ak__conv_max(bytes / row - more, 1), JH);
+        p.band = ak__conv_up(JH, ak__conv_up(JH, p.band));
+        p.rows = p.band + more;
+    }
+    p.bands = ak__conv_up(JH, p.band);
+    p.blocks = ak__conv_up(q->N, p.images) * p.bands;
+    p.results = ak__conv_up(p.images * p.rows * p.columns, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
+    p.plane = p.results + farthest(&p, q);
+    p.layer = planes * p.plane * pixel;
+    p.bytes = p.layer * layers;
+    return p;
+}
+
+ak__plane_block ak__planes_block(const ak__planes *p, const ak__correlation *q, int64_t i)
+{
+    ak__plane_block b = { .n0 = i / p->bands * p->images, .j0 = i % p->bands * p->band };
+    b.images = ak__conv_min(p->images, q->N - b.n0);
+    return b;
+}
+
+/* Does any tap take pixels whose residues are (rh, rw)? */
+static bool is_used(const ak__correlation *q, int64_t rh, int64_t rw)
+{
+    for (int64_t i = 0; i < q->phases; i++) {
+        const ak__phase *f = &q->phase[i];
+        for (int64_t t = 0; t < f->TH * f->TW; t++)
+            if ((f->h0 + t / f->TW * q->tap_h) % q->step_h == rh &&
+                (f->w0 + t % f->TW * q->tap_w) % q->step_w == rw)
+                return true;
+    }
+    return false;
+}
+
+static void clear(const ak__planes *p, char *to, int64_t pixels)
+{
+    for (int64_t i = 0; i < p->layers; i++)
+        memset(to + i * p->layer, 0, (size_t)(pixels * p->pixel));
+}
+
+/* One plane of a block at `to`, with its zeros in all layers. */
+static void fill_plane(const ak__planes *p, const ak__correlation *q, const ak__plane_block *b,
+                       int64_t rh, int64_t rw, char *to, ak__plane_run *put)
+{
+    int64_t lo, hi;
+    ak__conv_inside(rw - q->left, q->step_w, q->SW, p->columns, &lo, &hi);
+    for (int64_t r = 0; r < b->images * p->rows; r++, to += p->columns * p->pixel) {
+        const int64_t h = (b->j0 + r % p->rows) * q->step_h + rh - q->top;
+        if (h < 0 || h >= q->SH || lo == hi) {
+            clear(p, to, p->columns);
+            continue;
+        }
+        const int64_t w = lo * q->step_w + rw - q->left, n = b->n0 + r / p->rows;
+        clear(p, to, lo);
+        put(to + lo * p->pixel, p, q, n, q->src + n * p->image + (h * q->SW + w) * q->SC,
+            q->step_w * q->SC, hi - lo);
+        clear(p, to + hi * p->pixel, p->columns - hi);
+    }
+    clear(p, to, p->plane - b->images * p->rows * p->columns);
+}
+
+void ak__planes_fill(const ak__planes *p, const ak__correlation *q, const ak__plane_block *b,
+                     char *to, ak__plane_run *put)
+{
+    for (int64_t r = 0; r < q->step_h * q->step_w; r++)
+        if (is_used(q, r / q->step_w, r % q->step_w))
+            fill_plane(p, q, b, r / q->step_w, r % q->step_w, to + r * p->plane * p->pixel, put);
+}
+
+/* ---- memory of a later block ----------------------------------------------------------------- */
+
+ak__ahead ak__ahead_of(const ak__planes *p, const ak__correlation *q, int64_t i, int64_t calls)
+{
+    ak__ahead a = { .calls = calls };
+    if (i >= ak__conv_up(q->N, p->images) * p->bands)
+        return a;
+    const ak__plane_block b = ak__planes_block(p, q, i);
+    const int64_t JH = q->phase->JH, j1 = ak__conv_min(b.j0 + p->band, JH);
+    const int64_t h0 = ak__conv_max(b.j0 * q->step_h - q->top, 0);
+    const int64_t h1 = ak__conv_min(j1 * q->step_h + q->PH - JH * q->step_h - q->top, q->SH);
+    const int64_t row = q->SW * q->SC, real = (int64_t)sizeof(ak_real);
+    const bool whole = p->bands == 1;
+    a.part[0] = (const char *)(q->src + b.n0 * p->image + (whole ? 0 : h0 * row));
+    a.bytes[0] = (whole ? b.images * p->image : ak__conv_max(h1 - h0, 0) * row) * real;
+    a.part[1] = (const char *)(q->dst + b.n0 * q->image + (whole ? 0 : b.j0 * q->row));
+    a.bytes[1] = (whole ? b.images * q->image : (j1 - b.j0) * q->row) * real;
+    return a;
+}
+
+const void *ak__ahead_next(ak__ahead *a, int64_t *bytes)
+{
+    const int64_t all = a->bytes[0] + a->bytes[1], first = a->bytes[0];
+    const int64_t from = a->done * all / a->calls, to = (a->done + 1) * all / a->calls;
+    a->done++;
+    if (from < first) {
+        *bytes = ak__conv_min(to, first) - from;
+        return a->part[0] + from;
+    }
+    *bytes = to - from;
+    return a->part[1] + from - first;
+}
+
+/* ---- the correlation ------------------------------------------------------------------------- */
+
+/* What is worked out once. */
+typedef struct split_pass {
+    ak__correlation q;
+    ak__phase       phase[AK__SPLIT_PHASES];
+    ak__planes      planes;
+    int64_t         channel_steps;      /* of 32 channels of a tap */
+    int64_t         panels;             /* of 32 result channels */
+    int64_t         steps;              /* of all phases */
+    int64_t        *at;                 /* each step's bytes from the planes' start */
+    char           *weights;            /* [panel][step], all phases */
+    char           *planes_of, *sums_of;        /* of thread 0; those of others follow */
+} split_pass;
+
+static int64_t steps_of(const split_pass *s, const ak__phase *f)
+{
+    return f->TH * f->TW * s->channel_steps;
+}
+
+static int64_t sum_bytes(const split_pass *s)
+{
+    return s->planes.results * AK_SPLIT_SIDE * (int64_t)sizeof(ak_real);
+}
+
+/* Lines of 32 channels, a layer of the planes each. */
+static void split_run(char *to, const ak__planes *p, const ak__correlation *q, int64_t n,
+                      const ak_real *from, int64_t ld, int64_t count)
+{
+    (void)n;
+    for (int64_t c = 0; c < q->SC; c += 32, to += p->layer) {
+        const int64_t left = q->SC - c;
+        ak__k.split_lines(to, p->pixel, from + c, from + c + 16, ld, count,
+                          (int)ak__conv_min(left, 16),
+                          (int)ak__conv_max(ak__conv_min(left - 16, 16), 0));
+    }
+}
+
+static void plan_phases(split_pass *s, const ak__conv *g, bool data)
+{
+    if (data) {
+        s->q = ak__data_plan(g);
+        for (int64_t i = 0; i < s->q.phases; i++)
+            s->phase[i] = ak__data_phase(g, &s->q, i);
+    } else {
+        s->q = ak__forward_plan(g, s->phase);
+    }
+    s->q.phase = s->phase;
+}
+
+/* Fills *s; bytes of scratch. */
+static size_t plan_pass(split_pass *s, const ak__conv *g, bool data, void *scratch)
+{
+    ak__carve area = { .base = scratch };
+    *s = (split_pass){ .channel_steps = 0 };
+    plan_phases(s, g, data);
+    s->channel_steps = ak__conv_up(s->q.SC, 32);
+    s->panels = ak__conv_up(s->q.Dg, AK_SPLIT_SIDE);
+    for (int64_t i = 0; i < s->q.phases; i++)
+        s->steps += steps_of(s, &s->phase[i]);
+    const bool many = s->steps * s->panels * PANEL_BYTES > MANY_WEIGHTS;
+    s->planes = ak__planes_plan(&s->q, AK_SPLIT_LINE, s->channel_steps,
+                                many ? LARGE_BLOCK : BLOCK_BYTES, 2048);
+    s->at = (int64_t *)(void *)ak__carve_bytes(&area, s->steps * (int64_t)sizeof *s->at);
+    s->weights = ak__carve_bytes(&area, s->panels * s->steps * PANEL_BYTES);
+    s->planes_of = ak__carve_bytes(&area, ak__max_threads() * s->planes.bytes);
+    s->sums_of = ak__carve_bytes(&area, ak__max_threads() * sum_bytes(s));
+    return area.used;
+}
+
+static void place_steps(split_pass *s)
+{
+    int64_t *at = s->at;
+    for (int64_t i = 0; i < s->q.phases; i++) {
+        const ak__phase *f = &s->phase[i];
+        for (int64_t t = 0; t < f->TH * f->TW; t++)
+            for (int64_t c = 0; c < s->channel_steps; c++)
+                *at++ = ak__planes_at(&s->planes, &s->q, f, t / f->TW, t % f->TW) *
+                            AK_SPLIT_LINE + c * s->planes.layer;
+    }
+}
+
+/* Panel j of the weights. Forward takes w[d][tap][c], the data gradient w[c][tap][d]. */
+static void pack_weights(const split_pass *s, const ak__conv *g, bool data, const ak_real *w,
+                         int64_t j)
+{
+    const ak__correlation *q = &s->q;
+    const int64_t K = ak__conv_k(g), d = j * AK_SPLIT_SIDE;
+    const int64_t n = ak__conv_min(AK_SPLIT_SIDE, q->Dg - d);
+    char *to = s->weights + j * s->steps * PANEL_BYTES;
+    for (int64_t i = 0; i < q->phases; i++) {
+        const ak__phase *f = &q->phase[i];
+        for (int64_t t = 0; t < f->TH * f->TW; t++) {
+            const int64_t tap = ak__conv_tap(g, f, t / f->TW, t % f->TW);
+            for (int64_t c = 0; c < q->SC; c += 32, to += PANEL_BYTES)
+                ak__k.split_pack(to, w + (data ? c * K + tap * q->Dg + d : d * K + tap * q->SC + c),
+                                 K, n, ak__conv_min(32, q->SC - c), 1, data, false);
+        }
+    }
+}
+
+/* Results of one phase and panel for a block, from the sums of those in vain as well. */
+static void put_results(const split_pass *s, const ak__phase *f, const ak__plane_block *b,
+                        int64_t d, const ak_real *sums)
+{
+    static const ak_real none[AK_SPLIT_SIDE] = { 0 };
+    const ak__correlation *q = &s->q;
+    const int n = (int)ak__conv_min(AK_SPLIT_SIDE, q->Dg - d);
+    const int64_t rows = ak__planes_rows(&s->planes, b, f);
+    for (int64_t r = 0; r < b->images * rows; r++) {
+        const int64_t image = r / rows, j = r % rows;
+        const int64_t row = (image * s->planes.rows + j) * s->planes.columns * AK_SPLIT_SIDE;
+        ak__k.split_put(q->dst + (b->n0 + image) * q->image + f->at + (b->j0 + j) * q->row + d,
+                        q->pixel, sums ? sums + row : none, sums ? AK_SPLIT_SIDE : 0, f->JW, n,
+                        q->bias ? q->bias + d : NULL, q->accumulate);
+    }
+}
+
+/* One phase and panel for a block: its steps begin with `first`. */
+static void split_phase(const split_pass *s, const ak__phase *f, const ak__plane_block *b,
+                        int64_t first, int64_t panel, const char *planes, ak_real *sums,
+                        ak__ahead *ahead)
+{
+    const int64_t steps = steps_of(s, f), rows = ak__planes_rows(&s->planes, b, f);
+    const int64_t pixel = s->planes.pixel, d = panel * AK_SPLIT_SIDE;
+    const int64_t n = s->q.Dg - d > 16 ? 32 : 16;
+    if (rows == 0 || f->JW == 0)
+        return;
+    const int64_t m = ak__conv_up(ak__planes_results(&s->planes, f, b->images, rows), 16) * 16;
+    const char *weights = s->weights + (panel * s->steps + first) * PANEL_BYTES;
+    const int64_t blocks = ak__conv_up(steps, SPLIT_STEPS);
+    for (int64_t i = 0; i < blocks; i++) {
+        const int64_t k0 = i * steps / blocks, k1 = (i + 1) * steps / blocks;
+        const ak__split_operand left = { planes, s->at + first + k0, pixel, 16 * pixel, 64,
+                                         32 * pixel };
+        const ak__split_operand right = ak__split_panels(weights + k0 * PANEL_BYTES, 0);
+        int64_t bytes;
+        const void *more = ak__ahead_next(ahead, &bytes);
+        ak__k.split_tiles(k1 - k0, &left, &right, sums, AK_SPLIT_SIDE, m, n, i > 0, more, bytes);
+    }
+    put_results(s, f, b, d, steps ? sums : NULL);
+}
+
+/* Calls of split_tiles for a block. */
+static int64_t calls_of(const split_pass *s, int64_t shares)
+{
+    int64_t calls = 0;
+    for (int64_t i = 0; i < s->q.phases; i++)
+        calls += ak__conv_up(steps_of(s, &s->phase[i]), SPLIT_STEPS);
+    return ak__conv_max(calls * ak__conv_up(s->panels, shares), 1);
+}
+
+static void run_pass(split_pass *s)
+{
+    const int64_t threads = ak__max_threads();      /* what comes next is a guess */
+    const int64_t blocks = s->planes.blocks;
+    /* few blocks: the panels are shared out as well */
+    const int64_t shares = blocks >= 16 ? 1 : ak__conv_min(s->panels, ak__conv_up(16, blocks));
+    AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
+        const ak__plane_block b = ak__planes_block(&s->planes, &s->q, task / shares);
+        const int64_t share = task % shares;
+        char *planes = s->planes_of + ak__thread_id() * s->planes.bytes;
+        ak_real *sums = (ak_real *)(void *)(s->sums_of + ak__thread_id() * sum_bytes(s));
+        ak__ahead ahead = ak__ahead_of(&s->planes, &s->q, task / shares + threads,
+                                       calls_of(s, shares));
+        ak__planes_fill(&s->planes, &s->q, &b, planes, split_run);
+        for (int64_t j = share * s->panels / shares; j < (share + 1) * s->panels / shares; j++)
+            for (int64_t i = 0, first = 0; i < s->q.phases; i++) {
+                split_phase(s, &s->phase[i], &b, first, j, planes, sums, &ahead);
+                first += steps_of(s, &s->phase[i]);
+            }
+    }
+}
+
+static void split_correlate(const ak__conv *g, bool data, const ak_real *src, const ak_real *w,
+                            const ak_real *bias, ak_real *dst, bool accumulate, void *scratch)
+{
+    split_pass s;
+    plan_pass(&s, g, data, scratch);
+    s.q.src = src;
+    s.q.dst = dst;
+    s.q.bias = bias;
+    s.q.accumulate = accumulate;
+    place_steps(&s);
+    AK__PARALLEL_FOR(j, s.panels, g->O * ak__conv_k(g) > 65536)
+        pack_weights(&s, g, data, w, j);
+    run_pass(&s);
+}
+
+/* ---- what it costs --------------------------------------------------------------------------- */
+
+/* Measured, in multiplications of a product by the register tile: of one by the matrix unit, and
+ * of a number that is split or put. */
+#define PRODUCT_COST 0.45
+#define NUMBER_COST  20.0
+
+static double round_up(int64_t n, int64_t unit) { return (double)(ak__conv_up(n, unit) * unit); }
+
+double ak__split_cost(const ak__conv *g, bool data)
+{
+    split_pass s;
+    plan_pass(&s, g, data, NULL);
+    const double blocks = (double)s.planes.blocks, channels = round_up(s.q.SC, 32);
+    const double results = round_up(s.q.Dg, 16), weights = (double)(g->O * ak__conv_k(g));
+    double products = 0, put = 0;
+    for (int64_t i = 0; i < s.q.phases; i++) {
+        const ak__phase *f = &s.phase[i];
+        products += (double)s.planes.results * (double)(f->TH * f->TW) * channels * results;
+        put += (double)s.planes.results * results;
+    }
+    const double split = (double)(s.planes.bytes / AK_SPLIT_LINE) * 32;
+    return blocks * (PRODUCT_COST * products + NUMBER_COST * (split + 0.5 * put)) +
+           NUMBER_COST * weights;
+}
+
+/* ---- both passes ----------------------------------------------------------------------------- */
+
+bool ak__split_can(const ak__conv *g)
+{
+    return ak__k.split_tiles && g->groups == 1 && g->sh * g->sw <= AK__SPLIT_PHASES;
+}
+
+size_t ak__split_scratch(const ak__conv *g, bool data)
+{
+    split_pass s;
+    return plan_pass(&s, g, data, NULL);
+}
+
+void ak__split_forward(const ak__conv *g, const ak_real *x, const ak_real *w, const ak_real *bias,
+                       ak_real *y, bool accumulate, void *scratch)
+{
+    split_correlate(g, false, x, w, bias, y, accumulate, scratch);
+}
+
+void ak__split_data(const ak__conv *g, const ak_real *dy, const ak_real *w, const ak_real *bias,
+                    ak_real *dx, bool accumulate, void *scratch)
+{
+    split_correlate(g, true, dy, w, bias, dx, accumulate, scratch);
+}

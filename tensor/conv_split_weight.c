@@ -145,9 +145,9 @@ static void multiply_panel(const split_weight *s, const ak__conv *g, int64_t j, 
     }
 }
 
-/* As in conv_split.c; tiles of results are added to memory, and dY is turned when it is split. */
-#define PRODUCT_COST 0.55
-#define NUMBER_COST  20.0
+/* As in conv_split.c; dY is laid out and turned when it is split. */
+#define PRODUCT_COST 0.42
+#define NUMBER_COST  43.0
 
 double ak__split_weight_cost(const ak__conv *g)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weight gradient of the direct way: dW[o, k] = sum over pixels p of dY[p, o] patch[p, k].
  *
- * Pixels are the long inner dimension. They are taken in blocks: one place after the other, each in
- * several images. For a block, dY is packed once for all columns, and each panel of patch columns,
- * which lie side by side in the picture, is packed once for all rows. Rows of a block where a
- * panel's part of the patch is outside of the picture are left out, and so are places at both ends
- * of a block of one row. Chunks of images have their own result, which are added in order; how many
- * there are depends on the shape alone. */
+ * Pixels are the long inner dimension. They are taken in blocks: one place after the other, each
+ * in several images; or one image after the other where a chunk has few. For a block, dY is packed
+ * once for all columns, and each panel of patch columns, which lie side by side in the picture, is
+ * packed once for all rows. Rows of a block where a panel's part of the patch is outside of the
+ * picture are left out, and so are places at both ends of a block of one row. Chunks of images have
+ * their own result, which are added in order; how many there are depends on the shape alone. */
 #include "tensor/conv_paths.h"
 
 /* Pixels of a block: packed, nr patch columns of them take most of the first cache. */
@@ -41,6 +41,7 @@ void ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak
 typedef struct weight_plan {
     int64_t chunk, chunks;      /* images a chunk, and how many */
     int64_t images, rows, columns;      /* of a block at most */
+    bool    across;             /* the images of a place are neighbours, not places of an image */
     int64_t runs, run;          /* runs of patch columns, and their length */
     int64_t run_panels;         /* panels of a run */
     int64_t panels, shares;     /* all panels of all groups; how many tasks share them */
@@ -54,7 +55,8 @@ static weight_plan plan_weight(const ak__conv *g)
     p.chunk = ak__conv_max(ak__weight_chunk(g, g->O * ak__conv_k(g)),
                            ak__conv_min(ak__conv_up(g->N, CHUNKS), CHUNK_IMAGES));
     p.chunks = ak__conv_up(g->N, p.chunk);
-    p.images = ak__conv_max(BLOCK_PIXELS / g->OW, 1);
+    p.across = p.chunk >= ak__conv_min(CHUNK_IMAGES, g->OW);
+    p.images = ak__conv_max(BLOCK_PIXELS / (p.across ? g->OW : g->OW * g->OH), 1);
     p.images = ak__conv_up(p.chunk, ak__conv_up(p.chunk, p.images));
     p.columns = ak__conv_min(BLOCK_PIXELS / p.images, g->OW);
     p.rows = ak__conv_min(BLOCK_PIXELS / (p.images * p.columns), g->OH);
@@ -94,7 +96,7 @@ size_t ak__direct_weight_scratch(const ak__conv *g)
 /* ---- one block ------------------------------------------------------------------------------- */
 
 /* Output pixels [h0, h1) x [w0, w1) of images [n0, n0 + m): in the order of places, at each of them
- * the images one after the other. */
+ * the images one after the other; or, not across, in the order of images and places. */
 typedef struct pixel_block {
     int64_t n0, m, h0, h1, w0, w1;
 } pixel_block;
@@ -116,20 +118,22 @@ static patch_panel panel_of(const ak__conv *g, const weight_plan *p, int64_t j)
                           .n = (int)ak__conv_min(ak__k.nr, p->run - k) };
 }
 
-/* dY of the block: [groups][tiles][pixels][mr]. */
+/* dY of the block: [groups][tiles][pixels][mr], from lines of pixels that are equally far apart. */
 static void pack_left(const ak__conv *g, const weight_plan *p, const pixel_block *q,
                       const ak_real *dy, ak_real *left)
 {
     const int mr = ak__k.mr;
-    const int64_t pixels = (q->h1 - q->h0) * (q->w1 - q->w0) * q->m;
-    for (int64_t at = 0; at < pixels; at += q->m) {
-        const int64_t place = at / q->m, wide = q->w1 - q->w0;
-        const int64_t h = q->h0 + place / wide, w = q->w0 + place % wide;
-        const ak_real *from = dy + ((q->n0 * g->OH + h) * g->OW + w) * g->O;
+    const int64_t wide = q->w1 - q->w0, high = q->h1 - q->h0, pixels = high * wide * q->m;
+    const int64_t line = p->across ? q->m : wide;
+    for (int64_t at = 0; at < pixels; at += line) {
+        const int64_t n = p->across ? 0 : at / wide / high, place = p->across ? at / line : at;
+        const int64_t h = q->h0 + place / wide % high, w = q->w0 + place % wide;
+        const ak_real *from = dy + (((q->n0 + n) * g->OH + h) * g->OW + w) * g->O;
         for (int64_t t = 0; t < g->groups * p->tiles; t++) {
             const int64_t o = t % p->tiles * mr;
             ak__k.gemm_pack(left + (t * pixels + at) * mr, from + t / p->tiles * p->Og + o,
-                            g->OH * g->OW * g->O, ak__conv_min(mr, p->Og - o), q->m, mr, true);
+                            p->across ? g->OH * g->OW * g->O : g->O,
+                            ak__conv_min(mr, p->Og - o), line, mr, true);
         }
     }
 }
@@ -149,32 +153,75 @@ static void pack_place(const ak__conv *g, const ak_real *row, int64_t e, int64_t
         memcpy(out + i * nr + lo, row + i * image + e + lo, (size_t)(hi - lo) * sizeof *out);
 }
 
-/* Packs the panel for the places of the block that have a part of it inside, which *q becomes;
- * returns their pixels. In a block of several rows only whole rows are left out. */
-static int64_t pack_right(const ak__conv *g, const patch_panel *f, pixel_block *q,
-                          const ak_real *x, ak_real *right)
+/* Places [w0, w1) of a row of one image: n elements from e + w step on for each. */
+static void pack_row(const ak__conv *g, const ak_real *row, int64_t e, int64_t w0, int64_t w1,
+                     int n, ak_real *out)
 {
-    const int64_t h0 = f->kh * g->dh - g->ph, w0 = f->at - g->pw * g->I;
+    const int64_t step = g->sw * g->I, nr = ak__k.nr;
     int64_t lo, hi;
-    ak__conv_inside(h0, g->sh, g->H, g->OH, &lo, &hi);
-    q->h0 = ak__conv_max(q->h0, lo);
-    q->h1 = ak__conv_max(ak__conv_min(q->h1, hi), q->h0);
-    if (q->h1 - q->h0 == 1) {
-        ak__conv_inside(w0 + f->n - 1, g->sw * g->I, g->W * g->I + f->n - 1, g->OW, &lo, &hi);
-        q->w0 = ak__conv_max(q->w0, lo);
-        q->w1 = ak__conv_max(ak__conv_min(q->w1, hi), q->w0);
+    ak__conv_inside(e, step, g->W * g->I - n + 1, g->OW, &lo, &hi);
+    lo = ak__conv_min(ak__conv_max(lo, w0), w1);
+    hi = ak__conv_min(ak__conv_max(hi, lo), w1);
+    for (int64_t w = w0; w < lo; w++)
+        pack_place(g, row, e + w * step, 1, n, out + (w - w0) * nr);
+    if (lo < hi)
+        ak__k.gemm_pack(out + (lo - w0) * nr, row + e + lo * step, step, n, hi - lo, (int)nr, true);
+    for (int64_t w = hi; w < w1; w++)
+        pack_place(g, row, e + w * step, 1, n, out + (w - w0) * nr);
+}
+
+/* Those places of the block that have a part of the panel inside, as far as they are one piece of
+ * the inner dimension. In a block of several rows only whole rows are left out. */
+static pixel_block places_inside(const ak__conv *g, const weight_plan *p, const patch_panel *f,
+                                 pixel_block q)
+{
+    int64_t lo, hi;
+    if (!p->across && q.m > 1)
+        return q;
+    ak__conv_inside(f->kh * g->dh - g->ph, g->sh, g->H, g->OH, &lo, &hi);
+    q.h0 = ak__conv_max(q.h0, lo);
+    q.h1 = ak__conv_max(ak__conv_min(q.h1, hi), q.h0);
+    if (q.h1 - q.h0 == 1) {
+        ak__conv_inside(f->at - g->pw * g->I + f->n - 1, g->sw * g->I, g->W * g->I + f->n - 1,
+                        g->OW, &lo, &hi);
+        q.w0 = ak__conv_max(q.w0, lo);
+        q.w1 = ak__conv_max(ak__conv_min(q.w1, hi), q.w0);
     }
-    for (int64_t h = q->h0; h < q->h1; h++) {
-        const ak_real *row = x + (q->n0 * g->H + h0 + h * g->sh) * g->W * g->I;
-        for (int64_t w = q->w0; w < q->w1; w++, right += q->m * ak__k.nr)
-            pack_place(g, row, w0 + w * g->sw * g->I, q->m, f->n, right);
+    return q;
+}
+
+static void pack_right(const ak__conv *g, const weight_plan *p, const patch_panel *f,
+                       const pixel_block *q, const ak_real *x, ak_real *right)
+{
+    const int64_t e = f->at - g->pw * g->I, nr = ak__k.nr;
+    const int64_t line = (p->across ? q->m : 1) * nr * (q->w1 - q->w0);
+    for (int64_t i = 0; i < (p->across ? 1 : q->m); i++) {
+        for (int64_t oh = q->h0; oh < q->h1; oh++, right += line) {
+            const int64_t h = f->kh * g->dh - g->ph + oh * g->sh;
+            const ak_real *row = x + ((q->n0 + i) * g->H + h) * g->W * g->I;
+            if (h < 0 || h >= g->H)
+                memset(right, 0, (size_t)line * sizeof *right);
+            else if (!p->across)
+                pack_row(g, row, e, q->w0, q->w1, f->n, right);
+            else
+                for (int64_t w = q->w0; w < q->w1; w++)
+                    pack_place(g, row, e + w * g->sw * g->I, q->m, f->n,
+                               right + (w - q->w0) * q->m * nr);
+        }
     }
-    return (q->h1 - q->h0) * (q->w1 - q->w0) * q->m;
+}
+
+/* The columns of a panel to which no place of a chunk's first block contributes. */
+static void clear_panel(const ak__conv *g, const weight_plan *p, const patch_panel *f,
+                        ak_real *part)
+{
+    for (int64_t o = f->group * p->Og; o < (f->group + 1) * p->Og; o++)
+        memset(part + o * ak__conv_k(g) + f->k, 0, (size_t)f->n * sizeof *part);
 }
 
 static void weight_block(const ak__conv *g, const weight_plan *p, const weight_buffers *b,
                          const pixel_block *q, const ak_real *x, const ak_real *dy, int64_t j0,
-                         int64_t j1, ak_real *part)
+                         int64_t j1, ak_real *part, bool add)
 {
     const int mr = ak__k.mr, nr = ak__k.nr;
     const int64_t wide = q->w1 - q->w0, pixels = (q->h1 - q->h0) * wide * q->m;
@@ -182,28 +229,20 @@ static void weight_block(const ak__conv *g, const weight_plan *p, const weight_b
     pack_left(g, p, q, dy, b->left);
     for (int64_t j = j0; j < j1; j++) {
         const patch_panel f = panel_of(g, p, j);
-        pixel_block some = *q;
-        const int64_t count = pack_right(g, &f, &some, x, b->right);
+        const pixel_block some = places_inside(g, p, &f, *q);
+        const int64_t count = (some.h1 - some.h0) * (some.w1 - some.w0) * q->m;
         const int64_t skipped = ((some.h0 - q->h0) * wide + some.w0 - q->w0) * q->m;
+        if (count == 0 && !add)
+            clear_panel(g, p, &f, part);
+        pack_right(g, p, &f, &some, x, b->right);
         for (int64_t t = 0; t < p->tiles && count > 0; t++)
             ak__k.gemm_direct(count, b->left + ((f.group * p->tiles + t) * pixels + skipped) * mr,
                               1, mr, b->right, nr, part + (f.group * p->Og + t * mr) * K + f.k, K,
-                              (int)ak__conv_min(mr, p->Og - t * mr), f.n, true);
+                              (int)ak__conv_min(mr, p->Og - t * mr), f.n, add);
     }
 }
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
-
-/* Panels [j0, j1) of a chunk's result become 0. */
-static void clear_part(const ak__conv *g, const weight_plan *p, int64_t j0, int64_t j1,
-                       ak_real *part)
-{
-    for (int64_t j = j0; j < j1; j++) {
-        const patch_panel f = panel_of(g, p, j);
-        for (int64_t o = f.group * p->Og; o < (f.group + 1) * p->Og; o++)
-            memset(part + o * ak__conv_k(g) + f.k, 0, (size_t)f.n * sizeof *part);
-    }
-}
 
 static void weight_chunk(const ak__conv *g, const weight_plan *p, const weight_buffers *b,
                          const ak_real *x, const ak_real *dy, int64_t chunk, int64_t share)
@@ -212,14 +251,15 @@ static void weight_chunk(const ak__conv *g, const weight_plan *p, const weight_b
     const int64_t j0 = share * p->panels / p->shares, j1 = (share + 1) * p->panels / p->shares;
     ak_real *part = b->part + chunk * g->O * ak__conv_k(g);
     pixel_block q;
-    clear_part(g, p, j0, j1, part);
+    bool add = false;
     for (q.n0 = chunk * p->chunk; q.n0 < last; q.n0 += p->images) {
         q.m = ak__conv_min(p->images, last - q.n0);
         for (q.h0 = 0; q.h0 < g->OH; q.h0 = q.h1) {
             q.h1 = ak__conv_min(q.h0 + p->rows, g->OH);
             for (q.w0 = 0; q.w0 < g->OW; q.w0 = q.w1) {
                 q.w1 = ak__conv_min(q.w0 + p->columns, g->OW);
-                weight_block(g, p, b, &q, x, dy, j0, j1, part);
+                weight_block(g, p, b, &q, x, dy, j0, j1, part, add);
+                add = true;
             }
         }
     }

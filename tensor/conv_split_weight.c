@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Weight gradient of split numbers: dW[o, tap, c] = sum over pixels f of dY[f, o] x[f + tap, c].
  *
- * dY has a place for each result of the planes of conv_split.c, also for those in vain, where it is
+ * dY has a place for each result of the planes (conv_planes.h), also for those in vain, where it is
  * zero; so f runs over a block without a break, and a tap is a shift of the planes. The matrix unit
  * takes pairs of pixels: the pixel of one image and the same of the next one, so that every shift
  * leaves the pairs as they are. What is an image below, with `n`, is such a pair.
  * Chunks of images have their own result; they are added in order (conv_weight.c). */
-#include "tensor/conv_split.h"
+#include "tensor/conv_planes.h"
 
 /* Steps of 16 pairs whose products are one sum. */
 #define SPLIT_STEPS 4
 /* Bytes of planes of a block. */
 #define BLOCK_BYTES (800 << 10)
+/* Pairs of results of a block, if several images fit. */
+#define BLOCK_RESULTS 128
 /* Tasks that there should be, so that several threads have work. */
 #define TASKS 4
 /* Of a step of a panel of dY. */
@@ -41,7 +43,7 @@ static size_t plan_weight(split_weight *s, const ak__conv *g, void *scratch, int
     s->q.image *= 2;
     s->chunks = ak__conv_up(g->N, s->chunk);
     s->planes = ak__planes_plan(&s->q, AK_SPLIT_LINE, ak__conv_up(g->I, 16), BLOCK_BYTES,
-                                128);
+                                BLOCK_RESULTS);
     s->planes.image *= 2;
     s->steps = s->planes.results / 16;
     s->panels = ak__conv_up(g->O, AK_SPLIT_SIDE);

@@ -335,7 +335,8 @@ static void split_tiles_amx(int64_t steps, const ak__split_operand *a, const ak_
             else
                 split_aside(steps, &left, &right, to, ldc, tall, wide, accumulate, &more);
             left.data = (const char *)left.data + left.panel;
-            more.at += more.tile;
+            if (more.lines)
+                more.at += more.tile;
         }
         right.data = (const char *)right.data + right.panel;
     }

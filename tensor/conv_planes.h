@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The planes of conv_split.c and conv_split_weight.c. */
-#ifndef AK_CONV_SPLIT_H
-#define AK_CONV_SPLIT_H
+/* The source of a correlation laid out anew, for conv_split.c and conv_split_weight.c: one plane for
+ * each residue of a position by the step, so that the pixels that a tap takes for neighbouring
+ * results are neighbours. Rows and images of a plane follow each other with the zeros of the
+ * padding in between, which neighbours share. */
+#ifndef AK_CONV_PLANES_H
+#define AK_CONV_PLANES_H
 
 #include "tensor/conv_paths.h"
 
@@ -10,9 +13,9 @@
 
 /* The source of a correlation, or a block of it, as planes: pixel (r, c) of image n in plane
  * (rh, rw) is the padded source's (r step_h + rh, c step_w + rw), `(n rows + r) columns + c` pixels
- * from the start of the plane; what is outside of the source is zero. Each plane
- * is there for each layer of channels. So tap (th, tw) takes for
- * result (n, j, i) of a phase the pixel `(n rows + j) columns + i` from ak__planes_at. */
+ * from the start of the plane; what is outside of the source is zero. All planes are there for each
+ * layer of channels. So tap (th, tw) takes for result (n, j, i) of a phase the pixel `(n rows + j)
+ * columns + i` from ak__planes_at on. */
 typedef struct ak__planes {
     int64_t columns, rows;
     int64_t pixel;              /* bytes, of one layer */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The source of a correlation laid out anew, for conv_split.c and conv_split_weight.c: one plane for
+/* The source of a correlation laid out anew, for conv_split.c and conv_split_weight.c: a plane for
  * each residue of a position by the step, so that the pixels that a tap takes for neighbouring
  * results are neighbours. Rows and images of a plane follow each other with the zeros of the
  * padding in between, which neighbours share. */

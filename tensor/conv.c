@@ -31,19 +31,21 @@ typedef struct choice {
     int m;                      /* side of Winograd's tiles */
 } choice;
 
-/* What a multiplication costs in the plain ways, if it is 1 in Winograd's products; and what
- * Winograd's weight gradient costs, if its forward pass costs 1: more where the sums for all points
- * have no room in L2. Measured. */
-#define PLAIN_COST       1.15
-#define WEIGHT_COST      1.15
-#define MANY_WEIGHT_COST 1.9
-#define MANY_SUMS        (2 << 20)
+/* What a multiplication of a plain weight gradient costs, if it is 1 in Winograd's products; and
+ * what Winograd's weight gradient costs, if its forward pass costs 1: more where the sums for all
+ * points have no room in L2. Measured. */
+#define PLAIN_WEIGHT_COST 1.07
+#define WEIGHT_COST       1.15
+#define MANY_WEIGHT_COST  1.9
+#define MANY_SUMS         (2 << 20)
 
 /* Of a pass by Winograd's tiles (m > 0) or a plain way, in multiplications. */
 static double cost_otherwise(const ak__conv *g, pass p, int m)
 {
+    if (m == 0 && p == WEIGHT)
+        return PLAIN_WEIGHT_COST * ak__conv_flops(g) / 2;
     if (m == 0)
-        return PLAIN_COST * ak__conv_flops(g) / 2;
+        return ak__direct_cost(g, p == DATA) * (double)g->I * (double)g->O;
     const double cost = ak__winograd_cost(g, m, p == DATA);
     if (p != WEIGHT)
         return cost;
@@ -59,7 +61,8 @@ static choice choose(const ak__conv *g, pass p)
         return (choice){ .way = MATRIX };
     if (ak__conv_is_depthwise(g))
         return (choice){ .way = DEPTHWISE };
-    const int m = ak__winograd_side(g, p == DATA);
+    /* weight gradients of stride 2 are faster by plain sums, though the forward pass is not */
+    const int m = p == WEIGHT && g->sh == 2 ? 0 : ak__winograd_side(g, p == DATA);
     if (ak__split_can(g) &&
         (p == WEIGHT ? ak__split_weight_cost(g) : ak__split_cost(g, p == DATA)) <
             cost_otherwise(g, p, m))

@@ -215,7 +215,7 @@ static void split_correlate(const ak__conv *g, bool data, const ak_real *src, co
 /* Measured, in multiplications of a product by the register tile: of one by the matrix unit, and
  * of a number that is split or put. */
 #define PRODUCT_COST 0.45
-#define NUMBER_COST  20.0
+#define NUMBER_COST  12.0
 
 static double round_up(int64_t n, int64_t unit) { return (double)(ak__conv_up(n, unit) * unit); }
 

@@ -340,6 +340,11 @@ typedef struct ak_conv_options {
  * which multiplies less and rounds more: its largest error is below 1e-5 of the largest output in
  * float (measured up to 512 channels: 4e-6), where that of plain sums is 1e-6. `exact`, or the
  * context's setting (ak_options.exact_conv, AK_CONV=exact in the environment), avoids it.
+ *
+ * With the matrix unit of AMX, strided convolutions and others that are faster that way sum products
+ * of the three bfloat16 that make a float: all of them, with errors no larger than those of plain
+ * sums, so `exact` does not avoid it. But an infinite x, w or dy makes NaN of what it is part of;
+ * AK_CPU=avx512 leaves the unit out.
  */
 /* Convolution of pictures (a correlation: the kernel is not flipped) and of sequences.
  *

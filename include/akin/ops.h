@@ -341,7 +341,7 @@ typedef struct ak_conv_options {
  * float (measured up to 512 channels: 4e-6), where that of plain sums is 1e-6. `exact`, or the
  * context's setting (ak_options.exact_conv, AK_CONV=exact in the environment), avoids it.
  *
- * With the matrix unit of AMX, strided convolutions and others that are faster that way sum products
+ * With the matrix unit of AMX, strided convolutions, and others that gain by it, sum the products
  * of the three bfloat16 that make a float: all of them, with errors no larger than those of plain
  * sums, so `exact` does not avoid it. But an infinite x, w or dy makes NaN of what it is part of;
  * AK_CPU=avx512 leaves the unit out.

@@ -2,20 +2,30 @@
 /* Convolution layers: pictures, sequences, transposed. */
 #include "nn/module.h"
 
+#include "autograd/moments.h"
+
 #include <inttypes.h>
 
 typedef struct conv_layer {
     ak_tensor       *weight, *bias;
     ak_conv_options  options;
     int64_t          in;
+    ak_tensor      **moments;   /* where this forward leaves them; NULL: nobody asks */
 } conv_layer;
+
+static ak_tensor *convolve(const conv_layer *l, ak_tensor *x)
+{
+    if (l->moments)
+        return ak__conv_moments(x, l->weight, l->bias, l->options, l->moments);
+    return (x->shape.n == 3 ? ak_conv1d : ak_conv2d)(x, l->weight, l->bias, l->options);
+}
 
 static ak_tensor *conv2d_layer_forward(ak_module *m, ak_tensor *x)
 {
     const conv_layer *l = ak_module_user(m);
     if (x->shape.n != 4 || ak_last_dim(x) != l->in)
         return ak__module_shape_error(m, x, "[N, H, W, %" PRId64 "]", l->in);
-    return ak_conv2d(x, l->weight, l->bias, l->options);
+    return convolve(l, x);
 }
 
 static ak_tensor *conv1d_layer_forward(ak_module *m, ak_tensor *x)
@@ -23,7 +33,21 @@ static ak_tensor *conv1d_layer_forward(ak_module *m, ak_tensor *x)
     const conv_layer *l = ak_module_user(m);
     if (x->shape.n != 3 || ak_last_dim(x) != l->in)
         return ak__module_shape_error(m, x, "[N, T, %" PRId64 "]", l->in);
-    return ak_conv1d(x, l->weight, l->bias, l->options);
+    return convolve(l, x);
+}
+
+ak_tensor *ak__forward_to_norm(ak_module *m, ak_tensor *x, ak_tensor **moments)
+{
+    const ak_forward_fn layer = ak__module_function(m);
+    *moments = NULL;
+    if ((layer != conv2d_layer_forward && layer != conv1d_layer_forward) ||
+        !ak_is_training(ak_module_ctx(m)))
+        return ak_forward(m, x);
+    conv_layer *l = ak_module_user(m);
+    l->moments = moments;
+    ak_tensor *y = ak_forward(m, x);
+    l->moments = NULL;
+    return y;
 }
 
 static ak_tensor *conv_transposed_layer_forward(ak_module *m, ak_tensor *x)

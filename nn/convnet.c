@@ -13,9 +13,9 @@ static ak_tensor *convnet_forward(ak_module *m, ak_tensor *x)
     const convnet *net = ak_module_user(m);
     if (x->shape.n != 4 || ak_last_dim(x) != net->in)
         return ak__module_shape_error(m, x, "[N, H, W, %" PRId64 "]", net->in);
-    ak_module *part;
-    for (int64_t i = 0; (part = ak_module_child(m, i)) != NULL; i++) {
-        ak_tensor *y = ak_forward(part, x);
+    ak_tensor *moments = NULL;
+    for (int64_t i = 0; ak_module_child(m, i); i++) {
+        ak_tensor *y = ak__forward_child(m, i, x, &moments);
         if (i > 0)                          /* the picture is the caller's */
             ak_done_with(x, false);
         x = y;

@@ -194,6 +194,11 @@ ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double
     return t;
 }
 
+ak_forward_fn ak__module_function(const ak_module *m)
+{
+    return m ? m->forward : NULL;
+}
+
 /* ---- running --------------------------------------------------------------------------------- */
 
 ak_tensor *ak_forward(ak_module *m, ak_tensor *x)

@@ -27,7 +27,18 @@ ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);
 /* A parameter filled with `value` that is not decayed. */
 ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double value);
 
-/* Forward of a batch norm module that adds `skip` (shape of x) before its ReLU. */
-ak_tensor *ak__batch_norm_forward_add(ak_module *m, ak_tensor *x, ak_tensor *skip);
+/* The function of a module tells what layer it is. NULL for no module. */
+ak_forward_fn ak__module_function(const ak_module *m);
+
+/* Forward of a module whose result a batch norm takes next. If it is a convolution in train mode,
+ * *moments are of the result (autograd/moments.h), else NULL. */
+ak_tensor *ak__forward_to_norm(ak_module *m, ak_tensor *x, ak_tensor **moments);
+/* Forward of a batch norm module: moments of x, which nothing has changed since, or NULL; `skip`
+ * (shape of x) or NULL is added before its ReLU. */
+ak_tensor *ak__batch_norm_forward(ak_module *m, ak_tensor *x, ak_tensor *moments, ak_tensor *skip);
+bool ak__is_batch_norm(const ak_module *m);
+/* Forward of child i of m in a chain, which hands moments of one child to the next in *moments,
+ * NULL at the beginning. */
+ak_tensor *ak__forward_child(ak_module *m, int64_t i, ak_tensor *x, ak_tensor **moments);
 
 #endif

@@ -2,13 +2,15 @@
 /* Normalisation layers: batch, layer, group, RMS. */
 #include "nn/module.h"
 
+#include "autograd/moments.h"
+
 #include <inttypes.h>
 
 typedef struct norm_layer {
     ak_tensor *weight, *bias;
     ak_tensor *running_mean, *running_var;  /* batch norm */
     ak_batch_norm_options batch;
-    ak_tensor *skip;                        /* what this forward adds; NULL: nothing */
+    ak_tensor *moments, *skip;              /* of this forward, or NULL */
     int64_t    dim;
     double     eps;
     int        groups;
@@ -27,20 +29,27 @@ static ak_tensor *batch_norm_layer_forward(ak_module *m, ak_tensor *x)
     if (ak_is_training(ak_module_ctx(m)) && x->size == l->dim)
         return ak__module_shape_error(m, x, "with more than one value a channel: statistics of a "
                                             "batch of 1 do not exist in train mode");
-    return ak_batch_norm_add(x, l->skip, l->weight, l->bias, l->running_mean, l->running_var,
-                             l->batch);
+    return ak__batch_norm_moments(x, l->moments, l->skip, l->weight, l->bias, l->running_mean,
+                                  l->running_var, l->batch);
 }
 
-ak_tensor *ak__batch_norm_forward_add(ak_module *m, ak_tensor *x, ak_tensor *skip)
+bool ak__is_batch_norm(const ak_module *m)
 {
-    if (ak_is_poison(skip))
+    return ak__module_function(m) == batch_norm_layer_forward;
+}
+
+ak_tensor *ak__batch_norm_forward(ak_module *m, ak_tensor *x, ak_tensor *moments, ak_tensor *skip)
+{
+    if (skip && ak_is_poison(skip))
         return skip;
     norm_layer *l = m ? ak_module_user(m) : NULL;
-    if (l)
+    if (l) {
+        l->moments = moments;
         l->skip = skip;
+    }
     ak_tensor *y = ak_forward(m, x);
     if (l)
-        l->skip = NULL;
+        l->moments = l->skip = NULL;
     return y;
 }
 

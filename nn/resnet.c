@@ -33,22 +33,26 @@ static ak_module *add_norm(ak_module *m, const char *name, int channels, bool re
                                              channels, (ak_batch_norm_options){ .relu = relu }));
 }
 
+static ak_tensor *conv_norm(ak_module *conv, ak_module *norm, ak_tensor *x)
+{
+    ak_tensor *moments, *c = ak__forward_to_norm(conv, x, &moments);
+    ak_tensor *y = ak__batch_norm_forward(norm, c, moments, NULL);
+    ak_done_with(c, false);
+    return y;
+}
+
 /* y = relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)) */
 static ak_tensor *basic_block_forward(ak_module *m, ak_tensor *x)
 {
     const basic_block *b = ak_module_user(m);
-    ak_tensor *c1 = ak_forward(b->conv1, x), *y1 = ak_forward(b->bn1, c1);
-    ak_done_with(c1, false);
-    ak_tensor *c2 = ak_forward(b->conv2, y1);
+    ak_tensor *y1 = conv_norm(b->conv1, b->bn1, x);
+    ak_tensor *moments, *c2 = ak__forward_to_norm(b->conv2, y1, &moments);
     ak_done_with(y1, true);
-    ak_tensor *c3 = b->shortcut_conv ? ak_forward(b->shortcut_conv, x) : NULL;
-    ak_tensor *s = c3 ? ak_forward(b->shortcut_bn, c3) : x;
-    ak_tensor *y = ak__batch_norm_forward_add(b->bn2, c2, s);
+    ak_tensor *s = b->shortcut_conv ? conv_norm(b->shortcut_conv, b->shortcut_bn, x) : x;
+    ak_tensor *y = ak__batch_norm_forward(b->bn2, c2, moments, s);
     ak_done_with(c2, false);
-    if (c3) {
-        ak_done_with(c3, false);
+    if (s != x)
         ak_done_with(s, true);
-    }
     return y;
 }
 
@@ -75,8 +79,7 @@ static ak_tensor *resnet_forward(ak_module *m, ak_tensor *x)
     const resnet *r = ak_module_user(m);
     if (x->shape.n != 4 || ak_last_dim(x) != r->channels)
         return ak__module_shape_error(m, x, "[N, H, W, %d]", r->channels);
-    ak_tensor *c = ak_forward(r->stem, x), *y = ak_forward(r->stem_norm, c);
-    ak_done_with(c, false);
+    ak_tensor *y = conv_norm(r->stem, r->stem_norm, x);
     if (r->stem_pool) {
         ak_tensor *pooled = ak_forward(r->stem_pool, y);
         ak_done_with(y, true);

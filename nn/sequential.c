@@ -2,11 +2,23 @@
 /* Containers: one after the other, and with a shortcut around. */
 #include "nn/module.h"
 
+ak_tensor *ak__forward_child(ak_module *m, int64_t i, ak_tensor *x, ak_tensor **moments)
+{
+    ak_module *part = ak_module_child(m, i);
+    ak_tensor *given = *moments;
+    *moments = NULL;
+    if (ak__is_batch_norm(part))
+        return ak__batch_norm_forward(part, x, given, NULL);
+    if (ak__is_batch_norm(ak_module_child(m, i + 1)))
+        return ak__forward_to_norm(part, x, moments);
+    return ak_forward(part, x);
+}
+
 static ak_tensor *sequential_forward(ak_module *m, ak_tensor *x)
 {
-    ak_module *part;
-    for (int64_t i = 0; (part = ak_module_child(m, i)) != NULL; i++)
-        x = ak_forward(part, x);
+    ak_tensor *moments = NULL;
+    for (int64_t i = 0; ak_module_child(m, i); i++)
+        x = ak__forward_child(m, i, x, &moments);
     return x;
 }
 

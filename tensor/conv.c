@@ -113,6 +113,21 @@ void ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w, con
     }
 }
 
+int64_t ak__conv_parts(const ak__conv *g)
+{
+    const choice c = choose(g, FORWARD);
+    switch (c.way) {
+    case NOTHING:   return 0;
+    case MATRIX:    return 0;
+    case DEPTHWISE: return 0;
+    case SPLIT:     return ak__split_parts(g);
+    case WINOGRAD:  return ak__winograd_parts(g, c.m);
+    case DIRECT:    return ak__direct_parts(g);
+    case PATCHES:   return ak__patches_parts(g);
+    }
+    return 0;
+}
+
 size_t ak__conv_data_scratch(const ak__conv *g)
 {
     const choice c = choose(g, DATA);

@@ -164,12 +164,29 @@ static int64_t pad_buffer(const ak__correlation *q)
     return needs_padding(q) && !image_tiles(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
 }
 
+/* So many tasks share the panels of one of `cuts` cuts: more than one where these are few. */
+static int64_t shares_of(const ak__correlation *q, int64_t cuts)
+{
+    return cuts >= 16 ? 1 : ak__conv_min(panels_of(q), ak__conv_up(16, cuts));
+}
+
+void ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
+                           int64_t r1, ak_real *part)
+{
+    const ak_real *y = q->dst + n0 * q->image + r0 * q->row;
+    const int64_t pixels = (r1 - r0) * q->row / q->pixel;
+    ak__moments_begin(part, y, q->pixel);
+    if (pixels * q->pixel == q->image)
+        ak__moments_add(part, y, images * pixels, q->pixel);
+    else
+        for (int64_t i = 0; i < images; i++)
+            ak__moments_add(part, y + i * q->image, pixels, q->pixel);
+}
+
 static void along_rows(const ak__correlation *q, ak_real *buffers)
 {
     const int64_t block = block_images(q), blocks = ak__conv_up(q->N, block);
-    const int64_t panels = panels_of(q);
-    /* few images: the panels are shared out as well */
-    const int64_t shares = blocks >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, blocks));
+    const int64_t panels = panels_of(q), shares = shares_of(q, blocks);
     AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
         const int64_t n0 = task / shares * block, images = ak__conv_min(block, q->N - n0);
         const int64_t share = task % shares;
@@ -183,6 +200,9 @@ static void along_rows(const ak__correlation *q, ak_real *buffers)
         for (int64_t p = 0; p < q->phases; p++)
             for (int64_t j = share * panels / shares; j < (share + 1) * panels / shares; j++)
                 direct_panel(q, &q->phase[p], v, n0, images, j);
+        if (q->moments)
+            ak__conv_take_moments(q, n0, images, 0, q->phase->JH,
+                                  q->moments + task * ak__moment_numbers(q->pixel));
     }
 }
 
@@ -253,13 +273,17 @@ static void across_rows(const ak__correlation *q, const across_part *t)
                         across_row(q, &q->phase[p], t, j, i);
 }
 
+/* Bands of output rows: so many that all threads have work. */
+static int64_t bands_of(const ak__correlation *q, int64_t tiles)
+{
+    return ak__conv_min(q->phase[0].JH, ak__conv_up(64, tiles));
+}
+
 static void across_images(const ak__correlation *q, int64_t tiles)
 {
     const int64_t panels = panels_of(q), rows = q->phase[0].JH;   /* no other phase has more */
-    const int64_t bands = ak__conv_min(rows, ak__conv_up(64, tiles));
+    const int64_t bands = bands_of(q, tiles), cuts = tiles * bands, shares = shares_of(q, cuts);
     const int64_t m = ak__conv_up(q->N, tiles);     /* the last has fewer images, but some */
-    const int64_t cuts = tiles * bands;
-    const int64_t shares = cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
     AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
         const int64_t share = task % shares, band = task / shares % bands;
         const int64_t n0 = task / shares / bands * m;
@@ -269,6 +293,9 @@ static void across_images(const ak__correlation *q, int64_t tiles)
             .r0 = band * rows / bands, .r1 = (band + 1) * rows / bands,
         };
         across_rows(q, &t);
+        if (q->moments)
+            ak__conv_take_moments(q, n0, t.m, t.r0, t.r1,
+                                  q->moments + task * ak__moment_numbers(q->pixel));
     }
 }
 
@@ -294,7 +321,7 @@ ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase)
         .image = g->OH * g->OW * g->O, .row = g->OW * g->O, .pixel = g->O,
         .groups = g->groups, .Cg = g->I / g->groups, .Dg = g->O / g->groups,
         .step_h = g->sh, .step_w = g->sw, .tap_h = g->dh, .tap_w = g->dw,
-        .phases = 1, .phase = phase,
+        .phases = 1, .phase = phase, .moments = g->moments,
     };
 }
 
@@ -312,6 +339,16 @@ static size_t forward_carve(const ak__conv *g, const ak__correlation *q, void *s
     *packed = ak__carve_reals(&area, panels_of(q) * ak__conv_k(g) * ak__k.nr);
     *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
     return area.used;
+}
+
+/* Where panels are shared out, no thread has whole pixels. */
+int64_t ak__direct_parts(const ak__conv *g)
+{
+    ak__phase phase;
+    const ak__correlation q = ak__forward_plan(g, &phase);
+    const int64_t tiles = image_tiles(&q);
+    const int64_t cuts = tiles ? tiles * bands_of(&q, tiles) : ak__conv_up(q.N, block_images(&q));
+    return shares_of(&q, cuts) == 1 ? cuts : 0;
 }
 
 size_t ak__direct_forward_scratch(const ak__conv *g)

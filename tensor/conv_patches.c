@@ -136,6 +136,12 @@ size_t ak__patches_forward_scratch(const ak__conv *g)
     return carve_forward(g, &p, NULL, &packed, &patches, ak__max_threads() - 1);
 }
 
+int64_t ak__patches_parts(const ak__conv *g)
+{
+    const patch_plan p = plan_patches(g);
+    return ak__chunk_count(g->N * g->OH * g->OW, p.block);
+}
+
 /* Products of the gathered block with all panels of a group; y at the block's first pixel. */
 static void forward_block(const ak__conv *g, const patch_plan *p, const ak_real *patches,
                           const ak_real *packed, const ak_real *bias, int64_t count, int64_t group,
@@ -179,6 +185,11 @@ void ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
         for (int64_t group = 0; group < g->groups; group++) {
             gather(g, &p, x, p0, count, group, patches);
             forward_block(g, &p, patches, weights, bias, count, group, y + p0 * g->O, accumulate);
+        }
+        if (g->moments) {
+            ak_real *part = g->moments + task * ak__moment_numbers(g->O);
+            ak__moments_begin(part, y + p0 * g->O, g->O);
+            ak__moments_add(part, y + p0 * g->O, count, g->O);
         }
     }
 }

@@ -8,6 +8,7 @@
 #include "base/parallel.h"
 #include "tensor/conv.h"
 #include "tensor/gemm.h"
+#include "tensor/moments.h"
 
 /* Longest run of k that the tile takes at once: nr columns of it stay in the first cache. */
 #define AK__CONV_RUN 256
@@ -81,6 +82,7 @@ typedef struct ak__correlation {
     bool     accumulate;
     int64_t  phases;
     ak__phase *phase;
+    ak_real *moments;           /* of dst, a part for each block that is written; NULL: none */
 } ak__correlation;
 
 /* Both passes as correlations without src, dst and weights. The phases of the data gradient are
@@ -97,8 +99,12 @@ static inline int64_t ak__conv_tap(const ak__conv *g, const ak__phase *f, int64_
 /* Time of the forward pass or the data gradient for each pair of channels, in multiplications of
  * tiles that run along rows. */
 double ak__direct_cost(const ak__conv *g, bool data);
+/* Moments of rows [r0, r1) of some images of dst, which have just been written. */
+void   ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
+                             int64_t r1, ak_real *part);
 bool   ak__direct_fits_forward(const ak__conv *g);
 size_t ak__direct_forward_scratch(const ak__conv *g);
+int64_t ak__direct_parts(const ak__conv *g);
 void   ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                           const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 bool   ak__direct_fits_data(const ak__conv *g);
@@ -118,6 +124,7 @@ bool   ak__split_can(const ak__conv *g);
 double ak__split_cost(const ak__conv *g, bool data);
 double ak__split_weight_cost(const ak__conv *g);
 size_t ak__split_scratch(const ak__conv *g, bool data);
+int64_t ak__split_parts(const ak__conv *g);
 void   ak__split_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                          const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__split_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
@@ -140,6 +147,7 @@ void   ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, 
 /* ---- conv_patches.c -------------------------------------------------------------------------- */
 
 size_t ak__patches_forward_scratch(const ak__conv *g);
+int64_t ak__patches_parts(const ak__conv *g);
 void   ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                            const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 size_t ak__patches_data_scratch(const ak__conv *g);
@@ -211,6 +219,7 @@ int64_t ak__winograd_ld(int64_t channels);
 /* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1,
  * and with m = 4 for every one of stride 2. */
 size_t ak__winograd_scratch(const ak__conv *g, int m, bool data);
+int64_t ak__winograd_parts(const ak__conv *g, int m);
 void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,

@@ -173,12 +173,17 @@ static int64_t calls_of(const split_pass *s, int64_t shares)
     return ak__conv_max(calls * ak__conv_up(s->panels, shares), 1);
 }
 
+/* Few blocks: the panels are shared out as well. */
+static int64_t shares_of(const split_pass *s)
+{
+    const int64_t blocks = s->planes.blocks;
+    return blocks >= 16 ? 1 : ak__conv_min(s->panels, ak__conv_up(16, blocks));
+}
+
 static void run_pass(split_pass *s)
 {
     const int64_t threads = ak__max_threads();      /* what comes next is a guess */
-    const int64_t blocks = s->planes.blocks;
-    /* few blocks: the panels are shared out as well */
-    const int64_t shares = blocks >= 16 ? 1 : ak__conv_min(s->panels, ak__conv_up(16, blocks));
+    const int64_t blocks = s->planes.blocks, shares = shares_of(s);
     AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
         const ak__plane_block b = ak__planes_block(&s->planes, &s->q, task / shares);
         const int64_t share = task % shares;
@@ -192,6 +197,10 @@ static void run_pass(split_pass *s)
                 split_phase(s, &s->phase[i], &b, first, j, planes, sums, &ahead);
                 first += steps_of(s, &s->phase[i]);
             }
+        if (s->q.moments)
+            ak__conv_take_moments(&s->q, b.n0, b.images, b.j0,
+                                  b.j0 + ak__planes_rows(&s->planes, &b, s->phase),
+                                  s->q.moments + task * ak__moment_numbers(s->q.pixel));
     }
 }
 
@@ -208,6 +217,13 @@ static void split_correlate(const ak__conv *g, bool data, const ak_real *src, co
     AK__PARALLEL_FOR(j, s.panels, g->O * ak__conv_k(g) > 65536)
         pack_weights(&s, g, data, w, j);
     run_pass(&s);
+}
+
+int64_t ak__split_parts(const ak__conv *g)
+{
+    split_pass s;
+    plan_pass(&s, g, false, NULL);
+    return shares_of(&s) == 1 ? s.planes.blocks : 0;
 }
 
 /* ---- what it costs --------------------------------------------------------------------------- */

@@ -202,6 +202,7 @@ typedef struct winograd_pass {
     ak_real       *u;           /* [weights][panels][C][nr] */
     ak_real       *work;        /* V and M of each thread, or of all */
     int32_t       *order;       /* of a block's tiles, likewise */
+    ak_real       *moments;     /* of dst, a part for MOMENT_TILES tiles of a block; or NULL */
 } winograd_pass;
 
 static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
@@ -277,6 +278,30 @@ static void transform_weights(const winograd_pass *s, const ak_real *w)
     }
 }
 
+/* ---- moments of the result ------------------------------------------------------------------- */
+
+#define MOMENT_TILES 8
+
+int64_t ak__winograd_parts(const ak__conv *g, int m)
+{
+    const winograd_pass s = plan_pass(g, m, false);
+    const int64_t whole = s.q.total / s.block, rest = s.q.total % s.block;
+    return whole * ak__conv_up(s.block, MOMENT_TILES) + ak__conv_up(rest, MOMENT_TILES);
+}
+
+/* Of `count` tiles of the block that begins at `first`, whose order starts with tile[0]. */
+static void take_moments(const winograd_pass *s, int64_t first, const int32_t *tile,
+                         int64_t count, ak_real *part)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const ak__winograd_square y = ak__winograd_results(&s->q, s->dst, s->D, first + tile[i]);
+        if (i == 0)
+            ak__moments_begin(part, y.data, s->D);
+        for (int r = 0; r < y.i1; r++)
+            ak__moments_add(part, y.data + r * y.row, y.j1, s->D);
+    }
+}
+
 /* ---- a block of tiles ------------------------------------------------------------------------ */
 
 static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
@@ -336,8 +361,15 @@ static void run_block(const winograd_pass *s, int64_t b, int64_t t)
                        s->u + ak__winograd_weight_index(&s->q, (int)p) * weight, m + at * s->ld_m,
                        hi - lo);
     }
-    AK__PARALLEL_FOR(i, count, s->shared)
-        output_tile(s, first + o.tile[i], m + i * s->row * s->ld_m);
+    const int64_t tiles = s->moments ? MOMENT_TILES : 1, parts = ak__conv_up(s->block, tiles);
+    AK__PARALLEL_FOR(c, ak__conv_up(count, tiles), s->shared) {
+        const int64_t end = ak__conv_min((c + 1) * tiles, count);
+        for (int64_t i = c * tiles; i < end; i++)
+            output_tile(s, first + o.tile[i], m + i * s->row * s->ld_m);
+        if (s->moments)
+            take_moments(s, first, o.tile + c * tiles, end - c * tiles,
+                         s->moments + (b * parts + c) * ak__moment_numbers(s->D));
+    }
 }
 
 static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
@@ -360,6 +392,7 @@ void ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_r
     winograd_pass s = plan_pass(g, m, false);
     s.src = x;
     s.dst = y;
+    s.moments = g->moments;
     s.bias = bias;
     s.accumulate = accumulate;
     run_pass(&s, w, scratch);

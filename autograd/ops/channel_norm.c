@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Norms with statistics per channel over positions: batch_norm and group_norm. */
+#include <assert.h>
 #include <inttypes.h>
 #include <math.h>
 
 #include <akin/autograd.h>
 #include <akin/ops.h>
 
+#include "autograd/moments.h"
 #include "autograd/ops/common.h"
 #include "autograd/ops/norm_internal.h"
 #include "base/real.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/moments.h"
 
 /* ---- y = (x - mean) scale + b ---------------------------------------------------------------- */
 
@@ -134,68 +137,10 @@ static void apply_grad(const channel_grad *m, ak_real *dx, const ak_real *dy, co
     }
 }
 
-/* ---- statistics of columns ------------------------------------------------------------------- */
-
-/* Rows of a chunk: about 64 KB of x, depends on C alone. */
-static int64_t stat_rows(int64_t C)
-{
-    const int64_t rows = AK__SPAN / C;
-    return rows < 16 ? 16 : rows > 512 ? 512 : rows;
-}
-
-/* Sums of x - shift and of its square over all rows: sum, square [C] in double. */
-static void shifted_sums(const ak_real *x, int64_t R, int64_t C, const ak_real *shift,
-                         ak_real *part, double *sum, double *square)
-{
-    const int64_t rows = stat_rows(C), chunks = ak__chunk_count(R, rows);
-    AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
-        memset(part + c * 2 * C, 0, (size_t)(2 * C) * sizeof *part);
-        ak__k.column_moments(part + c * 2 * C, part + c * 2 * C + C, x + begin * C, shift,
-                             end - begin, C);
-    }
-    memset(sum, 0, (size_t)C * sizeof *sum);
-    memset(square, 0, (size_t)C * sizeof *square);
-    for (int64_t c = 0; c < chunks; c++) {
-        for (int64_t i = 0; i < C; i++) {
-            sum[i] += (double)part[c * 2 * C + i];
-            square[i] += (double)part[c * 2 * C + C + i];
-        }
-    }
-}
-
-/* A first guess of the mean from up to 32 rows spread over x. */
-static void guess_mean(const ak_real *x, int64_t R, int64_t C, ak_real *shift)
-{
-    const int64_t some = R < 32 ? R : 32;
-    memset(shift, 0, (size_t)C * sizeof *shift);
-    for (int64_t i = 0; i < some; i++)
-        ak__k.axpy(shift, 1 / (ak_real)some, x + i * R / some * C, C);
-}
-
-/* Mean and population variance of each column, to full accuracy whatever the mean. Sums are of
- * differences from a guess; if that turns out far from the mean, once more from the mean. */
-static void column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *shift,
-                              ak_real *part, double *mean, double *var)
-{
-    guess_mean(x, R, C, shift);
-    for (int pass = 0; pass < 2; pass++) {
-        bool good = true;
-        shifted_sums(x, R, C, shift, part, mean, var);
-        for (int64_t c = 0; c < C; c++) {
-            const double off = mean[c] / (double)R;
-            const double v = var[c] / (double)R - off * off;
-            good = good && off * off <= 4 * v;
-            mean[c] = (double)shift[c] + off;
-            var[c] = v > 0 ? v : 0;
-        }
-        if (good)
-            return;
-        for (int64_t c = 0; c < C; c++)
-            shift[c] = (ak_real)mean[c];
-    }
-}
-
 /* ---- batch_norm ------------------------------------------------------------------------------ */
+
+/* Operands behind x, weight, bias and running statistics. */
+enum { SKIP = 5, MOMENTS = 6 };
 
 typedef struct batch_norm_attr {
     ak_batch_norm_options o;
@@ -206,6 +151,11 @@ typedef struct batch_norm_attr {
 static double eps_of(double eps)
 {
     return eps > 0 ? eps : 1e-5;
+}
+
+static bool has_skip(const ak_call *k)
+{
+    return k->n_in > SKIP && k->in[SKIP];
 }
 
 static ak_status batch_norm_shape(ak_call *k)
@@ -222,7 +172,7 @@ static ak_status batch_norm_shape(ak_call *k)
         s = ak__norm_check_eps(k, a->o.eps);
     if (s != AK_OK)
         return s;
-    if (k->n_in > 5 && k->in[5] && !ak_shape_equal(k->in[5]->shape, x->shape))
+    if (has_skip(k) && !ak_shape_equal(k->in[SKIP]->shape, x->shape))
         return ak_call_fail(k, AK_ERR_SHAPE, "what is added needs the shape of x");
     for (int i = 3; i < 5 && i < k->n_in; i++)
         if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
@@ -265,13 +215,18 @@ static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
             put_stats(st, c, (double)k->in[3]->data[c], (double)k->in[4]->data[c], eps);
         return true;
     }
-    const int64_t chunks = ak__chunk_count(R, stat_rows(C));
-    double *m = ak_call_scratch(k, (size_t)(2 * C) * sizeof(double));
-    ak_real *part = ak_call_scratch(k, (size_t)((2 * chunks + 1) * C) * sizeof(ak_real));
-    if (!m || !part)
+    double *m = ak_call_scratch(k, (size_t)(2 * C) * sizeof(double)), *v = m + C;
+    if (!m)
         return false;
-    double *v = m + C;
-    column_statistics(k->in[0]->data, R, C, part + 2 * chunks * C, part, m, v);
+    const ak_tensor *given = k->n_in > MOMENTS ? k->in[MOMENTS] : NULL;
+    assert(!given || ak_last_dim(given) == ak__moment_numbers(C));
+    if (!given || !ak__moments_merge(given->data, ak_row_count(given), R, C, m, v)) {
+        const int64_t numbers = ak__statistics_room(R, C);
+        ak_real *room = ak_call_scratch(k, (size_t)numbers * sizeof *room);
+        if (!room)
+            return false;
+        ak__column_statistics(k->in[0]->data, R, C, room, m, v);
+    }
     for (int64_t c = 0; c < C; c++)
         put_stats(st, c, m[c], v[c], eps);
     if (a->update)
@@ -287,8 +242,8 @@ static void batch_norm_map(ak_call *k, channel_stats st, ak_real *room)
     channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C, a->o.relu,
                                room);
     map.put = ak__put_of(k->out->size, false);
-    const ak_real *skip = ak__norm_values(k, 5);
-    AK__PARALLEL_CHUNKS_BACK(c, R, stat_rows(C), begin, end)
+    const ak_real *skip = ak__norm_values(k, SKIP);
+    AK__PARALLEL_CHUNKS_BACK(c, R, ak__moment_rows(C), begin, end)
         apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C,
                   skip ? skip + begin * C : NULL, end - begin, C);
 }
@@ -329,7 +284,7 @@ static ak__gate batch_norm_gate(ak_call *k, const channel_map *map)
 {
     if (!map->relu)
         return (ak__gate){ 0 };
-    if (map->far_mean || k->n_in > 5)
+    if (map->far_mean || has_skip(k))
         return (ak__gate){ .y = ak_call_out(k) };
     return (ak__gate){ .scale = map->scale, .shift = map->shift };
 }
@@ -348,7 +303,8 @@ static void skip_grad(const batch_norm_work *w, int64_t at, int64_t n)
  * then on a dskip that holds nothing but g stands for dy. */
 static void gradient_sums(batch_norm_work *w, ak_real *sum_g, ak_real *sum_gx)
 {
-    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out), rows = stat_rows(C);
+    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out);
+    const int64_t rows = ak__moment_rows(C);
     AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
         ak_real *p = w->part + c * 2 * C;
         if (w->dskip)
@@ -390,7 +346,7 @@ static void gradient_of_x(const batch_norm_work *w, const ak_real *sum_g, const 
         const ak_real share = a->train ? -p / (ak_real)R : 0;
         put_grad(&map, w->st, c, p, share * sum_g[c], share * sum_gx[c]);
     }
-    AK__PARALLEL_CHUNKS_BACK(c, R, stat_rows(C), begin, end)
+    AK__PARALLEL_CHUNKS_BACK(c, R, ak__moment_rows(C), begin, end)
         apply_grad(&map, dx + begin * C, w->dy + begin * C, x + begin * C,
                    gate_from(w->gate, begin * C), end - begin, C);
 }
@@ -401,7 +357,7 @@ static void batch_norm_backward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
     const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    const int64_t parts = 2 * ak__chunk_count(R, stat_rows(C));
+    const int64_t parts = 2 * ak__chunk_count(R, ak__moment_rows(C));
     const int64_t numbers = parts + 2 + GRAD_NUMBERS + MAP_NUMBERS;
     ak_real *room = ak_call_scratch(k, (size_t)(numbers * C) * sizeof(ak_real));
     if (!room)
@@ -412,8 +368,8 @@ static void batch_norm_backward(ak_call *k)
                                      a->o.relu, sum_gx + (1 + GRAD_NUMBERS) * C);
     w.gate = batch_norm_gate(k, &map);
     ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
-    if (k->n_in > 5)
-        w.dskip = ak_call_grad_fresh(k, 5, &w.skip_fresh);
+    if (has_skip(k))
+        w.dskip = ak_call_grad_fresh(k, SKIP, &w.skip_fresh);
     gradient_sums(&w, sum_g, sum_gx);
     if (dw)
         ak__k.add(dw, dw, sum_gx, C);
@@ -512,23 +468,27 @@ const ak_op ak__op_batch_norm_add = {
         AK_END },
 };
 
-ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
-                         ak_tensor *running_var, ak_batch_norm_options o)
+ak_tensor *ak__batch_norm_moments(ak_tensor *x, ak_tensor *moments, ak_tensor *skip, ak_tensor *w,
+                                  ak_tensor *b, ak_tensor *running_mean, ak_tensor *running_var,
+                                  ak_batch_norm_options o)
 {
     const batch_norm_attr a = attr_of(x, running_mean, o);
-    return ak_apply(&ak__op_batch_norm, (ak_tensor *[]){ x, w, b, running_mean, running_var }, 5,
-                    &a);
+    ak_tensor *in[] = { x, w, b, running_mean, running_var, skip, moments };
+    return ak_apply(skip ? &ak__op_batch_norm_add : &ak__op_batch_norm, in,
+                    moments ? 7 : skip ? 6 : 5, &a);
 }
 
 ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,
                              ak_tensor *running_mean, ak_tensor *running_var,
                              ak_batch_norm_options o)
 {
-    if (!skip)
-        return ak_batch_norm(x, w, b, running_mean, running_var, o);
-    const batch_norm_attr a = attr_of(x, running_mean, o);
-    return ak_apply(&ak__op_batch_norm_add,
-                    (ak_tensor *[]){ x, w, b, running_mean, running_var, skip }, 6, &a);
+    return ak__batch_norm_moments(x, NULL, skip, w, b, running_mean, running_var, o);
+}
+
+ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
+                         ak_tensor *running_var, ak_batch_norm_options o)
+{
+    return ak__batch_norm_moments(x, NULL, NULL, w, b, running_mean, running_var, o);
 }
 
 /* ---- group_norm ------------------------------------------------------------------------------ */

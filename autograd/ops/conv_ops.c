@@ -5,8 +5,10 @@
 #include <akin/ops.h>
 
 #include "autograd/families.h"
+#include "autograd/moments.h"
 #include "autograd/ops/common.h"
 #include "tensor/conv.h"
+#include "tensor/moments.h"
 #include "tensor/pool.h"
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -117,9 +119,11 @@ static double conv_flops(const ak_call *k)
     return ak__conv_flops(&g);
 }
 
+/* Operand 3, if there is one, is filled with moments of y: see autograd/moments.h. */
 static void conv_forward(ak_call *k)
 {
-    const ak__conv g = conv_geometry(k);
+    ak__conv g = conv_geometry(k);
+    g.moments = k->n_in > 3 ? k->in[3]->data : NULL;
     void *scratch = ak_call_scratch(k, ak__conv_forward_scratch(&g));
     if (scratch)
         ak__conv_forward(&g, k->in[0]->data, k->in[1]->data, k->in[2] ? k->in[2]->data : NULL,
@@ -231,6 +235,18 @@ static const ak_op conv1d = {
 ak_tensor *ak_conv1d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o)
 {
     return ak_apply(&conv1d, (ak_tensor *[]){ x, w, b }, 3, &o);
+}
+
+ak_tensor *ak__conv_moments(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o,
+                            ak_tensor **moments)
+{
+    ak_tensor *in[] = { x, w, b, NULL };
+    const ak_op *op = x->shape.n == 3 ? &conv1d : &conv2d;
+    const ak__conv g = conv_geometry(&(ak_call){ .ctx = x->ctx, .in = in, .attr = &o });
+    const int64_t parts = ak__conv_parts(&g);
+    in[3] = parts ? ak_zeros(x->ctx, AK_SHAPE(parts, ak__moment_numbers(g.O))) : NULL;
+    *moments = in[3];
+    return ak_apply(op, in, in[3] ? 4 : 3, &o);
 }
 
 /* ---- conv2d_transposed: the data gradient of a convolution, run forward ---------------------- */

@@ -11,7 +11,8 @@
  *   Winograd   3x3, stride 1 or 2, 16 channels or more, where its tiles of 4x4 (or 2x2) results
  *              save multiplications: a quarter to 0.56 of them are left, with larger rounding
  *              errors. Maps that 4 does not divide end in tiles of 3 (conv_winograd.c,
- *              conv_winograd_weight.c). Not if `exact`
+ *              conv_winograd_weight.c). Not if `exact`, nor for weight gradients of stride 2,
+ *              where plain sums are faster
  *   split      where there is a matrix unit (level amx) and it is faster than the others: every
  *              float as three bfloat16, the sums more exact than plain ones; but an infinite
  *              number makes NaN of what it is part of (conv_split.c, conv_split_weight.c)

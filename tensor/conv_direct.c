@@ -164,12 +164,6 @@ static int64_t pad_buffer(const ak__correlation *q)
     return needs_padding(q) && !image_tiles(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
 }
 
-/* So many tasks share the panels of one of `cuts` cuts: more than one where these are few. */
-static int64_t shares_of(const ak__correlation *q, int64_t cuts)
-{
-    return cuts >= 16 ? 1 : ak__conv_min(panels_of(q), ak__conv_up(16, cuts));
-}
-
 void ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
                            int64_t r1, ak_real *part)
 {
@@ -186,7 +180,7 @@ void ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images,
 static void along_rows(const ak__correlation *q, ak_real *buffers)
 {
     const int64_t block = block_images(q), blocks = ak__conv_up(q->N, block);
-    const int64_t panels = panels_of(q), shares = shares_of(q, blocks);
+    const int64_t panels = panels_of(q), shares = ak__conv_shares(blocks, panels);
     AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
         const int64_t n0 = task / shares * block, images = ak__conv_min(block, q->N - n0);
         const int64_t share = task % shares;
@@ -282,7 +276,8 @@ static int64_t bands_of(const ak__correlation *q, int64_t tiles)
 static void across_images(const ak__correlation *q, int64_t tiles)
 {
     const int64_t panels = panels_of(q), rows = q->phase[0].JH;   /* no other phase has more */
-    const int64_t bands = bands_of(q, tiles), cuts = tiles * bands, shares = shares_of(q, cuts);
+    const int64_t bands = bands_of(q, tiles), cuts = tiles * bands;
+    const int64_t shares = ak__conv_shares(cuts, panels);
     const int64_t m = ak__conv_up(q->N, tiles);     /* the last has fewer images, but some */
     AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
         const int64_t share = task % shares, band = task / shares % bands;
@@ -348,7 +343,7 @@ int64_t ak__direct_parts(const ak__conv *g)
     const ak__correlation q = ak__forward_plan(g, &phase);
     const int64_t tiles = image_tiles(&q);
     const int64_t cuts = tiles ? tiles * bands_of(&q, tiles) : ak__conv_up(q.N, block_images(&q));
-    return shares_of(&q, cuts) == 1 ? cuts : 0;
+    return ak__conv_shares(cuts, panels_of(&q)) == 1 ? cuts : 0;
 }
 
 size_t ak__direct_forward_scratch(const ak__conv *g)

@@ -47,6 +47,11 @@ static inline int32_t *ak__carve_ints(ak__carve *c, int64_t n)
 }
 _Static_assert(sizeof(int32_t) <= sizeof(ak_real), "room of reals holds as many ints");
 
+/* So many tasks share the panels of one of `cuts` cuts: more than one where these are few. */
+static inline int64_t ak__conv_shares(int64_t cuts, int64_t panels)
+{
+    return cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
+}
 static inline bool ak__conv_is_matrix(const ak__conv *g)
 {
     return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&

@@ -173,17 +173,10 @@ static int64_t calls_of(const split_pass *s, int64_t shares)
     return ak__conv_max(calls * ak__conv_up(s->panels, shares), 1);
 }
 
-/* Few blocks: the panels are shared out as well. */
-static int64_t shares_of(const split_pass *s)
-{
-    const int64_t blocks = s->planes.blocks;
-    return blocks >= 16 ? 1 : ak__conv_min(s->panels, ak__conv_up(16, blocks));
-}
-
 static void run_pass(split_pass *s)
 {
     const int64_t threads = ak__max_threads();      /* what comes next is a guess */
-    const int64_t blocks = s->planes.blocks, shares = shares_of(s);
+    const int64_t blocks = s->planes.blocks, shares = ak__conv_shares(blocks, s->panels);
     AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
         const ak__plane_block b = ak__planes_block(&s->planes, &s->q, task / shares);
         const int64_t share = task % shares;
@@ -223,7 +216,7 @@ int64_t ak__split_parts(const ak__conv *g)
 {
     split_pass s;
     plan_pass(&s, g, false, NULL);
-    return shares_of(&s) == 1 ? s.planes.blocks : 0;
+    return ak__conv_shares(s.planes.blocks, s.panels) == 1 ? s.planes.blocks : 0;
 }
 
 /* ---- what it costs --------------------------------------------------------------------------- */

@@ -280,6 +280,7 @@ static void transform_weights(const winograd_pass *s, const ak_real *w)
 
 /* ---- moments of the result ------------------------------------------------------------------- */
 
+/* Tiles of a part: their results are still in the cache, and there are few parts to merge. */
 #define MOMENT_TILES 8
 
 int64_t ak__winograd_parts(const ak__conv *g, int m)

@@ -2,6 +2,7 @@
 /* THE funnel: every op passes through ak_apply, once. */
 #include "autograd/tape.h"
 #include "base/real.h"
+#include "base/text.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
@@ -11,19 +12,17 @@
 
 void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
 {
-    size_t at = 0;
-    char   text[160];
-    buf[0] = 0;
-    for (int i = 0; i < k->n_in && at + 1 < size; i++) {
+    ak__text all = ak__text_in(buf, size);
+    char     text[AK_SHAPE_TEXT];
+    for (int i = 0; i < k->n_in && !all.cut; i++) {
         const ak_tensor *t = k->in[i];
-        int n;
+        const char      *comma = i ? ", " : "";
         if (!t)
-            n = snprintf(buf + at, size - at, "%snone", i ? ", " : "");
+            ak__text_add(&all, "%snone", comma);
+        else if (t->name)
+            ak__text_add(&all, "%s\"%s\" %s", comma, t->name, ak_shape_text(t->shape, text));
         else
-            n = snprintf(buf + at, size - at, "%s%s%s%s%s", i ? ", " : "", t->name ? "\"" : "",
-                         t->name ? t->name : "", t->name ? "\" " : "",
-                         ak_shape_text(t->shape, text));
-        at += n > 0 ? (size_t)n : 0;
+            ak__text_add(&all, "%s%s", comma, ak_shape_text(t->shape, text));
     }
 }
 
@@ -34,7 +33,7 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     char    what[512], operands[400];
     va_list args;
     va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
+    ak__format_v(what, sizeof what, format, args);
     va_end(args);
     ak__call_operands_text(k, operands, sizeof operands);
     if (k->ctx->tracing)            /* before the hook, which may end the program */

@@ -133,7 +133,7 @@ ak_status ak_backward(ak_tensor *loss)
     if (ak_is_poison(loss))
         return AK_ERR_STATE;
     if (loss->size != 1) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         return ak_fail(loss->ctx, AK_ERR_SHAPE, "backward: a loss is one number, this is %s\n"
                        "    hint: ak_mean() or ak_sum() first, or ak_backward_from()",
                        ak_shape_text(loss->shape, text));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The sticky error: recording, the hook, texts. */
 #include "base/base.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ ak_status ak__fail_v(ak_ctx *ctx, ak_status status, const char *format, va_list 
 {
     if (ctx->status != AK_OK)       /* the first error is the cause; later ones follow from it */
         return status;
-    vsnprintf(ctx->message, sizeof ctx->message, format, args);
+    ak__format_v(ctx->message, sizeof ctx->message, format, args);
     record(ctx, status);
     return status;
 }

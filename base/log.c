@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages through a callback. */
 #include "base/base.h"
+#include "base/text.h"
 
 #include <stdio.h>
 
@@ -17,7 +18,7 @@ void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, ...)
     char    text[1024];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    ak__format_v(text, sizeof text, format, args);
     va_end(args);
     if (ctx->log_fn)
         ctx->log_fn(ctx->log_user, level, text);

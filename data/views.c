@@ -310,7 +310,7 @@ int ak__augment_count(const ak_augment *list)
 ak_status ak__augment_check(const ak_dataset *ds, const char *who, const ak_augment *list)
 {
     const int n = ak__augment_count(list);
-    char      text[96];
+    char      text[AK_SHAPE_TEXT];
     if (n && (ds->item.n != 3 || ds->channels > AK_MAX_CHANNELS))
         return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s needs pictures [H, W, C] of at most %d "
                        "channels; items of \"%s\" are %s", who, list[0].kind->name,

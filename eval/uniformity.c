@@ -15,7 +15,7 @@ double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2)
     if (ak_is_poison(z1) || ak_is_poison(z2) || ak_error(z1->ctx) != AK_OK)
         return (double)NAN;
     if (z1->shape.n != 2 || !ak_shape_equal(z1->shape, z2->shape) || z1->shape.dims[0] < 1) {
-        char a[96], b[96];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         ak_fail(z1->ctx, AK_ERR_SHAPE, "alignment: z1 %s, z2 %s; expected [N, D] twice",
                 ak_shape_text(z1->shape, a), ak_shape_text(z2->shape, b));
         return (double)NAN;
@@ -58,7 +58,7 @@ double ak_eval_uniformity(const ak_tensor *z)
     if (ak_is_poison(z) || ak_error(z->ctx) != AK_OK)
         return (double)NAN;
     if (z->shape.n != 2 || z->shape.dims[0] < 2) {
-        char text[96];
+        char text[AK_SHAPE_TEXT];
         ak_fail(z->ctx, AK_ERR_SHAPE, "uniformity: z %s; expected [N, D] with N >= 2",
                 ak_shape_text(z->shape, text));
         return (double)NAN;

@@ -52,7 +52,7 @@ static contrast_sizes sizes_of(const ak_call *k)
 
 static ak_status check_index(ak_call *k, const ak_index *ix, const char *name, int64_t n)
 {
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (!ix)
         return AK_OK;
     if (ix == &ak__poison_index || !ix->data)
@@ -69,7 +69,7 @@ static ak_status check_index(ak_call *k, const ak_index *ix, const char *name, i
 
 static ak_status check_matrix(ak_call *k, int operand, const char *name, int64_t n, int64_t m)
 {
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (operand < 0)
         return AK_OK;
     const ak_shape s = k->in[operand]->shape;
@@ -83,7 +83,7 @@ static ak_status check_embeddings(ak_call *k)
 {
     const ak__contrast *o = k->attr;
     const int n = o->n_x + o->n_y;
-    char a[160], b[160];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     for (int i = 0; i < n; i++)
         if (!k->in[i])
             return ak_call_fail(k, AK_ERR_VALUE, "embedding %d is NULL", i);

@@ -52,7 +52,7 @@ static bool views_fit(const ak_tensor *z)
         return false;
     if (z->shape.n == 3 && z->shape.dims[0] >= 2 && z->shape.dims[0] <= AK__CONTRAST_VIEWS)
         return true;
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     ak_fail(z->ctx, AK_ERR_SHAPE, "ntxent: views are %s, expected [V, N, D] with V in [2, %d]",
             ak_shape_text(z->shape, text), AK__CONTRAST_VIEWS);
     return false;

@@ -21,7 +21,7 @@ double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi)
     if (ak_is_poison(log_scale))
         return (double)NAN;
     const double least = lo == 0 ? 1 : lo, most = hi == 0 ? 100 : hi;
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (log_scale->size != 1) {
         ak_fail(log_scale->ctx, AK_ERR_SHAPE, "ak_temperature_clamp: the log scale is %s, expected "
                 "one number", ak_shape_text(log_scale->shape, text));

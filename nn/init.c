@@ -122,7 +122,7 @@ ak_status ak_init_fill(ak_tensor *w, ak_init how)
                        how.scale);
     if (w->size == 0)
         return AK_OK;
-    char shape[96];
+    char shape[AK_SHAPE_TEXT];
     if (needs_fans(how.kind) && w->shape.n < 2)
         return ak_fail(ctx, AK_ERR_SHAPE, "init of %s: needs at least two axes, got %s\n"
                        "    hint: AK_INIT_CONSTANT, _UNIFORM, _NORMAL fit any shape", w->name,

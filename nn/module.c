@@ -233,7 +233,7 @@ void ak_module_train(ak_module *m, bool train)
 
 ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
 {
-    char expected[160], got[96];
+    char expected[160], got[AK_SHAPE_TEXT];
     va_list args;
     va_start(args, format);
     vsnprintf(expected, sizeof expected, format, args);
@@ -325,7 +325,7 @@ static void print_tree(const ak_module *m, const char *parent, int depth, FILE *
             m->evaluating ? "  (evaluation mode)" : "");
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const ak_tensor *t = m->tensors[i];
-        char shape[96];
+        char shape[AK_SHAPE_TEXT];
         fprintf(file, "%*s%-*s %-36s%s%s\n", 2 * depth + 2, "", 22 - 2 * depth,
                 short_name(t->name, m->name), ak_shape_text(t->shape, shape),
                 t->flags & AK_PARAM_BUFFER ? " buffer" : "",

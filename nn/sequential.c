@@ -46,7 +46,7 @@ static ak_tensor *residual_forward(ak_module *m, ak_tensor *x)
     if (ak_is_poison(y) || ak_is_poison(s))
         return ak_is_poison(y) ? y : s;
     if (!ak_shape_equal(y->shape, s->shape)) {
-        char body[96];
+        char body[AK_SHAPE_TEXT];
         return ak__module_shape_error(m, s, "of the body's shape %s on the shortcut",
                                       ak_shape_text(y->shape, body));
     }

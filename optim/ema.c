@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Moving averages of parameters: momentum encoders. */
 #include "base/parallel.h"
+#include "base/text.h"
 #include "optim/optim_internal.h"
 
 #include <string.h>
@@ -40,8 +41,8 @@ static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *re
                               const char *teacher)
 {
     char name[1024];
-    snprintf(name, sizeof name, "%s/%s", teacher, rest);
-    ak_tensor *to = ak_param_find(ctx, name);
+    const bool whole = ak__format(name, sizeof name, "%s/%s", teacher, rest);
+    ak_tensor *to = whole ? ak_param_find(ctx, name) : NULL;
     if (!to) {
         ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: %s has no counterpart %s", from->name, name);
         return NULL;
@@ -49,7 +50,7 @@ static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *re
     if (ak_shape_equal(to->shape, from->shape) &&
         (to->flags & AK_PARAM_BUFFER) == (from->flags & AK_PARAM_BUFFER))
         return to;
-    char a[96], b[96];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     ak_fail(ctx, AK_ERR_SHAPE, "ema_update: %s %s and %s %s differ in shape or kind", to->name,
             ak_shape_text(to->shape, a), from->name, ak_shape_text(from->shape, b));
     return NULL;

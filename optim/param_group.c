@@ -3,6 +3,7 @@
 #include "optim/optim_internal.h"
 
 #include "base/real.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -48,14 +49,13 @@ static bool wanted(const ak_tensor *t, const char *pattern)
 
 static void fail_no_match(ak_ctx *ctx, const char *kind, const char *pattern)
 {
-    char   names[400] = "";
-    size_t at = 0;
-    for (int64_t i = 0, shown = 0; ak_param_at(ctx, i) && shown < 5 && at < sizeof names; i++) {
+    char     names[400];
+    ak__text list = AK__TEXT(names);
+    for (int64_t i = 0, shown = 0; ak_param_at(ctx, i) && shown < 5; i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
         if (t->flags & AK_PARAM_BUFFER)
             continue;
-        int n = snprintf(names + at, sizeof names - at, "%s\"%s\"", shown++ ? ", " : "", t->name);
-        at += n > 0 ? (size_t)n : 0;
+        ak__text_add(&list, "%s\"%s\"", shown++ ? ", " : "", t->name);
     }
     ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"\n    hint: there are %s", kind,
             pattern, *names ? names : "no parameters yet: make the modules first");

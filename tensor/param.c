@@ -90,7 +90,7 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
 {
     if (ctx->status != AK_OK)
         return &ak__poison;
-    char    text[160];
+    char    text[AK_SHAPE_TEXT];
     int64_t size = ak__shape_check(shape);
     if (!name || !*name) {
         ak_fail(ctx, AK_ERR_VALUE, "param: a name is needed");

@@ -3,6 +3,7 @@
 #include "tensor/tensor_internal.h"
 
 #include "base/real.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -51,14 +52,13 @@ bool ak_shape_equal(ak_shape a, ak_shape b)
     return true;
 }
 
-char *ak_shape_text(ak_shape shape, char *buf)
+char *ak_shape_text(ak_shape shape, char buf[AK_SHAPE_TEXT])
 {
-    char *p = buf;
-    *p++ = '[';
+    ak__text t = ak__text_in(buf, AK_SHAPE_TEXT);
+    ak__text_add(&t, "[");
     for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++)
-        p += snprintf(p, 16, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]) ;
-    *p++ = ']';
-    *p = 0;
+        ak__text_add(&t, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]);
+    ak__text_add(&t, shape.n > AK_MAX_DIMS ? ",..]" : "]");
     return buf;
 }
 
@@ -73,7 +73,7 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
         return &ak__poison;
     int64_t size = ak__shape_check(shape);
     if (size < 0) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE, "tensor: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
@@ -201,7 +201,7 @@ ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
 {
     int64_t size = ak__shape_check(shape);
     if (size < 0) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE, "state: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
@@ -279,7 +279,7 @@ ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape)
 {
     if (x == &ak__poison)
         return x;
-    char    from[160], to[160];
+    char    from[AK_SHAPE_TEXT], to[AK_SHAPE_TEXT];
     int64_t known = 1;
     int     open = -1;
     for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++) {
@@ -303,7 +303,7 @@ ak_tensor *ak_rows(ak_tensor *x, int64_t start, int64_t count)
 {
     if (x == &ak__poison)
         return x;
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (x->shape.n < 1 || start < 0 || count < 0 || start > x->shape.dims[0] - count) {
         ak_fail(x->ctx, AK_ERR_SHAPE, "rows: %" PRId64 " from %" PRId64 " are not inside \"%s\" %s",
                 count, start, x->name ? x->name : "x", ak_shape_text(x->shape, text));
@@ -340,7 +340,7 @@ double ak_item(const ak_tensor *t)
     if (!ak__tensor_alive(t->ctx, t, "item"))
         return (double)NAN;
     if (t->size != 1) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(t->ctx, AK_ERR_SHAPE, "item: one number wanted, the tensor is %s",
                 ak_shape_text(t->shape, text));
         return (double)NAN;
@@ -359,7 +359,7 @@ double ak_at(const ak_tensor *t, ak_shape place)
         at = at * t->shape.dims[i] + place.dims[i];
     }
     if (!inside) {
-        char a[160], b[160];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         ak_fail(t->ctx, AK_ERR_SHAPE, "at: no element %s in %s", ak_shape_text(place, a),
                 ak_shape_text(t->shape, b));
         return (double)NAN;
@@ -380,7 +380,7 @@ ak_status ak_copy(ak_tensor *to, const ak_tensor *from)
     if (!ak__tensor_alive(to->ctx, to, "copy") || !ak__tensor_alive(to->ctx, from, "copy"))
         return AK_ERR_STALE;
     if (to->size != from->size) {
-        char a[160], b[160];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         return ak_fail(to->ctx, AK_ERR_SHAPE, "copy: sizes differ: %s from %s",
                        ak_shape_text(to->shape, a), ak_shape_text(from->shape, b));
     }
@@ -413,7 +413,7 @@ void ak_print(const ak_tensor *t, FILE *file)
         fputs("poison\n", file);
         return;
     }
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     fprintf(file, "%s %s\n", t->name ? t->name : "tensor", ak_shape_text(t->shape, text));
     if (t->size)
         print_axis(t, 0, 0, file);

@@ -174,7 +174,7 @@ static ak_status scatter_add_rows_shape(ak_call *k)
     bool fits = r.n <= x.n && x.n - r.n + 1 <= AK_MAX_DIMS;
     for (int d = 0; fits && d < r.n; d++)
         fits = r.dims[d] == x.dims[d];
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (!fits)
         return ak_call_fail(k, AK_ERR_SHAPE, "x does not begin with the axes of the row numbers "
                             "%s", ak_shape_text(r, text));
@@ -293,7 +293,7 @@ ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
         return &ak__poison;
     }
     if (classes < 1 || shape.n == AK_MAX_DIMS) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s", (long long)classes,
                 ak_shape_text(shape, text));
         return &ak__poison;

@@ -236,7 +236,7 @@ ak_status ak_split(ak_tensor *x, int axis, int parts, ak_tensor **out)
         out[i] = &ak__poison;
     if (ak_is_poison(x))
         return AK_ERR_STATE;
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (axis < -x->shape.n || axis >= x->shape.n)
         return ak_fail(ctx, AK_ERR_SHAPE, "split: axis %d of a tensor with %d axes: %s", axis,
                        x->shape.n, ak_shape_text(x->shape, text));

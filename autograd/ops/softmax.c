@@ -194,7 +194,7 @@ static ak_status cross_entropy_shape(ak_call *k)
     const cross_entropy_attr *a = k->attr;
     const ak_tensor *x = k->in[0];
     const ak_index *t = a->target;
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     if (x->shape.n != 2 || x->shape.dims[1] < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 2 axes [N, C]");
     if (!t || t == &ak__poison_index)

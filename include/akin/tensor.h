@@ -152,8 +152,11 @@ AK_API ak_tensor *ak_flatten(ak_tensor *x);
 
 AK_API int64_t ak_shape_size(ak_shape shape);
 AK_API bool ak_shape_equal(ak_shape a, ak_shape b);
-/* "[2,3]" into buf (at least 96 bytes); returns buf. */
-AK_API char *ak_shape_text(ak_shape shape, char *buf);
+/* Bytes that hold the text of every shape, also of one that a damaged file announces: a bracket or
+ * comma and up to 20 characters an axis, and the end. */
+#define AK_SHAPE_TEXT (24 * AK_MAX_DIMS)
+/* "[2,3]" into buf; axes beyond AK_MAX_DIMS are shown as "..". Returns buf. */
+AK_API char *ak_shape_text(ak_shape shape, char buf[AK_SHAPE_TEXT]);
 
 #ifdef __cplusplus
 }

@@ -38,7 +38,7 @@ static void expect_refused(ak_ctx *ctx, const ak_op *op, int number)
     cr_expect(strstr(message, op->name) != NULL, "%s misuse %d: no op name in: %s", op->name,
               number, message);
     for (int i = 0; i < abuse_operands(op, s); i++) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         if (in[i])
             cr_expect(strstr(message, ak_shape_text(in[i]->shape, text)) != NULL,
                       "%s misuse %d: no shape %s in: %s", op->name, number, text, message);

@@ -20,7 +20,7 @@ static ak_ctx *quiet(void)
 
 static void expect_shape(const ak_tensor *t, ak_shape want)
 {
-    char a[96], b[96];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     cr_assert(!ak_is_poison(t), "poison: %s", ak_error_message(t->ctx));
     cr_expect(ak_shape_equal(t->shape, want), "got %s, want %s", ak_shape_text(t->shape, a),
               ak_shape_text(want, b));

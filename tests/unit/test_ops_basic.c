@@ -34,7 +34,7 @@ TestSuite(ops, .init = setup, .fini = teardown);
 
 static void expect_values(const ak_tensor *t, ak_shape shape, const double *want, double tol)
 {
-    char a[160], b[160];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     cr_assert_not(ak_is_poison(t), "%s", ak_error_message(ctx));
     cr_assert(ak_shape_equal(t->shape, shape), "shape %s, not %s", ak_shape_text(t->shape, a),
               ak_shape_text(shape, b));

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "io/array.h"
 #include "io/file.h"
 #include "tensor/tensor_internal.h"
@@ -55,7 +56,7 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
 /* Shape of one item of [N, ..]: [N, H, W] gets a channel, [N] is [N, 1]. False: no such set. */
 static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
 {
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     *item = (ak_shape){ .n = all.n - 1 };
     bool fine = all.n >= 1 && all.n <= AK_MAX_DIMS;
     for (int i = 0; fine && i < all.n; i++) {
@@ -184,13 +185,13 @@ static bool idx_load(ak_ctx *ctx, const char *dir, const char *prefix, const cha
                 kind, pictures ? 3 : 1);
         return false;
     }
-    if (ak__file_read(ctx, path, file))
+    if (ak__file_read(ctx, path, AK__IDX_EXPECTED, file))
         return false;
     if (ak__idx_parse(ctx, path, file->data, file->n, idx)) {
         ak__bytes_free(file);
         return false;
     }
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     const bool fine = idx->type == AK_TYPE_U8 &&
                       (kind[0] == 'i' ? idx->shape.n == 3 || idx->shape.n == 4 : idx->shape.n == 1);
     if (!fine) {
@@ -280,7 +281,7 @@ char *ak_dataset_find(const char *name, char *buf, size_t size)
 ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
 {
     static const char *const names[] = { "T-shirt/top", "trouser", "pullover", "dress", "coat",
-                                         "sandal", "shirt", "sneaker", "bag", "ankle boot" };
+                                         "sandal", "shirt", "sneaker", "bag", "ankle boot", NULL };
     if (ak_error(ctx))
         return NULL;
     if (!split || (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k"))) {
@@ -322,10 +323,10 @@ static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, cons
     const ak_array *a = ak_npz_find(f, name);
     if (a || ak_error(ctx))
         return a;
-    char   list[256] = "";
-    size_t n = 0;
-    for (int64_t i = 0; i < ak_npz_count(f) && n < sizeof list; i++)
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", ak_npz_name(f, i));
+    char     list[256];
+    ak__text all = AK__TEXT(list);
+    for (int64_t i = 0; i < ak_npz_count(f) && !all.cut; i++)
+        ak__text_add(&all, "%s%s", i ? ", " : "", ak_npz_name(f, i));
     ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: has no array \"%s\"; it has: %s", path, name,
             *list ? list : "none");
     return NULL;
@@ -333,7 +334,7 @@ static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, cons
 
 static const int32_t *array_labels(ak_ctx *ctx, const char *path, const ak_array *y, int64_t n)
 {
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     if (y->size != n || y->shape.n < 1 || y->shape.dims[0] != n) {
         ak_fail(ctx, AK_ERR_SHAPE, "%s: labels \"%s\" are %s, but there are %lld items; [N] is "
                 "needed", path, y->name, ak_shape_text(y->shape, text), (long long)n);
@@ -400,8 +401,15 @@ ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options opt
     ak_real      *reals = items_alloc(ctx, n, sizeof *reals);
     if (!reals)
         return NULL;
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < n; i++) {
         reals[i] = (ak_real)t->values[i];
+        if (isinf(reals[i])) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: row %lld: %g in column \"%s\" is beyond the range of "
+                    "the library's numbers; scale the column, or leave it out with .skip", path,
+                    (long long)(i / t->columns) + 1, t->values[i], t->names[i % t->columns]);
+            return NULL;
+        }
+    }
     ak_dataset *ds = ak__dataset_new(ctx, path, t->rows, item, NULL, reals, t->labels);
     if (ds && t->labels) {
         ds->classes = t->classes;
@@ -430,6 +438,11 @@ const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
         return ds->class_names[label];
     snprintf(number, sizeof number, "%d", (int)label);
     return number;
+}
+
+const char *const *ak_dataset_class_names(const ak_dataset *ds)
+{
+    return ds ? ds->class_names : NULL;
 }
 
 ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)

@@ -16,7 +16,7 @@ struct ak_dataset {
     const ak_real *reals;           /* [size, item] */
     const int32_t *labels;          /* [size], NULL = unknown */
     int64_t        classes;
-    const char *const *class_names; /* [classes] or NULL */
+    const char *const *class_names; /* [classes] and NULL at their end, or NULL */
     bool           normalize;
     ak_real        mean[AK_MAX_CHANNELS], inverse_std[AK_MAX_CHANNELS];
 };

@@ -14,8 +14,10 @@
 #define STREAM_DRAWN UINT64_C(0x647261776e2e2e2e)
 #define PI           3.14159265358979323846
 
-static const char *const drawn_names[CLASSES] = { "disc", "ring", "square", "frame", "triangle",
-                                                  "cross", "bars", "zigzag", "star", "crescent" };
+static const char *const drawn_names[CLASSES + 1] = {
+    "disc", "ring", "square", "frame", "triangle", "cross", "bars", "zigzag", "star",
+    "crescent", NULL
+};
 
 typedef struct point { double x, y; } point;
 

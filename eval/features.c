@@ -88,7 +88,7 @@ static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_
     if (ak_is_poison(y))
         return false;
     if (y->shape.n != 2 || y->shape.dims[0] != count) {
-        char text[96];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE,
                 "features: the encoder made %s of %lld items; expected [%lld, D]",
                 ak_shape_text(y->shape, text), (long long)count, (long long)count);
@@ -123,6 +123,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     feature_store *s = store_new(ctx, n, what);
     if (!s)
         return NULL;
+    s->public.class_names = ak_dataset_class_names(ds);
     for (int64_t i = 0; i < n; i++)
         if (!store_label(s, i, ak_dataset_label(ds, i)))
             return NULL;
@@ -150,7 +151,7 @@ ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const ch
     if (ak_error(x->ctx) != AK_OK)
         return NULL;
     if (x->shape.n < 1 || x->size == 0) {
-        char text[96];
+        char text[AK_SHAPE_TEXT];
         ak_fail(x->ctx, AK_ERR_SHAPE, "features: x is %s; expected [N, D] with N, D >= 1",
                 ak_shape_text(x->shape, text));
         return NULL;
@@ -182,6 +183,19 @@ ak_eval_result ak__eval_nothing(void)
     return (ak_eval_result){ .accuracy = (double)NAN, .lo = (double)NAN, .hi = (double)NAN };
 }
 
+/* The first class that has one name in `a` and another in `b`; -1 if there is none. Where one of
+ * them has more classes or knows no names, the rest cannot be compared. */
+static int64_t other_name(const ak_features *a, const ak_features *b)
+{
+    for (int64_t c = 0; a->class_names && b->class_names; c++) {
+        if (!a->class_names[c] || !b->class_names[c])
+            break;
+        if (strcmp(a->class_names[c], b->class_names[c]) != 0)
+            return c;
+    }
+    return -1;
+}
+
 bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *test)
 {
     if (!train || !test || ak_error(train->ctx) != AK_OK)
@@ -200,6 +214,14 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
         ak_fail(train->ctx, AK_ERR_SHAPE, "%s: training features are [%lld,%lld], test features "
                 "[%lld,%lld]; rows must be equally long", who, (long long)train->n,
                 (long long)train->d, (long long)test->n, (long long)test->d);
+        return false;
+    }
+    const int64_t c = other_name(train, test);
+    if (c >= 0) {
+        ak_fail(train->ctx, AK_ERR_VALUE, "%s: class %lld is \"%s\" in the training set and \"%s\" "
+                "in the test set\n    hint: give both the same names: .classes = "
+                "ak_dataset_class_names(train) in ak_table_options", who, (long long)c,
+                train->class_names[c], test->class_names[c]);
         return false;
     }
     return true;

@@ -5,10 +5,12 @@
 
 #include "base/base.h"
 #include "base/state.h"
+#include "base/text.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <zlib.h>
 
@@ -137,8 +139,8 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
     uint64_t blocks, bytes;
     measure(ctx, pattern, contents, &blocks, &bytes);
     if (!blocks)
-        return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save", path,
-                       pattern);
+        return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save",
+                       path ? path : "(no path)", pattern);
     output out = { .crc = crc32(0, NULL, 0) };
     if (ak__writer_open(ctx, &out.file, path) != AK_OK)
         return ak_error(ctx);
@@ -187,6 +189,7 @@ typedef struct input {
     size_t      size;
     uint64_t    contents, n;
     block      *blocks;             /* [n] sorted by name */
+    char       *name;               /* room for the longest name as a string */
 } input;
 
 static ak_status damaged(const input *in, const char *what)
@@ -240,6 +243,8 @@ static bool parse_block(const unsigned char **at, const unsigned char *end, bloc
     if (b->type < TENSOR_F4 || b->type > STATE || b->length > (uint64_t)(end - *at))
         return false;
     b->name = (const char *)*at;
+    if (memchr(b->name, 0, (size_t)b->length))
+        return false;
     *at += b->length;
     if (end - *at < 8)
         return false;
@@ -272,10 +277,12 @@ static int compare_names(const char *a, uint64_t na, const char *b, uint64_t nb)
     return order ? order : na < nb ? -1 : na > nb;
 }
 
+/* Tensors first, states behind them, each by name: a parameter may be called like a state. */
 static int compare_blocks(const void *a, const void *b)
 {
     const block *x = a, *y = b;
-    return compare_names(x->name, x->length, y->name, y->length);
+    const int kinds = (x->type == STATE) - (y->type == STATE);
+    return kinds ? kinds : compare_names(x->name, x->length, y->name, y->length);
 }
 
 static ak_status parse_blocks(input *in)
@@ -286,9 +293,16 @@ static ak_status parse_blocks(input *in)
         return ak__fail_memory(in->ctx, room);
     const unsigned char *at = in->data + HEAD_BYTES;
     const unsigned char *const end = in->data + in->size - FOOT_BYTES;
-    for (uint64_t i = 0; i < in->n; i++)
+    uint64_t longest = 0;
+    for (uint64_t i = 0; i < in->n; i++) {
         if (!parse_block(&at, end, &in->blocks[i]))
             return damaged(in, "a block does not fit into the file");
+        if (in->blocks[i].length > longest)
+            longest = in->blocks[i].length;
+    }
+    in->name = ak__malloc((size_t)longest + 1);
+    if (!in->name)
+        return ak__fail_memory(in->ctx, (size_t)longest + 1);
     if (at != end)
         return damaged(in, "there are bytes behind the last block");
     qsort(in->blocks, (size_t)in->n, sizeof *in->blocks, compare_blocks);
@@ -300,45 +314,40 @@ static ak_status parse_blocks(input *in)
 
 static const block *find_block(const input *in, const char *name, bool state)
 {
-    uint64_t lo = 0, hi = in->n;
-    const uint64_t length = strlen(name);
-    while (lo < hi) {
-        const uint64_t mid = lo + (hi - lo) / 2;
-        const block *b = &in->blocks[mid];
-        const int order = compare_names(name, length, b->name, b->length);
-        if (order == 0)
-            return (b->type == STATE) == state ? b : NULL;
-        if (order < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    return NULL;
+    const block wanted = { .type = state ? STATE : TENSOR_TYPE, .name = name,
+                           .length = strlen(name) };
+    return in->n ? bsearch(&wanted, in->blocks, (size_t)in->n, sizeof *in->blocks, compare_blocks)
+                 : NULL;
 }
 
 /* ---- reading: does it fit? ------------------------------------------------------------------- */
 
 /* Names gathered for a message. */
-typedef struct name_list { char text[256]; int64_t n; } name_list;
+typedef struct name_list { char buf[256]; ak__text text; int64_t n; } name_list;
 
 static void list_name(name_list *l, const char *name, uint64_t length)
 {
-    const size_t used = strlen(l->text);
+    if (l->n == 0)
+        l->text = AK__TEXT(l->buf);
     if (l->n++ < 3)
-        snprintf(l->text + used, sizeof l->text - used, "%s%.*s", used ? ", " : "",
-                 (int)(length < 64 ? length : 64), name);
+        ak__text_add(&l->text, "%s%.*s%s", l->n > 1 ? ", " : "", (int)(length < 64 ? length : 64),
+                     name, length > 64 ? ".." : "");
 }
 
-/* A block's name as a string for ak_match and look-ups; names of this library are short. */
-static const char *name_text(const block *b, char buf[1024])
+static const char *listed(const name_list *l)
 {
-    const size_t n = b->length < 1023 ? (size_t)b->length : 1023;
-    memcpy(buf, b->name, n);
-    buf[n] = '\0';
-    return buf;
+    return l->n ? l->buf : "-";
 }
 
-static ak_status check_names(const input *in, const char *pattern)
+/* A block's name as a string for ak_match and look-ups, until the next call. */
+static const char *name_text(const input *in, const block *b)
+{
+    memcpy(in->name, b->name, (size_t)b->length);
+    in->name[b->length] = '\0';
+    return in->name;
+}
+
+static ak_status check_names(const input *in, const char *pattern, bool whole)
 {
     name_list missing = { 0 }, extra = { 0 };
     const ak_tensor *t;
@@ -351,10 +360,9 @@ static ak_status check_names(const input *in, const char *pattern)
             list_name(&missing, t->name, strlen(t->name));
     }
     for (uint64_t i = 0; i < in->n; i++) {
-        char name[1024];
         const block *b = &in->blocks[i];
-        if (b->type != STATE && ak_match(pattern, name_text(b, name)) &&
-            !ak_param_find(in->ctx, name))
+        if (b->type != STATE && ak_match(pattern, name_text(in, b)) &&
+            !ak_param_find(in->ctx, in->name))
             list_name(&extra, b->name, b->length);
     }
     if (missing.n || extra.n)
@@ -362,30 +370,46 @@ static ak_status check_names(const input *in, const char *pattern)
                        "missing in the file (%s%s), %" PRId64 " of the file are not in this "
                        "program (%s%s)\n    hint: ak_load_some(ctx, path, \"encoder/*\") loads a "
                        "part",
-                       in->path, missing.n, missing.n ? missing.text : "-",
-                       missing.n > 3 ? ", .." : "", extra.n, extra.n ? extra.text : "-",
+                       in->path, missing.n, listed(&missing),
+                       missing.n > 3 ? ", .." : "", extra.n, listed(&extra),
                        extra.n > 3 ? ", .." : "");
-    if (!wanted)
+    if (!wanted && !whole)              /* a run may have state and no parameters */
         return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"", in->path,
                        pattern);
     return AK_OK;
 }
 
-static ak_status check_tensors(const input *in, const char *pattern, bool convert)
+/* Does every number stay finite when it is converted? */
+static bool fits_real(const block *b)
 {
-    if (check_names(in, pattern) != AK_OK)
+    for (uint64_t i = 0; b->type == TENSOR_F8 && i < b->bytes / 8; i++) {
+        double x;
+        memcpy(&x, b->data + 8 * i, sizeof x);
+        if (isfinite(x) && !isfinite((ak_real)x))
+            return false;
+    }
+    return true;
+}
+
+static ak_status check_tensors(const input *in, const char *pattern, bool whole)
+{
+    if (check_names(in, pattern, whole) != AK_OK)
         return ak_error(in->ctx);
     const ak_tensor *t;
     for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
         if (!ak_match(pattern, t->name))
             continue;
         const block *b = find_block(in, t->name, false);
-        char here[96], there[96];
+        char here[AK_SHAPE_TEXT], there[AK_SHAPE_TEXT];
         if (!ak_shape_equal(b->shape, t->shape))
             return ak_fail(in->ctx, AK_ERR_SHAPE, "%s: %s is %s in the file and %s in this program",
                            in->path, t->name, ak_shape_text(b->shape, there),
                            ak_shape_text(t->shape, here));
-        if (b->type != TENSOR_TYPE && !convert)
+        if (!fits_real(b))
+            return ak_fail(in->ctx, AK_ERR_VALUE, "%s: %s holds a double that no float can hold "
+                           "(beyond 3.4e38); load it in the build with doubles", in->path,
+                           t->name);
+        if (b->type != TENSOR_TYPE && whole)
             return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s has numbers of %d bytes, this build of "
                            "the library %zu: a run can not be resumed in the other build\n    "
                            "hint: ak_load converts weights", in->path, t->name,
@@ -420,10 +444,9 @@ static ak_status check_states(const input *in)
         if (!find_block(in, s->name, true))
             list_name(&missing, s->name, strlen(s->name));
     for (uint64_t i = 0; i < in->n; i++) {
-        char name[1024];
         const block *b = &in->blocks[i];
-        if (b->type == STATE && !ak__state_find(in->ctx, name_text(b, name)) &&
-            strcmp(name, CONTEXT_BLOCK) != 0)
+        if (b->type == STATE && !ak__state_find(in->ctx, name_text(in, b)) &&
+            strcmp(in->name, CONTEXT_BLOCK) != 0)
             list_name(&extra, b->name, b->length);
     }
     if (missing.n || extra.n)
@@ -431,7 +454,7 @@ static ak_status check_states(const input *in)
                        "not hold: %s; state in the file that this program has not made: %s\n    "
                        "hint: make the same optimisers, loaders and values before loading",
                        in->path,
-                       missing.n ? missing.text : "-", extra.n ? extra.text : "-");
+                       listed(&missing), listed(&extra));
     for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next) {
         const block *b = find_block(in, s->name, true);
         const ak_status status = s->ops->check(s->obj, b->data, (size_t)b->bytes);
@@ -488,12 +511,13 @@ ak_status ak__checkpoint_parse(ak_ctx *ctx, const char *name, const uint8_t *dat
     if (status == AK_OK)
         status = parse_blocks(&in);
     if (status == AK_OK)
-        status = check_tensors(&in, pattern, !whole);
+        status = check_tensors(&in, pattern, whole);
     if (status == AK_OK && whole)
         status = check_states(&in);
     if (status == AK_OK)
         take_all(&in, pattern, whole);
     ak__free(in.blocks);
+    ak__free(in.name);
     return status;
 }
 
@@ -568,7 +592,7 @@ static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void
     if (!name || !*name || strlen(name) > 200)
         return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name must have 1 to 200 "
                        "characters");
-    snprintf(full, sizeof full, "%s/%s", kind, name);
+    ak__format(full, sizeof full, "%s/%s", kind, name);
     if (ak__state_find(ctx, full))
         return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name \"%s\" is used already",
                        name);

@@ -81,7 +81,8 @@ AK_API ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split);
  */
 AK_API ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items,
                                   const char *labels);
-/* A data set from a CSV or TSV file: items [columns]. errors: as ak_table_read; AK_ERR_NUMBER */
+/* A data set from a CSV or TSV file: items [columns]. errors: as ak_table_read; AK_ERR_NUMBER;
+ * AK_ERR_VALUE for a number that is beyond the range of ak_real */
 AK_API ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options);
 /* A data set from bytes in memory, which are copied.
  *
@@ -121,6 +122,8 @@ AK_API int64_t ak_dataset_classes(const ak_dataset *ds);
 /* Name of a class; its number as text where no name is known (then valid until the next call of
  * this thread). */
 AK_API const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label);
+/* Names of all classes, ended by NULL: for ak_table_options.classes; NULL where none are known. */
+AK_API const char *const *ak_dataset_class_names(const ak_dataset *ds);
 /* What it is and where it came from, one line: for logs and run folders. */
 AK_API const char *ak_dataset_name(const ak_dataset *ds);
 

@@ -40,6 +40,7 @@ typedef struct ak_features {
     int64_t        n, d, classes;
     const char    *what;        /* "eval-mode output of encoder", "raw values", or what was given */
     ak_ctx        *ctx;
+    const char *const *class_names; /* of the data set, ended by NULL; NULL = none are known */
 } ak_features;
 
 typedef struct ak_features_options {
@@ -117,7 +118,8 @@ typedef struct ak_knn_options {
  *             neighbour is nearer. Zero rows have cosine 0 to everything
  *   shapes    train [N, D], test [M, D]
  *   returns   result with interval; accuracy NaN after an error
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature), AK_ERR_MEMORY
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature; a class has another name in
+ *             one set than in the other), AK_ERR_MEMORY
  *   source    weighted vote: Wu et al., "Unsupervised feature learning via non-parametric instance
  *             discrimination", CVPR 2018
  */
@@ -149,7 +151,7 @@ typedef struct ak_linear_probe_options {
  *   method    L-BFGS (two-loop recursion) from zero, line search by the strong Wolfe conditions;
  *             result.iterations and .gradient_norm say where it stopped, the protocol text too
  *   shapes    train [N, D], test [M, D]; classes of both together
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (options), AK_ERR_MEMORY
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (options; class names differ), AK_ERR_MEMORY
  *   source    Nocedal, Wright, "Numerical Optimization", 2nd ed., algorithms 7.4, 3.5 and 3.6
  */
 AK_API ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *test,

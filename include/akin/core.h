@@ -34,7 +34,7 @@
 /* The element type. The library is built a second time in double to prove gradients; a program
  * that wants that build defines AK_REAL_BITS as 64 before its first akin header. It is not
  * installed: `ninja -C build libakin64.a` makes it, and a program is built with
- *     cc -DAK_REAL_BITS=64 -Iinclude prog.c build/libakin64.a -lz -ljansson -fopenmp -lm */
+ *     cc -DAK_REAL_BITS=64 -Iinclude prog.c build/libakin64.a -lz -fopenmp -lm */
 #ifndef AK_REAL_BITS
 #define AK_REAL_BITS 32
 #endif

@@ -70,18 +70,23 @@ AK_API const char *ak_run_path(ak_run *run, const char *file);
 /* True if an earlier run is gone on with. */
 AK_API bool ak_run_resumed(const ak_run *run);
 
-/* Note a setting for settings.json: a number if the text is one, true, false, or text. The library
- * adds by itself: version, seed, CPU level, threads, time, and AK_* of the environment.
- * A resumed run writes settings-resumed.json, -2, ... beside the first.
- *   errors    AK_ERR_STATE after the first ak_run_log, AK_ERR_VALUE for a name given twice */
+/* Note a setting for settings.json: true, false, a number, or text; format as printf, with a decimal
+ * point whatever the program's locale says. A number is written digit for digit if every reader
+ * gives the same digits again: whole ones below 2^53, others of up to 15 digits, in the form of JSON.
+ * What is none of these (18446744073709551615, 00451923) is text. The library adds by itself:
+ * version, seed, CPU level, threads, time, and AK_* of the environment. Bytes that are no UTF-8
+ * become U+FFFD. A resumed run writes settings-resumed.json, -2, ... beside the first.
+ *   errors    AK_ERR_STATE after the first ak_run_log, AK_ERR_VALUE for a name given twice and for
+ *             "akin" and "environment", AK_ERR_MEMORY */
 AK_API ak_status ak_run_setting(ak_run *run, const char *name, const char *format, ...)
     AK_PRINTF(3, 4);
 
 typedef struct ak_value { const char *name; double value; } ak_value;
 /* Append a line to metrics.jsonl: "event" and "detail" (a protocol; NULL = none), the values (ended
- * by { 0 }; whole numbers as such, NaN as null), "seconds" since the run was opened, and "hash" of
- * all weights. Written through at once.
- *   errors    AK_ERR_IO, AK_ERR_MEMORY */
+ * by { 0 }; whole numbers as such, others with all their digits, NaN as null, infinities as "inf"
+ * and "-inf"), "seconds" since the run was opened, and "hash" of all weights. Written through at
+ * once; a line that a full disk or a kill has cut short is removed before the next one.
+ *   errors    AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_VALUE for a name that the line has already */
 AK_API ak_status ak_run_log(ak_run *run, const char *event, const char *detail,
                             const ak_value *values);
 

@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* Made once and never freed: another thread may use it at any time. The C library keeps an object
- * for "C", so it takes no memory. Where making it fails all the same, the program's locale stays. */
+ * for "C", so it takes no memory. Where making it fails all the same, the program's locale
+ * stays. */
 static _Atomic(locale_t) plain;
 
 locale_t ak__plain_begin(void)

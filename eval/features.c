@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "eval/eval.h"
 #include "tensor/kernels/kernels.h"
 
@@ -119,7 +120,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     }
     char what[80] = "raw values";
     if (enc)
-        snprintf(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
+        ak__format(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
     feature_store *s = store_new(ctx, n, what);
     if (!s)
         return NULL;

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "eval/eval.h"
 #include "tensor/gemm.h"
 
@@ -105,9 +106,9 @@ static bool score_k(const knn_run *run, int k, const ak_knn_options *o, uint8_t 
     r->n_train = train->n;
     char how[40] = "plain vote";
     if (!o->plain)
-        snprintf(how, sizeof how, "weighted T=%g", o->temperature);
-    snprintf(r->protocol, sizeof r->protocol, "kNN k=%d cosine %s, %lld/%lld, %.100s", k, how,
-             (long long)train->n, (long long)test->n, train->what);
+        ak__format(how, sizeof how, "weighted T=%g", o->temperature);
+    ak__format(r->protocol, sizeof r->protocol, "kNN k=%d cosine %s, %lld/%lld, %.100s", k, how,
+               (long long)train->n, (long long)test->n, train->what);
     return ak__eval_score(train->ctx, correct, test->n, r);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "eval/eval.h"
 #include "eval/lbfgs.h"
 #include "tensor/gemm.h"
@@ -227,10 +228,10 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
         r->iterations = found.iterations;
         r->gradient_norm = found.gradient_norm;
         r->n_train = p->train->n;
-        snprintf(r->protocol, sizeof r->protocol, "linear probe L-BFGS l2=%g, standardised, "
-                 "%lld iterations to gradient %.1e%s, %lld/%lld, %.100s", p->l2,
-                 (long long)found.iterations, found.gradient_norm,
-                 found.converged ? "" : " (not converged)", (long long)p->train->n,
+        ak__format(r->protocol, sizeof r->protocol, "linear probe L-BFGS l2=%g, standardised, "
+                   "%lld iterations to gradient %.1e%s, %lld/%lld, %.100s", p->l2,
+                   (long long)found.iterations, found.gradient_norm,
+                   found.converged ? "" : " (not converged)", (long long)p->train->n,
                  (long long)test->n, p->train->what);
         good = ak__eval_score(test->ctx, correct, test->n, r);
     } else {

@@ -11,7 +11,7 @@ typedef struct ak__labels {
     ak_ctx     *ctx;
     const char *file, *column;      /* for messages */
     int64_t     place;              /* of the column, from 1 */
-    int32_t     given;              /* classes that the caller has named, the first texts; 0 = none */
+    int32_t     given;              /* classes that the caller has named: the first texts */
     ak__bytes   rows;               /* int32_t [rows]: numbers of their texts */
     ak__bytes   pool;               /* the different texts, each ended by 0 */
     ak__bytes   texts;              /* where they are: label_text [count] */

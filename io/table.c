@@ -192,8 +192,8 @@ static ak_status choose_label(table_reader *r)
         if (strcmp(column_name(r, c), label) != 0)
             continue;
         if (r->label >= 0)
-            return ak_fail(r->ctx, AK_ERR_VALUE, "%s: columns %lld and %lld are both called \"%s\"; "
-                           "which one has the labels? rename one", r->name,
+            return ak_fail(r->ctx, AK_ERR_VALUE, "%s: columns %lld and %lld are both called \"%s\";"
+                           " which one has the labels? rename one", r->name,
                            (long long)r->label + 1, (long long)c + 1, label);
         r->label = c;
     }

@@ -354,8 +354,8 @@ static ak_status check_values(const ak_run *run, const ak_value *values)
         for (const ak_value *w = values; w < v; w++)
             taken = taken || strcmp(w->name, v->name) == 0;
         if (taken)
-            return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: the value \"%s\" is in the line already;"
-                           " take another name", run->folder, v->name);
+            return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: the line has a \"%s\" already; take "
+                           "another name", run->folder, v->name);
     }
     return AK_OK;
 }
@@ -365,8 +365,8 @@ ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const a
     if (!run)
         return AK_ERR_STATE;
     if (!event || !values)
-        return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: a log line needs an event and values (none: "
-                       "{ 0 })", run->folder);
+        return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: a log line needs an event and values "
+                       "(none: { 0 })", run->folder);
     if (check_values(run, values) || (!run->described && write_settings(run)))
         return ak_error(run->ctx);
     char     path[PATH_SIZE + 80], hash[16];

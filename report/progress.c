@@ -9,6 +9,7 @@
 #include <akin/tensor.h>
 
 #include "base/base.h"
+#include "base/text.h"
 
 #define TERMINAL_SECONDS 0.2
 #define PLAIN_SECONDS 30
@@ -53,14 +54,13 @@ ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
 }
 
 /* "1:23", "2:03:04" */
-static char *duration(double seconds, char *buf, size_t size)
+static void add_duration(ak__text *t, double seconds)
 {
     const long long s = (long long)(seconds + 0.5);
     if (s >= 3600)
-        snprintf(buf, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+        ak__text_add(t, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
     else
-        snprintf(buf, size, "%lld:%02lld", s / 60, s % 60);
-    return buf;
+        ak__text_add(t, "%lld:%02lld", s / 60, s % 60);
 }
 
 /* The most that the process held so far; ru_maxrss is in KiB. */
@@ -72,25 +72,28 @@ static double process_megabytes(void)
 
 static int compose(const ak_progress *p, char *line, size_t size)
 {
-    char part[5][64] = { "", "", "", "", "" }, time[32];
     const int64_t left = (p->o.epochs - p->o.epoch) * p->o.steps - p->step;
     const double  pace = p->timed ? p->spent / (double)p->timed : 0;
+    ak__text      t = ak__text_in(line, size);
+    ak__text_add(&t, "epoch %lld/%lld  step %lld/%lld  loss %.3f", (long long)p->o.epoch + 1,
+                 (long long)p->o.epochs, (long long)p->step, (long long)p->o.steps,
+                 ak_average_get(&p->loss));
     if (p->o.chance > 0)
-        snprintf(part[0], sizeof part[0], " (chance %.3f)", p->o.chance);
+        ak__text_add(&t, " (chance %.3f)", p->o.chance);
     if (p->accuracy.n)
-        snprintf(part[1], sizeof part[1], "  acc %.1f %%", 100 * ak_average_get(&p->accuracy));
+        ak__text_add(&t, "  acc %.1f %%", 100 * ak_average_get(&p->accuracy));
     if (p->o.views && pace > 0)
-        snprintf(part[2], sizeof part[2], "  %.0f views/s", (double)p->o.views / pace);
-    if (left > 0 && pace > 0)
-        snprintf(part[3], sizeof part[3], "  ETA %s",
-                 duration(pace * (double)left, time, sizeof time));
-    else if (left <= 0)
-        snprintf(part[3], sizeof part[3], "  took %s, %.0f MB",
-                 duration(ak_progress_seconds(p), time, sizeof time), process_megabytes());
-    return snprintf(line, size, "epoch %lld/%lld  step %lld/%lld  loss %.3f%s%s%s%s  %08x",
-                    (long long)p->o.epoch + 1, (long long)p->o.epochs, (long long)p->step,
-                    (long long)p->o.steps, ak_average_get(&p->loss), part[0], part[1], part[2],
-                    part[3], (unsigned)ak_hash(p->ctx, "*"));
+        ak__text_add(&t, "  %.0f views/s", (double)p->o.views / pace);
+    if (left > 0 && pace > 0) {
+        ak__text_add(&t, "  ETA ");
+        add_duration(&t, pace * (double)left);
+    } else if (left <= 0) {
+        ak__text_add(&t, "  took ");
+        add_duration(&t, ak_progress_seconds(p));
+        ak__text_add(&t, ", %.0f MB", process_megabytes());
+    }
+    ak__text_add(&t, "  %08x", (unsigned)ak_hash(p->ctx, "*"));
+    return (int)t.n;
 }
 
 /* final: the line stays. */

@@ -183,9 +183,10 @@ AK_API const ak_array *ak_idx_read(ak_ctx *ctx, const char *path);
  * Two files whose names come in another order get other numbers. So that they agree, hand the
  * names of the first to the second:
  *
- *     ak_dataset *train = ak_dataset_table(ctx, "train.csv", (ak_table_options){ .label = "kind" });
- *     ak_dataset *test = ak_dataset_table(ctx, "test.csv", (ak_table_options){
- *         .label = "kind", .classes = ak_dataset_class_names(train) });
+ *     ak_table_options o = { .label = "kind" };
+ *     ak_dataset *train = ak_dataset_table(ctx, "train.csv", o);
+ *     o.classes = ak_dataset_class_names(train);
+ *     ak_dataset *test = ak_dataset_table(ctx, "test.csv", o);
  *
  * Evaluation (akin/eval.h) refuses two sets whose class names differ.
  */

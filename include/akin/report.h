@@ -70,12 +70,13 @@ AK_API const char *ak_run_path(ak_run *run, const char *file);
 /* True if an earlier run is gone on with. */
 AK_API bool ak_run_resumed(const ak_run *run);
 
-/* Note a setting for settings.json: true, false, a number, or text; format as printf, with a decimal
- * point whatever the program's locale says. A number is written digit for digit if every reader
- * gives the same digits again: whole ones below 2^53, others of up to 15 digits, in the form of JSON.
- * What is none of these (18446744073709551615, 00451923) is text. The library adds by itself:
- * version, seed, CPU level, threads, time, and AK_* of the environment. Bytes that are no UTF-8
- * become U+FFFD. A resumed run writes settings-resumed.json, -2, ... beside the first.
+/* Note a setting for settings.json: true, false, a number, or text; format as printf, with a
+ * decimal point whatever the program's locale says. A number is written digit for digit if every
+ * reader gives the same digits again: whole ones below 2^53, others of up to 15 digits, in the form
+ * that JSON has for them. What is none of these (18446744073709551615, 00451923) is text. The
+ * library adds by itself: version, seed, CPU level, threads, time, and AK_* of the environment.
+ * Bytes that are no UTF-8 become U+FFFD. A resumed run writes settings-resumed.json, -2, ... beside
+ * the first.
  *   errors    AK_ERR_STATE after the first ak_run_log, AK_ERR_VALUE for a name given twice and for
  *             "akin" and "environment", AK_ERR_MEMORY */
 AK_API ak_status ak_run_setting(ak_run *run, const char *name, const char *format, ...)

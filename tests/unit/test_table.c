@@ -193,7 +193,7 @@ Test(table, two_files_with_the_same_classes)
     cr_expect_null(train->class_names[2]);
     const ak_table_options o = { .label = "y", .classes = train->class_names };
     expect_labels(ctx, "x,y\n1,cat\n2,dog\n3,-1\n", o, (int32_t[]){ 1, 0, -1 }, 2);
-    expect_labels(ctx, "x,y\n1,cat\n", o, (int32_t[]){ 1 }, 2);        /* no dog: two all the same */
+    expect_labels(ctx, "x,y\n1,cat\n", o, (int32_t[]){ 1 }, 2);    /* no dog: still two */
     cr_expect_null(parse(ctx, "x,y\n1,cat\n2,cow\n", o));
     expect_error(ctx, AK_ERR_FORMAT, "line 3, column 2", "\"cow\" is none of the 2 classes");
     cr_expect_null(parse(ctx, "x,y\n1,0\n", o));

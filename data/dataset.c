@@ -367,6 +367,13 @@ static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const c
     ak_real       *reals = NULL;
     if (y && !own)
         return NULL;
+    const int64_t beyond = x->type == AK_TYPE_F64 ? ak__beyond_real(x->data, x->size) : -1;
+    if (beyond >= 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: element %lld of \"%s\" is %g, beyond the range of the "
+                "library's numbers; scale the array", path, (long long)beyond, x->name,
+                ak_array_at(x, beyond));
+        return NULL;
+    }
     if (x->type == AK_TYPE_U8)
         bytes = copy_bytes(ctx, x->data, x->size);
     else if ((reals = items_alloc(ctx, x->size, sizeof *reals)))
@@ -401,15 +408,16 @@ ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options opt
     ak_real      *reals = items_alloc(ctx, n, sizeof *reals);
     if (!reals)
         return NULL;
-    for (int64_t i = 0; i < n; i++) {
-        reals[i] = (ak_real)t->values[i];
-        if (isinf(reals[i])) {
-            ak_fail(ctx, AK_ERR_VALUE, "%s: row %lld: %g in column \"%s\" is beyond the range of "
-                    "the library's numbers; scale the column, or leave it out with .skip", path,
-                    (long long)(i / t->columns) + 1, t->values[i], t->names[i % t->columns]);
-            return NULL;
-        }
+    const int64_t beyond = ak__beyond_real(t->values, n);
+    if (beyond >= 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: row %lld: %g in column \"%s\" is beyond the range of the "
+                "library's numbers; scale the column, or leave it out with .skip", path,
+                (long long)(beyond / t->columns) + 1, t->values[beyond],
+                t->names[beyond % t->columns]);
+        return NULL;
     }
+    for (int64_t i = 0; i < n; i++)
+        reals[i] = (ak_real)t->values[i];
     ak_dataset *ds = ak__dataset_new(ctx, path, t->rows, item, NULL, reals, t->labels);
     if (ds && t->labels) {
         ds->classes = t->classes;

@@ -11,6 +11,8 @@
 ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape);
 /* dims multiplied with overflow check, times the element size; false if it exceeds `limit`. */
 bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes);
+/* Of n numbers, the first that is finite and would become infinite as ak_real; -1 if none is. */
+int64_t ak__beyond_real(const double *values, int64_t n);
 /* Reverse the bytes of each of count elements of `size` bytes, from -> to (may be the same). */
 void ak__swap_bytes(void *to, const void *from, int64_t count, size_t size);
 /* Is this machine little-endian? */

@@ -243,15 +243,18 @@ bool ak__file_exists(const char *path)
     return stat(path, &s) == 0 && S_ISREG(s.st_mode);
 }
 
-/* Read until the end; the file's size is only the first guess of how much there is. */
-static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t guess, ak__bytes *out)
+/* Read until the end or `stop` bytes; the file's size is only the first guess of how much there
+ * is. */
+static ak_status read_to(ak_ctx *ctx, const char *path, int fd, size_t guess, size_t stop,
+                         ak__bytes *out)
 {
     if (!bytes_reserve(ctx, out, guess + 1))
         return AK_ERR_MEMORY;
-    for (;;) {
+    while (out->n < stop) {
         if (out->n == out->room && !bytes_reserve(ctx, out, 2 * out->room))
             return AK_ERR_MEMORY;
-        const size_t  room = out->room - out->n;
+        const size_t  left = stop - out->n, free = out->room - out->n;
+        const size_t  room = left < free ? left : free;
         const ssize_t got = read(fd, out->data + out->n, room > PIECE ? PIECE : room);
         if (got == 0)
             return AK_OK;
@@ -261,6 +264,32 @@ static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t guess, a
             return ak_fail(ctx, AK_ERR_IO, "%s: reading failed after %zu bytes: %s", path, out->n,
                            strerror(errno));
     }
+    return AK_OK;
+}
+
+static bool is_gzip(const ak__bytes *b)
+{
+    return b->n >= 2 && b->data[0] == 0x1f && b->data[1] == 0x8b;
+}
+
+/* All of a file of `size` bytes, unless its beginning says that it is a wrong one: a file can be
+ * long without taking room on the disk. */
+static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t size,
+                          ak__announced *announced, ak__bytes *out)
+{
+    const size_t head = (size_t)1 << 16;
+    if (announced && size > head) {
+        const ak_status status = read_to(ctx, path, fd, head, head, out);
+        if (status)
+            return status;
+        const size_t want = is_gzip(out) ? 0 : announced(out->data, out->n);
+        if (want == AK__REFUSED)
+            return AK_OK;
+        if (want && want < size)
+            return ak_fail(ctx, AK_ERR_FORMAT, "%s: has %zu bytes, but its header announces %zu; "
+                           "the file is damaged, fetch it again", path, size, want);
+    }
+    return read_to(ctx, path, fd, size, SIZE_MAX, out);
 }
 
 int ak__open_file(const char *path, int flags)
@@ -281,7 +310,7 @@ const char *ak__file_kind(unsigned mode)
          : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "no regular file";
 }
 
-ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
+static ak_status read_file(ak_ctx *ctx, const char *path, ak__announced *announced, ak__bytes *out)
 {
     *out = (ak__bytes){ 0 };
     if (!path || !*path)
@@ -302,18 +331,23 @@ ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
     else if ((uint64_t)s.st_size > SIZE_MAX / 2)
         status = ak_fail(ctx, AK_ERR_IO, "%s: is too large for this machine", path);
     else
-        status = read_all(ctx, path, fd, (size_t)s.st_size, out);
+        status = read_all(ctx, path, fd, (size_t)s.st_size, announced, out);
     close(fd);
     if (status)
         ak__bytes_free(out);
     return status;
 }
 
+ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
+{
+    return read_file(ctx, path, NULL, out);
+}
+
 ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__expected expected, ak__bytes *out)
 {
     ak__bytes raw;
-    const ak_status status = ak__file_read_raw(ctx, path, &raw);
-    if (status || raw.n < 2 || raw.data[0] != 0x1f || raw.data[1] != 0x8b) {
+    const ak_status status = read_file(ctx, path, expected.announced, &raw);
+    if (status || !is_gzip(&raw)) {
         *out = raw;
         return status;
     }

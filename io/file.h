@@ -36,7 +36,8 @@ typedef struct ak__expected {
     ak__announced *announced;   /* asked as soon as the first bytes are there; NULL = nobody */
 } ak__expected;
 
-/* The content of a regular file; a gzip file is unpacked. On failure nothing is held. */
+/* The content of a regular file; a gzip file is unpacked. A plain one is not read to its end where
+ * `announced` says that it is wrong. On failure nothing is held. */
 ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__expected expected, ak__bytes *out);
 /* The same without unpacking. */
 ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out);

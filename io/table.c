@@ -419,12 +419,12 @@ ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table)
             ak_fail(ctx, AK_ERR_VALUE, "table_tensor: there is no table (NULL)");
         return &ak__poison;
     }
-    for (int64_t i = 0; i < table->rows * table->columns; i++)
-        if (isfinite(table->values[i]) && !isfinite((ak_real)table->values[i])) {
-            ak_fail(ctx, AK_ERR_VALUE, "table_tensor: row %lld, column \"%s\": %g is beyond the "
-                    "range of the library's numbers", (long long)(i / table->columns) + 1,
-                    table->names[i % table->columns], table->values[i]);
-            return &ak__poison;
-        }
+    const int64_t i = ak__beyond_real(table->values, table->rows * table->columns);
+    if (i >= 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "table_tensor: row %lld, column \"%s\": %g is beyond the range of "
+                "the library's numbers", (long long)(i / table->columns) + 1,
+                table->names[i % table->columns], table->values[i]);
+        return &ak__poison;
+    }
     return ak_from_double(ctx, AK_SHAPE(table->rows, table->columns), table->values);
 }

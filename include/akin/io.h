@@ -82,7 +82,8 @@ AK_API double ak_array_at(const ak_array *a, int64_t i);
  *   shapes   a [shape] -> [shape]
  *   returns  step lifetime, a copy; the poison tensor on failure or if a is NULL
  *   grad     none
- *   errors   AK_ERR_VALUE if a is NULL and nothing else has failed, AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE if a is NULL and nothing else has failed, or for a finite number beyond
+ *            the range of ak_real, AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a);
 /* The values as whole numbers (labels, rows).

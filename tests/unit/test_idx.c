@@ -215,6 +215,12 @@ Test(idx, packed_bomb)
     put_file(path_in(dir, "x"), file, packed);
     cr_expect_null(ak_idx_read(ctx, path_in(dir, "x")));
     expect_error(ctx, AK_ERR_FORMAT, "/x", "more than the 13 bytes that its header announces");
+    /* A plain one of a terabyte that takes no room on the disk. */
+    put_file(path_in(dir, "y"), (unsigned char[]){ 0, 0, 8, 1, 0, 0, 0, 5 }, 8);
+    if (truncate(path_in(dir, "y"), (off_t)1 << 40) == 0) {
+        cr_expect_null(ak_idx_read(ctx, path_in(dir, "y")));
+        expect_error(ctx, AK_ERR_FORMAT, "has 1099511627776 bytes", "announces 13");
+    }
     free(file);
     remove_folder(dir);
     ak_close(ctx);

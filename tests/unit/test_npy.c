@@ -495,6 +495,13 @@ Test(array, index_and_null)
     const ak_array a = { "v", AK_TYPE_F64, AK_SHAPE(2), 2, values };
     ak_array_index(ctx, &a);
     expect_error(ctx, AK_ERR_VALUE, "\"v\"", "2.5");
+    const double   far[] = { (double)INFINITY, -1e300 };
+    const ak_array b = { "far", AK_TYPE_F64, AK_SHAPE(2), 2, far };
+    ak_tensor     *t = ak_array_tensor(ctx, &b);
+    if (sizeof(ak_real) == 4)
+        expect_error(ctx, AK_ERR_VALUE, "element 1 of \"far\"", "-1e+300");
+    else
+        cr_expect_eq(ak_at(t, AK_SHAPE(1)), -1e300);
     cr_expect(ak_is_poison(ak_array_tensor(ctx, NULL)));
     expect_error(ctx, AK_ERR_VALUE, "array_tensor", "NULL");
     cr_expect_null(ak_npz_find(NULL, "x"));

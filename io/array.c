@@ -127,8 +127,8 @@ ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
         const int64_t i = ak__beyond_real(a->data, a->size);
         if (i < 0)
             return ak_from_double(ctx, a->shape, a->data);
-        ak_fail(ctx, AK_ERR_VALUE, "array_tensor: element %lld of \"%s\" is %g, beyond the range of "
-                "the library's numbers; scale the array", (long long)i, a->name,
+        ak_fail(ctx, AK_ERR_VALUE, "array_tensor: element %lld of \"%s\" is %g, beyond the range "
+                "of the library's numbers; scale the array", (long long)i, a->name,
                 ((const double *)a->data)[i]);
         return &ak__poison;
     }

@@ -421,8 +421,8 @@ ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table)
     }
     const int64_t i = ak__beyond_real(table->values, table->rows * table->columns);
     if (i >= 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "table_tensor: row %lld, column \"%s\": %g is beyond the range of "
-                "the library's numbers", (long long)(i / table->columns) + 1,
+        ak_fail(ctx, AK_ERR_VALUE, "table_tensor: row %lld, column \"%s\": %g is beyond the range "
+                "of the library's numbers", (long long)(i / table->columns) + 1,
                 table->names[i % table->columns], table->values[i]);
         return &ak__poison;
     }

@@ -17,8 +17,9 @@
  *     }
  *
  * Files are written beside their place, flushed and renamed: there is the old file or the new one,
- * nothing in between. A link is followed; what is no regular file is refused. They carry a checksum; docs/FORMATS.md describes them byte by byte. Loading
- * happens entirely or not at all: after an error nothing has changed.
+ * nothing in between. A link is followed; what is no regular file is refused. Files carry a
+ * checksum; docs/FORMATS.md describes them byte by byte. Loading happens entirely or not at all:
+ * after an error nothing has changed.
  */
 #ifndef AKIN_CHECKPOINT_H
 #define AKIN_CHECKPOINT_H

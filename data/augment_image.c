@@ -444,7 +444,7 @@ bool ak__augment_own(const ak_augment_kind *kind)
 
 const ak_augment_kind *ak_augment_find(const char *name)
 {
-    for (int i = 0; name && augmentations[i]; i++)
+    for (int i = 0; augmentations[i]; i++)
         if (strcmp(augmentations[i]->name, name) == 0)
             return augmentations[i];
     return NULL;

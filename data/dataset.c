@@ -128,14 +128,8 @@ ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape sha
 ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels)
 {
     ak_shape item;
-    if (ak_error(ctx))
-        return NULL;
-    if (!items || ak_is_poison(items)) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_tensor: items is %s", items
-                ? "the result of a call that failed in an earlier step" : "NULL");
-        return NULL;
-    }
-    if (!item_shape(ctx, "dataset_tensor", items->shape, &item))
+    if (ak_error(ctx) || !items || ak_is_poison(items) ||
+        !item_shape(ctx, "dataset_tensor", items->shape, &item))
         return NULL;
     ak_real *reals = items_alloc(ctx, items->size, sizeof *reals);
     if (!reals)

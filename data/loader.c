@@ -192,8 +192,14 @@ ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
     return status;
 }
 
-/* What a checkpoint holds: the place, and what it is a place in. */
-#define STATE_BYTES 48
+/* What a checkpoint holds: the place, and what it is a place in. Early ones end before the order. */
+#define STATE_BYTES       56
+#define EARLY_STATE_BYTES 48
+
+static uint64_t order_flags(const ak_loader *l)
+{
+    return (uint64_t)l->sampler.in_order | (uint64_t)l->sampler.balance << 1;
+}
 
 static size_t loader_state_size(void *obj)
 {
@@ -210,6 +216,7 @@ static void loader_state_save(void *obj, unsigned char *bytes)
     ak__put_u64(&bytes, (uint64_t)l->batch);
     ak__put_u64(&bytes, (uint64_t)l->batches);
     ak__put_u64(&bytes, l->seed);
+    ak__put_u64(&bytes, order_flags(l));
 }
 
 static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_t size)
@@ -217,12 +224,13 @@ static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_
     const ak_loader *l = obj;
     if (!l->closed && check_usable(l, "checkpoint"))
         return AK_ERR_STATE;
-    if (size != STATE_BYTES)
+    if (size != STATE_BYTES && size != EARLY_STATE_BYTES)
         return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's state has %zu bytes; %d "
                        "were expected", size, STATE_BYTES);
     const uint64_t epoch = ak__get_u64(&bytes), batch = ak__get_u64(&bytes);
     const uint64_t n = ak__get_u64(&bytes), items = ak__get_u64(&bytes);
     const uint64_t batches = ak__get_u64(&bytes), seed = ak__get_u64(&bytes);
+    const uint64_t order = size == STATE_BYTES ? ak__get_u64(&bytes) : order_flags(l);
     if (n != (uint64_t)l->ds.size || items != (uint64_t)l->batch ||
         batches != (uint64_t)l->batches || seed != l->seed)
         return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of %llu items, "
@@ -231,6 +239,11 @@ static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_
                        (unsigned long long)items, (unsigned long long)batches,
                        (unsigned long long)seed, (long long)l->ds.size, (long long)l->batch,
                        (long long)l->batches, (unsigned long long)l->seed);
+    if (order != order_flags(l))
+        return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of .in_order %d, "
+                       ".balance %d; this one has %d, %d: use the same options to resume",
+                       (int)(order & 1), (int)(order >> 1 & 1), l->sampler.in_order,
+                       l->sampler.balance);
     if (epoch > INT64_MAX / 2 || batch > batches)
         return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's place (epoch %llu, batch "
                        "%llu) does not exist", (unsigned long long)epoch,

@@ -464,9 +464,9 @@ ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed
         return &ak__poison;
     if (!ak_error(ds->ctx) && (item < 0 || item >= ds->size || view < 0 || view >= AK_MAX_VIEWS ||
                                epoch < 0))
-        ak_fail(ds->ctx, AK_ERR_VALUE, "augment_item: item %lld, view %d, epoch %lld: \"%s\" has "
-                "%lld items, there are %d views at most, and epochs count from 0", (long long)item,
-                view, (long long)epoch, ds->name, (long long)ds->size, AK_MAX_VIEWS);
+        ak_fail(ds->ctx, AK_ERR_VALUE, "augment_item: epoch %lld, item %lld, view %d: \"%s\" has "
+                "%lld items, there are %d views at most, and epochs count from 0", (long long)epoch,
+                (long long)item, view, ds->name, (long long)ds->size, AK_MAX_VIEWS);
     if (!ak_error(ds->ctx))
         ak__augment_check(ds, "augment_item", list);
     if (ak_error(ds->ctx))

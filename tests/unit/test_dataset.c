@@ -281,18 +281,6 @@ Test(dataset, huge_ranges_and_shapes)
     ak_close(ctx);
 }
 
-Test(dataset, null_without_an_error_is_one)
-{
-    ak_ctx *ctx = quiet();
-    cr_expect_null(ak_dataset_tensor(ctx, NULL, NULL));
-    expect_error(ctx, AK_ERR_VALUE, "dataset_tensor", "NULL");
-    ak_tensor *poison = ak_zeros(ctx, AK_SHAPE(-1));
-    ak_step_end(ctx);
-    cr_expect_null(ak_dataset_tensor(ctx, poison, NULL));
-    expect_error(ctx, AK_ERR_VALUE, "dataset_tensor", "failed in an earlier step");
-    ak_close(ctx);
-}
-
 Test(dataset, null_is_passed_on)
 {
     cr_expect_null(ak_dataset_subset(NULL, 0, 1));

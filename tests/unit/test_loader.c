@@ -204,6 +204,15 @@ Test(loader, checkpoint_state)
     cr_assert_not_null(other);
     cr_expect_neq(other->ops->check(other->obj, bytes, n), AK_OK);
     expect_error(ctx, AK_ERR_STATE, "batch 8", "same options");
+
+    /* The same numbers, but places in another order; files from before that was written load. */
+    o = usual(0, NULL);
+    o.in_order = true;
+    ak_loader_open(ds, o);
+    other = ak__state_find(ctx, "loader#3");
+    cr_expect_neq(other->ops->check(other->obj, bytes, n), AK_OK);
+    expect_error(ctx, AK_ERR_STATE, ".in_order 0", "same options");
+    cr_expect_eq(other->ops->check(other->obj, bytes, n - 8), AK_OK);
     ak_close(ctx);
 }
 

@@ -63,7 +63,7 @@ static void read_conv(ak_ctx *ctx)
 
 /* ---- fork ----------------------------------------------------------------------------------- */
 
-int ak__forked;                 /* times, from the first process that opened a context to this one */
+int ak__forked;         /* times, from the first process that opened a context to this one */
 
 unsigned ak__process(void)
 {

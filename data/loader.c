@@ -192,7 +192,7 @@ ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
     return status;
 }
 
-/* What a checkpoint holds: the place, and what it is a place in. Early ones end before the order. */
+/* What a checkpoint holds: the place, and what it is a place in. Early ones lack the order. */
 #define STATE_BYTES       56
 #define EARLY_STATE_BYTES 48
 

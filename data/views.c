@@ -180,7 +180,7 @@ AK__PIXELS static void resample(resampler *r, ak_real *const *planes)
     }
 }
 
-/* ---- pixels in and out ------------------------------------------------------------------------ */
+/* ---- pixels in and out ----------------------------------------------------------------------- */
 
 static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, ak_box box)
 {

@@ -326,12 +326,12 @@ typedef struct ak_loader_state {
     int64_t batch;      /* its number; as many as an epoch has: the epoch's end comes next */
 } ak_loader_state;
 AK_API ak_loader_state ak_loader_tell(const ak_loader *loader);
-/* Continue from there. errors: AK_ERR_VALUE if there is no such place; AK_ERR_STATE if the loader is
- * closed or of another process */
+/* Continue from there. errors: AK_ERR_VALUE if there is no such place; AK_ERR_STATE if the loader
+ * is closed or of another process */
 AK_API ak_status ak_loader_seek(ak_loader *loader, ak_loader_state state);
 
-/* Stop the threads and free the buffers before the context closes. Closing NULL is fine, and closing
- * twice. In a process that was forked off since it only frees. */
+/* Stop the threads and free the buffers before the context closes. Closing NULL is fine, and
+ * closing twice. In a process that was forked off since it only frees. */
 AK_API void ak_loader_close(ak_loader *loader);
 
 #ifdef __cplusplus

@@ -507,6 +507,7 @@ static void set_gemm_ref(ak_kernels *table)
     table->split_multiply = NULL;
     table->split_tiles = NULL;
     table->split_lines = NULL;
+    table->split_put = NULL;
 }
 
 void ak__kernels_ref(ak_kernels *table)

@@ -350,7 +350,8 @@ Test(augment, registry_and_checks)
         ak_jitter(-1), ak_color_jitter(0, 0, 0, 0.6, 1), ak_color_jitter(0, HUGE_VAL, 0, 0, 1),
         ak_random_gray(-0.1), ak_random_blur(0, 1, 1), ak_random_blur(2, 1, 1),
         ak_random_blur(1, 2, 3), ak_random_solarize(nan(""), 1), ak_random_solarize(0.5, 2),
-        ak_random_solarize(128, 1), ak_random_solarize(-0.1, 1), ak_color_jitter(2000, 0, 0, 0, 1) };
+        ak_random_solarize(128, 1), ak_random_solarize(-0.1, 1),
+        ak_color_jitter(2000, 0, 0, 0, 1) };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const ak_augment list[] = { bad[i], { 0 } };
         cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)), "%d", (int)i);

@@ -335,7 +335,8 @@ Test(loader, endless_passes_the_ends_of_epochs)
 {
     ak_ctx     *ctx = quiet();
     ak_dataset *ds = ak_dataset_drawn(ctx, 1, 0, 20);
-    ak_loader  *each = ak_loader_open(ds, usual(1, NULL)), *all = ak_loader_open(ds, usual(1, NULL));
+    ak_loader  *each = ak_loader_open(ds, usual(1, NULL));
+    ak_loader  *all = ak_loader_open(ds, usual(1, NULL));
     int         steps = 0;
     for (int epoch = 0; epoch < 4; epoch++)
         for (ak_batch a, b; ak_loader_next(each, &a); ak_step_end(ctx), steps++) {

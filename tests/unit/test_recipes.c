@@ -4,7 +4,7 @@
 
 #include <akin/akin.h>
 
-/* ---- akin/checkpoint.h: stopping and resuming ------------------------------------------------- */
+/* ---- akin/checkpoint.h: stopping and resuming ------------------------------------------------ */
 
 #define EPOCHS 4                /* of two batches: eight steps */
 
@@ -125,7 +125,7 @@ Test(recipes, an_error_ends_the_run, .timeout = 30)
     remove_folder(dir);
 }
 
-/* ---- akin/checkpoint.h, docs/MEMORY.md: what a checkpoint holds ------------------------------- */
+/* ---- akin/checkpoint.h, docs/MEMORY.md: what a checkpoint holds ------------------------------ */
 
 Test(recipes, checkpoints_hold_buffers_not_private_state)
 {
@@ -148,7 +148,7 @@ Test(recipes, checkpoints_hold_buffers_not_private_state)
     remove_folder(dir);
 }
 
-/* ---- akin/tensor.h: aliases belong to the step ------------------------------------------------ */
+/* ---- akin/tensor.h: aliases belong to the step ----------------------------------------------- */
 
 Test(recipes, aliases_of_parameters_belong_to_the_step)
 {
@@ -167,7 +167,7 @@ Test(recipes, aliases_of_parameters_belong_to_the_step)
     ak_close(ctx);
 }
 
-/* ---- akin/losses.h: how many views ------------------------------------------------------------ */
+/* ---- akin/losses.h: how many views ----------------------------------------------------------- */
 
 Test(recipes, ntxent_takes_64_views)
 {

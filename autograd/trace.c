@@ -23,7 +23,8 @@ typedef struct trace {
 static void print_at_close(void *obj)
 {
     trace *t = obj;
-    ak_trace_print(t->ctx, stderr);
+    if (t->ctx->process == ak__process())       /* a forked child only frees */
+        ak_trace_print(t->ctx, stderr);
 }
 
 static trace *trace_of(ak_ctx *ctx)

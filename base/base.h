@@ -65,6 +65,7 @@ struct ak_ctx {
     bool     quiet;
     bool     exact_conv;
     int      threads;
+    unsigned process;           /* ak__process() that opened it */
 
     ak_status status, first_status;
     char      message[1024];
@@ -84,6 +85,12 @@ void  ak__scratch_end(ak_ctx *ctx);
 ak_status ak__fail_v(ak_ctx *ctx, ak_status status, const char *format, va_list args);
 /* Record "out of memory" for `bytes`; formats nothing that needs memory. */
 ak_status ak__fail_memory(ak_ctx *ctx, size_t bytes);
+
+/* ---- fork ------------------------------------------------------------------------------------ */
+
+/* A number of this process: another one in each process that is forked off after a context was
+ * opened. Threads, and mutexes that they held, are gone there (base/parallel.h: OpenMP as well). */
+unsigned ak__process(void);
 
 /* ---- small helpers --------------------------------------------------------------------------- */
 

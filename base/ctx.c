@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,8 +61,32 @@ static void read_conv(ak_ctx *ctx)
         ak_fail(ctx, AK_ERR_VALUE, "AK_CONV=%s: known values are exact and fast", text);
 }
 
+/* ---- fork ----------------------------------------------------------------------------------- */
+
+int ak__forked;         /* times, from the first process that opened a context to this one */
+
+unsigned ak__process(void)
+{
+    return (unsigned)ak__forked;
+}
+
+static void in_child(void)
+{
+    ak__forked++;
+    ak__gemm_forked();
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
 ak_ctx *ak_open(ak_options options)
 {
+    static pthread_once_t watching = PTHREAD_ONCE_INIT;
+    pthread_once(&watching, watch_forks);
     ak_ctx *ctx = ak__malloc(sizeof *ctx);
     if (!ctx)
         return NULL;
@@ -73,6 +98,7 @@ ak_ctx *ak_open(ak_options options)
     ctx->quiet = options.quiet;
     ctx->exact_conv = options.exact_conv;
     ctx->error_fn = ak_error_die;
+    ctx->process = ak__process();
 #ifdef _OPENMP
     if (options.threads > 0)
         omp_set_num_threads(options.threads);
@@ -82,6 +108,10 @@ ak_ctx *ak_open(ak_options options)
         ak__free(ctx);
         return NULL;
     }
+    if (options.threads > 1 && ak__forked)
+        ak_log_message(ctx, AK_LOG_WARNING, "open: this process was forked from one that had a "
+                       "context: kernels run on 1 thread, not on %d; results are the same",
+                       options.threads);
     bool known = ak__kernels_init();
     const char *trace = getenv("AK_TRACE");
     ctx->tracing = trace && *trace && strcmp(trace, "0") != 0;

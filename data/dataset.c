@@ -32,6 +32,7 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
     ds->bytes = bytes;
     ds->reals = reals;
     ds->labels = labels;
+    ds->factor = 1;
     for (int c = 0; c < AK_MAX_CHANNELS; c++)
         ds->inverse_std[c] = 1;
     for (int64_t i = 0; labels && i < size; i++) {
@@ -53,25 +54,38 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
     return ds;
 }
 
+/* Batches, item numbers and channel counts are 32-bit. */
+#define MOST_ITEMS   INT32_MAX
+#define MOST_NUMBERS (INT32_MAX / 2)    /* of an item */
+
 /* Shape of one item of [N, ..]: [N, H, W] gets a channel, [N] is [N, 1]. False: no such set. */
 static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
 {
     char text[AK_SHAPE_TEXT];
     *item = (ak_shape){ .n = all.n - 1 };
-    bool fine = all.n >= 1 && all.n <= AK_MAX_DIMS;
+    bool    fine = all.n >= 1 && all.n <= AK_MAX_DIMS, small = true;
+    int64_t numbers = 1;
     for (int i = 0; fine && i < all.n; i++) {
         fine = all.dims[i] >= 1;
-        if (i > 0)
+        if (i > 0 && fine) {
+            small = small && numbers <= MOST_NUMBERS / all.dims[i];
+            numbers *= small ? all.dims[i] : 1;
             item->dims[i - 1] = all.dims[i];
+        }
     }
-    if (fine && (all.n == 1 || all.n == 3))
-        item->dims[item->n++] = 1;
-    /* Batches, item numbers and channel counts are 32-bit. */
-    fine = fine && all.dims[0] <= INT32_MAX && ak_shape_size(*item) <= INT32_MAX / 2;
-    if (!fine && !ak_error(ctx))
+    if (!fine) {
         ak_fail(ctx, AK_ERR_SHAPE, "%s: [N, H, W, C], [N, H, W], [N, D] or [N] with at least one "
                 "item is needed; the shape is %s", name, ak_shape_text(all, text));
-    return fine;
+        return false;
+    }
+    if (!small || all.dims[0] > MOST_ITEMS) {
+        ak_fail(ctx, AK_ERR_SHAPE, "%s: the shape is %s; at most %d items of at most %d numbers "
+                "are possible", name, ak_shape_text(all, text), MOST_ITEMS, MOST_NUMBERS);
+        return false;
+    }
+    if (all.n == 1 || all.n == 3)
+        item->dims[item->n++] = 1;
+    return true;
 }
 
 /* Context memory for n elements, padded so that blocks of AK__LANES may be read to the end. */
@@ -127,21 +141,30 @@ ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t
                                             items->shape.dims[0], item, NULL, reals, own) : NULL;
 }
 
+/* Are there `count` items from `start` on, and at least `least`? Sums of numbers from outside could
+ * pass the end of int64_t, so there are none here. */
+static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count, int64_t least)
+{
+    if (ak_error(ds->ctx))
+        return false;
+    if (start >= 0 && count >= least && start <= ds->size - count)
+        return true;
+    ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %lld items from %lld on are not in \"%s\", which has %lld",
+            who, (long long)count, (long long)start, ds->name, (long long)ds->size);
+    return false;
+}
+
 ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || ak_error(ds->ctx))
+    if (!ds || !range_fits(ds, "dataset_subset", start, count, 1))
         return NULL;
-    if (start < 0 || count < 1 || start > ds->size - count) {
-        ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_subset: items %lld .. %lld are not all in \"%s\", "
-                "which has %lld", (long long)start, (long long)(start + count - 1), ds->name,
-                (long long)ds->size);
-        return NULL;
-    }
     ak_dataset *part = ak__ctx_alloc(ds->ctx, sizeof *part);
     char        name[512];
     if (!part)
         return NULL;
     *part = *ds;
+    part->parent = ds;
+    part->own_scale = part->own_normal = part->range_known = false;
     snprintf(name, sizeof name, "%s, items %lld .. %lld", ds->name, (long long)start,
              (long long)(start + count - 1));
     if (!(part->name = ak__ctx_strdup(ds->ctx, name)))
@@ -453,18 +476,58 @@ const char *const *ak_dataset_class_names(const ak_dataset *ds)
     return ds ? ds->class_names : NULL;
 }
 
+/* ---- how items are read ---------------------------------------------------------------------- */
+
+ak_dataset ak__dataset_settled(const ak_dataset *ds)
+{
+    ak_dataset        now = *ds;
+    const ak_dataset *by = ds;
+    while (by->parent && !by->own_scale)
+        by = by->parent;
+    now.scale = by->scale;
+    now.offset = by->offset;
+    now.factor = by->factor;
+    for (by = ds; by->parent && !by->own_normal; )
+        by = by->parent;
+    now.normalize = by->normalize;
+    memcpy(now.mean, by->mean, sizeof now.mean);
+    memcpy(now.inverse_std, by->inverse_std, sizeof now.inverse_std);
+    now.parent = NULL;
+    return now;
+}
+
+/* (x - shift) * factor must stay a number in ak_real, and tell numbers apart. */
+static bool usable(double shift, double factor)
+{
+    return isfinite((ak_real)shift) && isfinite((ak_real)factor) && (ak_real)factor > 0;
+}
+
+ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
+{
+    if (!ds || ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    if (ds->bytes)
+        return ak_fail(ds->ctx, AK_ERR_STATE, "dataset_scale: \"%s\" holds bytes, which are read "
+                       "as [0, 1] already", ds->name);
+    if (!(lo < hi) || !usable(lo, 1 / (hi - lo)))
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_scale: from %g to %g: finite numbers "
+                       "lo < hi are needed", lo, hi);
+    ds->own_scale = ds->scale = true;
+    ds->offset = (ak_real)lo;
+    ds->factor = (ak_real)(1 / (hi - lo));
+    return AK_OK;
+}
+
 ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
 {
-    if (!ds)
-        return AK_ERR_STATE;
-    if (ak_error(ds->ctx))
+    if (!ds || ak_error(ds->ctx))
         return AK_ERR_STATE;
     if (ds->channels > AK_MAX_CHANNELS)
         return ak_fail(ds->ctx, AK_ERR_SHAPE, "dataset_normalize: items of \"%s\" have %d "
                        "channels; at most %d can be normalised", ds->name, ds->channels,
                        AK_MAX_CHANNELS);
     for (int c = 0; c < ds->channels; c++)
-        if ((mean && !isfinite(mean[c])) || (std && !(std[c] > 0 && isfinite(std[c]))))
+        if (!usable(mean ? mean[c] : 0, std ? 1 / std[c] : 1))
             return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_normalize: mean %g and standard "
                            "deviation %g of channel %d: finite numbers and a deviation > 0 are "
                            "needed", mean ? mean[c] : 0, std ? std[c] : 1, c);
@@ -473,39 +536,30 @@ ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double 
         ds->inverse_std[c] = (ak_real)(std ? 1 / std[c] : 1);
     }
     ds->normalize = mean || std;
+    ds->own_normal = true;
     return AK_OK;
 }
 
 /* ---- batches for evaluation ------------------------------------------------------------------ */
 
-static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count)
-{
-    if (ak_error(ds->ctx))
-        return false;
-    if (start >= 0 && count >= 0 && start <= ds->size - count)
-        return true;
-    ak_fail(ds->ctx, AK_ERR_VALUE, "%s: items %lld .. %lld are not all in \"%s\", which has %lld",
-            who, (long long)start, (long long)(start + count - 1), ds->name, (long long)ds->size);
-    return false;
-}
-
 ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_batch", start, count))
+    if (!ds || !range_fits(ds, "dataset_batch", start, count, 0))
         return &ak__poison;
     ak_shape shape = { .n = ds->item.n + 1, .dims = { count } };
     memcpy(shape.dims + 1, ds->item.dims, (size_t)ds->item.n * sizeof *shape.dims);
     ak_tensor *t = ak__tensor_new(ds->ctx, shape);
     if (ak_is_poison(t))
         return t;
+    const ak_dataset now = ak__dataset_settled(ds);
     AK__PARALLEL_FOR(i, count, count * ds->item_size > 65536)
-        ak__dataset_plain(ds, start + i, t->data + i * ds->item_size);
+        ak__dataset_plain(&now, start + i, t->data + i * ds->item_size);
     return t;
 }
 
 ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_labels", start, count))
+    if (!ds || !range_fits(ds, "dataset_labels", start, count, 0))
         return &ak__poison_index;
     if (ds->labels)
         return ak_index_from(ds->ctx, AK_SHAPE(count), ds->labels + start);

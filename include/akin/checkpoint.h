@@ -2,18 +2,32 @@
 /* akin/checkpoint.h - saving weights, and stopping and resuming a run.
  *
  * ak_save and ak_load are for weights: the result of a training, to be used elsewhere. A checkpoint
- * is the whole state of a run: weights and buffers, moments and step counts of every optimiser, the
- * counter of random streams, the place of every loader, and numbers of the program's own. A run
- * that stops and resumes ends with the same bits as one that never stopped.
+ * is the whole state of a run: parameters and buffers (ak_param, ak_buffer: running statistics, a
+ * teacher, a queue), moments and step counts of every optimiser, the counter of random streams, the
+ * place of every loader, and numbers of the program's own. It does not hold what ak_state and
+ * ak_keep made, nor options and modes. A run that stops and resumes ends with the same bits as one
+ * that never stopped.
  *
- *     int64_t epoch = 0;
  *     ... open the same context, modules, optimisers and loaders as before, in the same order ...
- *     ak_checkpoint_value(ctx, "epoch", &epoch);
  *     if (ak_checkpoint_exists("run.ckpt"))
  *         ak_checkpoint_load(ctx, "run.ckpt");
- *     for (; epoch < 100; epoch++) {
- *         ... train ...
- *         ak_checkpoint_save(ctx, "run.ckpt");        // with epoch + 1 if it is to be done
+ *     while (ak_loader_tell(loader).epoch < 100) {        // the loader knows where it is
+ *         for (ak_batch b; ak_loader_next(loader, &b); ak_step_end(ctx))
+ *             ... train on b ...
+ *         if (ak_checkpoint_save(ctx, "run.ckpt"))        // may also be called between two steps
+ *             break;
+ *     }
+ *
+ * A counter of one's own goes along. It must say what is done, so count before saving:
+ *
+ *     int64_t done = 0;                                   // epochs
+ *     ak_checkpoint_value(ctx, "done", &done);            // before loading
+ *     ... load as above ...
+ *     while (done < 100) {
+ *         ... train an epoch ...
+ *         done++;                                         // or a resumed run repeats this epoch
+ *         if (ak_checkpoint_save(ctx, "run.ckpt"))
+ *             break;
  *     }
  *
  * Files are written beside their place, flushed and renamed: there is the old file or the new one,

@@ -21,6 +21,11 @@
  * the error and aborts at the faulty call; ak_on_error(ctx, NULL, NULL) turns that off.
  *
  * One context belongs to one thread of control; two contexts may be used by two threads.
+ *
+ * A program may fork. In the child, contexts are copies that go on as they would have, with the
+ * same bits; kernels run on one thread there (OpenMP's others stayed behind), also for contexts
+ * that the child opens, and ak_threads() says so. Loaders with threads stay with the parent
+ * (akin/data.h). Closing a copy only frees. exec() after fork() knows nothing of all this.
  */
 #ifndef AKIN_CORE_H
 #define AKIN_CORE_H

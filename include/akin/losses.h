@@ -104,12 +104,12 @@ AK_API ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxen
 /* V views: each of the V N rows has the V-1 other views of its sample as partners.
  *
  *   L = 1/(VN) sum_i [ log sum_{j != i} exp(s_ij) - mean_{p in P(i)} s_ip ]
- *   z        [V, N, D], V >= 2, N >= 2
+ *   z        [V, N, D], V in [2, 64], N >= 2
  *   pair_sum L = sum_{v != w} ntxent(z_v, z_w): V (V-1) terms, so twice ntxent for V = 2
  */
 AK_API ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o);
 AK_API ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o);
-/* The same from V tensors [N, D]; V in [2, 32]. */
+/* The same from V tensors [N, D]; V in [2, 64]. */
 AK_API ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o);
 
 /* ---- InfoNCE --------------------------------------------------------------------------------- */

@@ -18,7 +18,9 @@
  *     static ak_tensor *gate_forward(ak_module *m, ak_tensor *x)
  *     {
  *         gate *g = ak_module_user(m);
- *         return ak_mul(ak_forward(g->value, x), ak_sigmoid(ak_forward(g->gate, x)));
+ *         ak_tensor *value = ak_forward(g->value, x);     // C does not say which argument of
+ *         ak_tensor *gate = ak_forward(g->gate, x);       // a call comes first: one a statement
+ *         return ak_mul(value, ak_sigmoid(gate));
  *     }
  *     static gate g;                                  // must outlive the module
  *     ak_module *m = ak_module_new(ctx, "gated", gate_forward, &g);

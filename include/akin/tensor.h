@@ -107,7 +107,8 @@ AK_API uint32_t ak_hash(ak_ctx *ctx, const char *pattern);
 
 /* Copy into the context's lifetime (no gradient). */
 AK_API ak_tensor *ak_keep(const ak_tensor *t);
-/* The same, without a name among the parameters, for private state of `shape`, zeros. */
+/* The same, without a name among the parameters, for private state of `shape`, zeros. No checkpoint
+ * holds what these two make: state that a resumed run must find again is an ak_buffer. */
 AK_API ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape);
 
 /* ---- index arrays --------------------------------------------------------------------------- */
@@ -138,7 +139,9 @@ AK_API void ak_print(const ak_tensor *t, FILE *file);
 /* Is it what failed calls return? */
 AK_API bool ak_is_poison(const ak_tensor *t);
 
-/* Aliases: same memory, gradients flow to the source; nothing is computed or recorded. */
+/* Aliases: same memory, gradients flow to the source; nothing is computed or recorded. They belong
+ * to the step, also those of a parameter or another tensor of the context: make them anew in every
+ * step. */
 /* Other shape, same size; one dim may be -1 (worked out). errors: AK_ERR_SHAPE. */
 AK_API ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape);
 /* Entries start .. start+count-1 of the first axis. errors: AK_ERR_SHAPE. */

@@ -146,6 +146,40 @@ static double bytes_of(const ak_call *k)
     return numbers * (double)sizeof(ak_real);
 }
 
+ak_status ak_call_constant(ak_call *k, int i, const char *what)
+{
+    if (!k->in[i] || !k->in[i]->root->needs_grad || k->ctx->no_grad > 0)
+        return AK_OK;
+    ak_call_fail(k, AK_ERR_VALUE, "operand %d%s%s is a constant of this op, but needs a gradient",
+                 i, what ? ", " : "", what ? what : "");
+    ak_call_hint(k, "ak_detach(t) is t as a constant");
+    return AK_ERR_VALUE;
+}
+
+/* Operands that the record says are constants. */
+static bool constants_are_constant(ak_call *k)
+{
+    for (int i = 0; k->op->constants >> i && i < k->n_in; i++)
+        if ((k->op->constants >> i & 1) && ak_call_constant(k, i, NULL) != AK_OK)
+            return false;
+    return true;
+}
+
+/* After forward: what it saw, which backward compares; batch norm changes running statistics. */
+static void record_call(ak_call *k)
+{
+    ak_ctx *ctx = k->ctx;
+    for (int i = 0; i < k->n_in; i++) {
+        if (!k->in[i])
+            continue;
+        k->in[i]->owner->flags |= AK__ON_TAPE;
+        k->seen[i] = k->in[i]->owner->version;
+    }
+    k->prev = ctx->tape;
+    ctx->tape = k;
+    ctx->recorded++;
+}
+
 ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
 {
     ak_ctx *ctx = check_operands(op, in, n_in);
@@ -157,14 +191,16 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
         wants_grad = wants_grad || (in[i] && in[i]->root->needs_grad);
     bool record = wants_grad && op->backward && ctx->no_grad == 0;
 
-    /* The call, its operand list and its options are one piece of step memory. */
+    /* The call, its operand list, their versions and its options are one piece of step memory. */
     size_t   list = ak__round_up(sizeof(ak_call));
-    size_t   options = list + ak__round_up((size_t)n_in * sizeof(ak_tensor *));
+    size_t   seen = list + (size_t)n_in * sizeof(ak_tensor *);
+    size_t   options = ak__round_up(seen + (size_t)n_in * sizeof(uint32_t));
     ak_call *k = ak__step_alloc(ctx, options + op->attr_size);
     if (!k)
         return &ak__poison;
     *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)((char *)k + list), .n_in = n_in,
-                    .attr = (char *)k + options, .number = ++ctx->calls };
+                    .attr = (char *)k + options, .number = ++ctx->calls,
+                    .seen = (uint32_t *)((char *)k + seen) };
     memcpy(k->in, in, (size_t)n_in * sizeof *in);
     if (op->attr_size) {
         if (attr)
@@ -176,7 +212,8 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
     /* Shape functions look at a stand-in: the output is allocated when its size is known. */
     ak_tensor stand_in = { .ctx = ctx };
     k->out = &stand_in;
-    if (op->shape(k) != AK_OK || ctx->status != AK_OK)
+    if (op->shape(k) != AK_OK || ctx->status != AK_OK ||
+        (op->constants && !constants_are_constant(k)))
         return &ak__poison;
     k->out = ak__tensor_new(ctx, stand_in.shape);
     if (k->out == &ak__poison)
@@ -195,13 +232,7 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
         check_numbers(k);
     if (ctx->status != AK_OK)
         return &ak__poison;
-    if (record) {
-        for (int i = 0; i < n_in; i++)
-            if (in[i])
-                in[i]->root->flags |= AK__ON_TAPE;
-        k->prev = ctx->tape;
-        ctx->tape = k;
-        ctx->recorded++;
-    }
+    if (record)
+        record_call(k);
     return k->out;
 }

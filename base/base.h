@@ -54,11 +54,17 @@ struct ak_ctx {
     struct { void *p; size_t bytes; } scratch[8];   /* of the op that runs now */
     int      n_scratch;
 
+    struct ak__place *marks;    /* of the running step, newest first (ak_mark_step) */
+    uint64_t marks_made;        /* ever */
+    uint64_t adopted;           /* times that tensors got memory after they were made */
+
+    uint64_t walk;              /* backward passes so far */
+    struct ak__undo *undo;      /* gradients as they were before the one that runs */
     struct ak_call *tape;       /* recorded calls, newest first */
     int64_t  calls;             /* ops applied in this step */
     int64_t  recorded;          /* of them on the tape */
     int64_t  steps;             /* steps ended */
-    int      no_grad;           /* depth */
+    int      no_grad;           /* depth; lasts over steps */
     bool     evaluating;
     bool     check_numbers;
     bool     tracing;

@@ -156,7 +156,7 @@ ak_status ak_step_end(ak_ctx *ctx)
     ctx->status = AK_OK;
     ctx->tape = NULL;
     ctx->calls = ctx->recorded = 0;
-    ctx->no_grad = 0;
+    ctx->marks = NULL;
     ctx->pool.first = NULL;
     ctx->n_scratch = 0;
     ctx->generation++;
@@ -170,23 +170,64 @@ ak_status ak_step_end(ak_ctx *ctx)
     return status;
 }
 
+/* ---- marks ---------------------------------------------------------------------------------- */
+
+/* What a mark stands for, in a slot of the step's heads. The list holds those that can be released
+ * to: a mark is looked for in it by address and is never followed itself. */
+typedef struct ak__place {
+    struct ak__place *next;     /* the one before */
+    uint64_t       number;
+    ak__arena_mark arena;
+    struct ak_call *tape;
+    struct ak__head_block *head;
+    size_t         head_used;
+    uint64_t       adopted;
+} ak__place;
+_Static_assert(sizeof(ak__place) <= AK__HEAD_SIZE, "a place fits into a slot");
+
+static bool same_place(const ak_ctx *ctx, const ak__place *p)
+{
+    const ak__arena_mark now = ak__arena_mark_get(&ctx->step);
+    return p && p->arena.block == now.block && p->arena.used == now.used &&
+           p->arena.top_used == now.top_used && p->tape == ctx->tape &&
+           p->adopted == ctx->adopted && p->head == ctx->heads[0].current &&
+           p->head_used == ctx->heads[0].used;
+}
+
 ak_mark ak_mark_step(ak_ctx *ctx)
 {
-    ak__arena_mark m = ak__arena_mark_get(&ctx->step);
-    return (ak_mark){ .block = m.block, .used = m.used, .top_used = m.top_used, .tape = ctx->tape,
-                      .serial = (uint64_t)m.in_use, .head = ctx->heads[0].current,
-                      .head_used = ctx->heads[0].used };
+    ak__place *p = ctx->marks;
+    if (!same_place(ctx, p)) {          /* a loop that marks and releases needs one in all */
+        p = ak__step_head(ctx);
+        if (!p)
+            return (ak_mark){ 0 };
+        *p = (ak__place){ .next = ctx->marks, .number = ++ctx->marks_made,
+                          .arena = ak__arena_mark_get(&ctx->step), .tape = ctx->tape,
+                          .head = ctx->heads[0].current, .head_used = ctx->heads[0].used,
+                          .adopted = ctx->adopted };
+        ctx->marks = p;
+    }
+    return (ak_mark){ p, p->number };
 }
 
 ak_status ak_release(ak_ctx *ctx, ak_mark mark)
 {
-    if (ctx->tape != mark.tape)
+    ak__place *p = ctx->marks;
+    while (p && !(p == mark.place && p->number == mark.number))
+        p = p->next;
+    if (!p)
+        return ak_fail(ctx, AK_ERR_STATE, "release: no such mark in this step of this context\n"
+                       "    hint: a mark ends with its step, and when an older one is released");
+    if (ctx->tape != p->tape)
         return ak_fail(ctx, AK_ERR_STATE, "release: calls made since the mark are on the tape\n"
                        "    hint: make them between ak_no_grad_begin() and ak_no_grad_end()");
-    ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, mark.top_used,
-                                                    (size_t)mark.serial });
-    ctx->heads[0].current = mark.head;
-    ctx->heads[0].used = mark.head_used;
+    if (ctx->adopted != p->adopted)
+        return ak_fail(ctx, AK_ERR_STATE, "release: tensors older than the mark got memory since: "
+                       "by ak_backward, or because values given back were made again");
+    ak__arena_release(&ctx->step, p->arena);
+    ctx->marks = p;
+    ctx->heads[0].current = p->head;
+    ctx->heads[0].used = p->head_used;
     ctx->pool.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
 }

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -485,6 +486,8 @@ static void take_tensor(ak_tensor *t, const block *b)
     }
     if (t->grad)
         memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+    t->grad_is_zero = true;
+    ak__changed(t, "loading a file");
 }
 
 static void take_all(const input *in, const char *pattern, bool whole)

@@ -185,6 +185,19 @@ static ak_status check_targets(ak_call *k, const contrast_sizes *z)
     return AK_OK;
 }
 
+/* Of all but the queue, at which gradients stop by definition. */
+static ak_status check_constants(ak_call *k)
+{
+    const ak__contrast *o = k->attr;
+    const int operands[] = { o->matrix, o->target_weights, o->pair_weights, o->weights };
+    static const char *const names[] = { "targets", "target weights", "pair weights", "weights" };
+    ak_status st = AK_OK;
+    for (int i = 0; i < 4 && st == AK_OK; i++)
+        if (operands[i] >= 0)
+            st = ak_call_constant(k, operands[i], names[i]);
+    return st;
+}
+
 static ak_status contrast_shape(ak_call *k)
 {
     const ak__contrast *o = k->attr;
@@ -206,6 +219,8 @@ static ak_status contrast_shape(ak_call *k)
     if (st == AK_OK && o->weights >= 0 && k->in[o->weights]->size != z.samples)
         st = ak_call_fail(k, AK_ERR_SHAPE, "weights must hold one number for each of %" PRId64
                           " samples", z.samples);
+    if (st == AK_OK)
+        st = check_constants(k);
     k->out->shape = AK_SCALAR;
     return st;
 }
@@ -215,6 +230,7 @@ static ak_status contrast_shape(ak_call *k)
 typedef struct contrast_state {
     ak__similarity    sim;
     ak__cross_entropy program;
+    ak_real *x;                         /* stacked rows; NULL where they stay in the operand */
     ak_real *inverse_x, *inverse_y;     /* 1 / max(|x|, floor); NULL where rows are taken as is */
     double   scale;
 } contrast_state;
@@ -330,22 +346,32 @@ static void prepare_embeddings(const ak_call *k, const contrast_sizes *z, const 
         if (s->x || s->inverse_x)
             prepare_rows(o, z, k->in[i], s->x ? s->x + at * z->D : NULL,
                          s->inverse_x ? s->inverse_x + at : NULL);
-    sim->x = s->x ? s->x : k->in[0]->data;
     sim->x_inverse = s->x ? NULL : s->inverse_x;
-    sim->candidates[0] = (ak__candidates){ .y = sim->x, .inverse = sim->x_inverse, .n = z->C };
+    sim->candidates[0] = (ak__candidates){ .inverse = sim->x_inverse, .n = z->C };
     if (o->n_y) {
-        const ak_tensor *t = k->in[o->n_x];
         if (s->inverse_y)
-            prepare_rows(&plain, z, t, NULL, s->inverse_y);
-        sim->candidates[0] = (ak__candidates){ t->data, s->inverse_y, NULL, z->C };
+            prepare_rows(&plain, z, k->in[o->n_x], NULL, s->inverse_y);
+        sim->candidates[0].inverse = s->inverse_y;
     }
     if (o->queue >= 0) {
-        const ak_tensor *t = k->in[o->queue];
         if (s->inverse_q)
-            prepare_rows(&plain, z, t, NULL, s->inverse_q);
-        sim->candidates[1] = (ak__candidates){ t->data, s->inverse_q, NULL, z->K };
+            prepare_rows(&plain, z, k->in[o->queue], NULL, s->inverse_q);
+        sim->candidates[1] = (ak__candidates){ .inverse = s->inverse_q, .n = z->K };
     }
     sim->sources = z->K > 0 ? 2 : 1;
+}
+
+/* Where the numbers of operands are: in forward, and anew in backward, since values that were given
+ * back (ak_done_with) were made again elsewhere. No other address of an operand is kept. */
+static void take_addresses(const ak_call *k, const ak_real *stacked, ak__similarity *sim,
+                           ak__cross_entropy *p)
+{
+    const ak__contrast *o = k->attr;
+    sim->x = stacked ? stacked : k->in[0]->data;
+    sim->candidates[0].y = o->n_y ? k->in[o->n_x]->data : sim->x;
+    sim->candidates[1].y = o->queue >= 0 ? k->in[o->queue]->data : NULL;
+    sim->mask.weights = o->pair_weights >= 0 ? k->in[o->pair_weights]->data : NULL;
+    p->matrix = o->matrix >= 0 ? k->in[o->matrix]->data : NULL;
 }
 
 /* Upper bound of |s|. */
@@ -424,7 +450,6 @@ static void prepare_targets(const ak_call *k, const contrast_sizes *z, const sav
         prepare_list(k, z, s, p);
     } else if (o->matrix >= 0) {
         p->rule = AK__TARGET_MATRIX;
-        p->matrix = k->in[o->matrix]->data;
         p->by_sample = o->by_sample;
         p->shares = o->shares;
         p->ld = o->by_sample ? z->samples : z->C + z->K;
@@ -495,19 +520,17 @@ static void contrast_forward(ak_call *k)
     sim.keep = s.keep;
     sim.mask = (ak__pair_mask){ .self = !o->n_y, .others = o->others_masked,
                                 .ids = o->ids ? o->ids->data : NULL, .samples = z.samples };
-    if (o->pair_weights >= 0) {
-        sim.mask.weights = k->in[o->pair_weights]->data;
-        sim.mask.ld = z.C + z.K;
-    }
-    const double bound = bound_of(o, &z, &sim);
-    *st = (contrast_state){ .sim = sim, .scale = sim.scale, .inverse_x = s.inverse_x,
+    sim.mask.ld = o->pair_weights >= 0 ? z.C + z.K : 0;
+    *st = (contrast_state){ .sim = sim, .scale = sim.scale, .x = s.x, .inverse_x = s.inverse_x,
                             .inverse_y = s.inverse_y };
     st->program = (ak__cross_entropy){
         .row = s.row, .column = symmetric ? s.row : s.column,
         .row_more = s.row_more, .column_more = symmetric ? s.row_more : s.column_more,
-        .bounded = bound <= LARGEST_BOUND, .bound = bound, .smoothing = o->smoothing,
-        .accuracy = o->report != NULL, .count = counts(o) };
+        .smoothing = o->smoothing, .accuracy = o->report != NULL, .count = counts(o) };
     st->sim.program = &st->program;
+    take_addresses(k, st->x, &st->sim, &st->program);
+    st->program.bound = bound_of(o, &z, &st->sim);
+    st->program.bounded = st->program.bound <= LARGEST_BOUND;
     prepare_targets(k, &z, &s, &st->program);
     run_forward(k, &z, st);
 }
@@ -622,6 +645,7 @@ static void contrast_backward(ak_call *k)
     const contrast_sizes z = sizes_of(k);
     contrast_state *st = k->saved;
     ak__similarity *sim = &st->sim;
+    take_addresses(k, st->x, sim, &st->program);
     const bool symmetric = is_symmetric(o), interleaved = o->layout == AK__INTERLEAVED;
     const bool want_scale = o->log_scale >= 0 && wants(k, o->log_scale, 1);
     const bool want_x = wants(k, 0, o->n_x) || want_scale;

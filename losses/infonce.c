@@ -105,6 +105,9 @@ static ak_tensor *ntxent_rows_composed(ak_tensor *u, int64_t N, ak_ntxent_option
 ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
 {
     ak_tensor *u = unit_rows(ak_concat(0, z1, z2), o.normalized);                   /* [2N, D] */
+    if (!ak_is_poison(u) &&
+        !ak__constants_hold(u->ctx, "ntxent", (ak__constants){ .weights = o.weights }))
+        return ak_sum(u);               /* an error is pending: the poison tensor */
     if (o.ids || o.weights || o.label_smoothing > 0 || ak_is_poison(u))
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [2N, 2N] */
@@ -115,8 +118,9 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
 ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o)
 {
     ak_tensor *view[AK__CONTRAST_VIEWS];
-    if (!views_fit(z))
-        return ak_sum(z);
+    if (!views_fit(z) ||
+        !ak__constants_hold(z->ctx, "ntxent", (ak__constants){ .weights = o.weights }))
+        return ak_sum(z);               /* an error is pending: the poison tensor */
     if (o.pair_sum)
         return pair_sum(view, split_views(z, view), o, ak_loss_ntxent_composed);
     return ntxent_rows_composed(unit_rows(z, o.normalized), z->shape.dims[1], o);
@@ -155,6 +159,13 @@ ak_tensor *ak_loss_clip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
     return infonce_fused(&ak__op_clip, image, text, o);
 }
 
+static bool infonce_constants_hold(ak_tensor *s, const char *loss, ak_infonce_options o)
+{
+    return ak__constants_hold(s->ctx, loss, (ak__constants){
+        .targets = o.targets, .target_weights = o.target_weights,
+        .pair_weights = o.pair_weights, .weights = o.weights });
+}
+
 /* What row r of the scores has as targets. */
 static ak_tensor *infonce_targets(ak__pairs pairs, ak_tensor *candidates, ak_infonce_options o)
 {
@@ -173,8 +184,8 @@ ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_optio
     if (o.queue)
         y = ak_concat(0, y, ak_detach(unit_rows(o.queue, o.normalized)));
     ak_tensor *s = ak__scores(x, y, tau_or(o.tau, INFONCE_TAU), o.log_scale);       /* [N, C] */
-    if (ak_is_poison(s))
-        return s;
+    if (ak_is_poison(s) || !infonce_constants_hold(s, "infonce", o))
+        return ak_sum(s);               /* an error is pending: the poison tensor */
     const ak__pairs pairs = { .ctx = s->ctx, .R = s->shape.dims[0], .C = s->shape.dims[1],
                               .N = q->shape.dims[0], .batch = k->shape.dims[0] };
     ak_tensor *candidates = ak__candidate_matrix(pairs, o.ids, o.no_batch_negatives);
@@ -191,8 +202,8 @@ ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *l
 {
     ak_tensor *x = unit_rows(image, o.normalized), *y = unit_rows(text, o.normalized);
     ak_tensor *s = ak__scores(x, y, tau_or(o.tau, INFONCE_TAU), log_scale);         /* [N, M] */
-    if (ak_is_poison(s))
-        return s;
+    if (ak_is_poison(s) || !infonce_constants_hold(s, "clip", o))
+        return ak_sum(s);               /* an error is pending: the poison tensor */
     const int64_t N = s->shape.dims[0], M = s->shape.dims[1];
     const ak__pairs rows = { .ctx = s->ctx, .R = N, .C = M, .N = N, .batch = M };
     const ak__pairs columns = { .ctx = s->ctx, .R = M, .C = N, .N = N, .batch = N };

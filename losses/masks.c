@@ -4,7 +4,23 @@
 
 #include <akin/ops.h>
 
+#include "tensor/tensor_internal.h"
+
 #include <math.h>
+
+bool ak__constants_hold(ak_ctx *ctx, const char *loss, ak__constants c)
+{
+    const ak_tensor *const list[] = { c.targets, c.target_weights, c.pair_weights, c.weights };
+    static const char *const names[] = { "targets", "target weights", "pair weights", "weights" };
+    for (int i = 0; i < 4; i++) {
+        if (!list[i] || !list[i]->root->needs_grad || ctx->no_grad > 0)
+            continue;
+        ak_fail(ctx, AK_ERR_VALUE, "%s: %s are constants of this loss, but need a gradient\n"
+                "    hint: ak_detach(t) is t as a constant", loss, names[i]);
+        return false;
+    }
+    return true;
+}
 
 /* Zeros; the poison tensor if that failed. */
 static ak_tensor *pair_matrix(ak__pairs p) { return ak_zeros(p.ctx, AK_SHAPE(p.R, p.C)); }

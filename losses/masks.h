@@ -13,6 +13,13 @@ typedef struct ak__pairs {
     bool    self;                   /* row r is column r */
 } ak__pairs;
 
+/* Constants of a loss: records AK_ERR_VALUE and returns false if one needs a gradient, which no
+ * matrix here would hand on. NULL ones are not there. */
+typedef struct ak__constants {
+    const ak_tensor *targets, *target_weights, *pair_weights, *weights;
+} ak__constants;
+bool ak__constants_hold(ak_ctx *ctx, const char *loss, ak__constants c);
+
 /* 1 where column c is a candidate of row r. ids may be NULL; others: in-batch candidates of another
  * sample are out. */
 ak_tensor *ak__candidate_matrix(ak__pairs p, const ak_index *ids, bool others);

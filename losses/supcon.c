@@ -35,8 +35,9 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
 {
     const double tau = o.tau == 0 ? SUPCON_TAU : o.tau;
     ak_tensor *views = with_views(z);
-    if (ak_is_poison(views))
-        return views;
+    if (ak_is_poison(views) || !ak__constants_hold(views->ctx, "supcon", (ak__constants){
+            .targets = o.positives, .weights = o.weights }))
+        return ak_sum(views);           /* an error is pending: the poison tensor */
     const int64_t N = views->shape.dims[0], V = views->shape.dims[1], D = views->shape.dims[2];
     const int axes[3] = { 1, 0, 2 };
     ak_tensor *f = ak_reshape(ak_permute(views, axes), AK_SHAPE(N * V, D));     /* view by view */

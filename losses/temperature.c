@@ -2,6 +2,8 @@
 /* The learned temperature: a log scale that is kept in range. */
 #include <akin/losses.h>
 
+#include "tensor/tensor_internal.h"
+
 #include <math.h>
 
 ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau)
@@ -33,9 +35,12 @@ double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi)
         return (double)NAN;
     }
     const double s = (double)log_scale->data[0];
+    const ak_real kept = log_scale->data[0];
     if (s < log(least))
         log_scale->data[0] = (ak_real)log(least);
     if (s > log(most))
         log_scale->data[0] = (ak_real)log(most);
+    if (log_scale->data[0] != kept)
+        ak__changed(log_scale, "ak_temperature_clamp");
     return exp((double)log_scale->data[0]);
 }

@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "nn/module.h"
+#include "tensor/tensor_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -140,6 +141,7 @@ ak_status ak_init_fill(ak_tensor *w, ak_init how)
                              ak__hash_bytes(AK__HASH_START, w->name, strlen(w->name)), 0, 0),
     };
     plan_width(&plan, w, how, scale);
+    ak__changed(w, "ak_init_fill");
     if (how.kind == AK_INIT_ORTHOGONAL)
         return fill_orthogonal(w, plan, scale);
     fill_drawn(w, plan);

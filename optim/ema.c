@@ -14,6 +14,8 @@ typedef struct ak__ema_plan {
     int64_t     known;              /* parameters of the context when it was made */
     int64_t     n;
     ema_run    *runs;               /* [n] */
+    int64_t     n_changed;
+    ak_tensor **changed;            /* [n_changed]: the teacher's, one by one */
     struct ak__ema_plan *next;
 } ak__ema_plan;
 
@@ -79,6 +81,7 @@ static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
                 plan->runs[plan->n++] = (ema_run){ .y = to->data, .x = from->data,
                                                    .n = to->size,
                                                    .buffer = from->flags & AK_PARAM_BUFFER };
+            plan->changed[plan->n_changed++] = to;
             last_from = from;
             last_to = to;
         }
@@ -106,8 +109,11 @@ static const ak__ema_plan *plan_for(ak_ctx *ctx, const char *teacher, const char
         return NULL;
     *fresh = (ak__ema_plan){ .teacher = ak__ctx_strdup(ctx, teacher),
                              .student = ak__ctx_strdup(ctx, student), .known = known,
-                             .runs = ak__ctx_alloc(ctx, (size_t)(known + 1) * sizeof(ema_run)) };
-    if (!fresh->teacher || !fresh->student || !fresh->runs || !fill_plan(ctx, fresh))
+                             .runs = ak__ctx_alloc(ctx, (size_t)(known + 1) * sizeof(ema_run)),
+                             .changed = ak__ctx_alloc(ctx, (size_t)(known + 1) *
+                                                           sizeof(ak_tensor *)) };
+    if (!fresh->teacher || !fresh->student || !fresh->runs || !fresh->changed ||
+        !fill_plan(ctx, fresh))
         return NULL;
     fresh->next = home->plans;      /* hides an older plan for the same pair */
     home->plans = fresh;
@@ -135,5 +141,7 @@ ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, d
         AK__PARALLEL_CHUNKS(c, r->n, AK__OPTIM_CHUNK, begin, end)
             ak__k.lerp(r->y + begin, r->x + begin, (ak_real)(1 - momentum), end - begin);
     }
+    for (int64_t i = 0; i < plan->n_changed; i++)
+        ak__changed(plan->changed[i], "ak_ema_update");
     return AK_OK;
 }

@@ -230,9 +230,10 @@ static bool gradients_finite(ak_optim *opt)
     return true;
 }
 
-static void zero_gradient(const ak_tensor *t)
+static void zero_gradient(ak_tensor *t)
 {
     memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+    t->grad_is_zero = true;
 }
 
 void ak__optim_drop_gradients(ak_optim *opt)
@@ -289,8 +290,14 @@ ak_status ak_optim_step(ak_optim *opt)
     ak__optim_run run;
     for (int64_t i = 0; ak__optim_next_run(opt, &i, &run); )
         opt->update(opt, &run);
-    for (int64_t i = 0; i < opt->n; i++)
-        opt->entries[i].steps += !opt->entries[i].was_frozen;
+    for (int64_t i = 0; i < opt->n; i++) {
+        ak__optim_entry *e = &opt->entries[i];
+        if (e->was_frozen)
+            continue;
+        e->steps++;
+        ak__changed(e->param, "ak_optim_step");
+        e->param->grad_is_zero = true;
+    }
     opt->steps++;
     opt->grad_scale = 1;
     return AK_OK;

@@ -118,7 +118,8 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
     if (!copy || !slab_take(ctx, s, size, !buffer, &data, &grad))
         return &ak__poison;
     *t = (ak_tensor){ .data = data, .grad = grad, .shape = shape, .size = size, .ctx = ctx,
-                      .name = copy, .root = t, .flags = (uint8_t)flags,
+                      .name = copy, .root = t, .owner = t, .flags = (uint8_t)flags,
+                      .grad_is_zero = true,
                       .needs_grad = !buffer && !(flags & AK_PARAM_FROZEN) };
     p->list[p->n] = t;
     p->table[table_place(p, copy)] = (int32_t)++p->n;
@@ -208,6 +209,7 @@ void ak__zero_param_grads(ak_ctx *ctx)
         ak_tensor *t = ak_param_at(ctx, i);
         if (t->grad)
             memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
+        t->grad_is_zero = true;
     }
 }
 

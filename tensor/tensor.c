@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-ak_tensor ak__poison = { .name = "poison", .root = &ak__poison };
+ak_tensor ak__poison = { .name = "poison", .root = &ak__poison, .owner = &ak__poison };
 ak_index  ak__poison_index;
 
 bool ak_is_poison(const ak_tensor *t)
@@ -82,7 +82,7 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
     if (!data)
         return &ak__poison;
     *t = (ak_tensor){ .data = data, .shape = shape, .size = size, .ctx = ctx, .root = t,
-                      .generation = ctx->generation };
+                      .owner = t, .generation = ctx->generation };
     return t;
 }
 
@@ -96,6 +96,17 @@ bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
     return false;
 }
 
+bool ak__tensor_readable(ak_ctx *ctx, const ak_tensor *t, const char *who)
+{
+    if (!ak__tensor_alive(ctx, t, who))
+        return false;
+    if (t->owner->data)
+        return true;
+    ak_fail(ctx, AK_ERR_STATE, "%s: the values of the tensor were given back\n    hint: call "
+            "ak_done_with after the last use of a tensor", who);
+    return false;
+}
+
 ak_tensor *ak_zeros(ak_ctx *ctx, ak_shape shape)
 {
     ak_tensor *t = ak__tensor_new(ctx, shape);
@@ -104,10 +115,16 @@ ak_tensor *ak_zeros(ak_ctx *ctx, ak_shape shape)
     return t;
 }
 
+static void fill(ak_tensor *t, double value)
+{
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)value;
+}
+
 ak_tensor *ak_full(ak_ctx *ctx, ak_shape shape, double value)
 {
     ak_tensor *t = ak__tensor_new(ctx, shape);
-    ak_fill(t, value);
+    fill(t, value);
     return t;
 }
 
@@ -210,7 +227,7 @@ ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
     if (!t)
         return &ak__poison;
     *t = (ak_tensor){ .data = (ak_real *)((char *)t + head), .shape = shape, .size = size,
-                      .ctx = ctx, .root = t };
+                      .ctx = ctx, .root = t, .owner = t };
     return t;
 }
 
@@ -268,9 +285,11 @@ ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
     *t = *x;
     t->shape = shape;
     t->size = ak_shape_size(shape);
-    t->data = x->data + offset;
     t->grad = x->grad ? x->grad + offset : NULL;
     t->offset = x->offset + offset;
+    t->owner_offset = x->owner_offset + offset;
+    /* NULL: given back (ak_done_with); an op that takes it asks for it. */
+    t->data = x->owner->data ? x->owner->data + t->owner_offset : NULL;
     t->generation = ctx->generation;
     return t;
 }
@@ -369,22 +388,37 @@ double ak_at(const ak_tensor *t, ak_shape place)
 
 void ak_fill(ak_tensor *t, double value)
 {
-    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
-        t->data[i] = (ak_real)value;
+    if (t == &ak__poison || !ak__tensor_readable(t->ctx, t, "fill"))
+        return;
+    t->data = t->owner->data + t->owner_offset;
+    fill(t, value);
+    ak__changed(t, "ak_fill");
+}
+
+void ak_touch(ak_tensor *t)
+{
+    if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "touch"))
+        return;
+    ak__changed(t, "the program (ak_touch)");
+    t->root->grad_is_zero = false;
 }
 
 ak_status ak_copy(ak_tensor *to, const ak_tensor *from)
 {
     if (to == &ak__poison || from == &ak__poison)
         return AK_ERR_STATE;
-    if (!ak__tensor_alive(to->ctx, to, "copy") || !ak__tensor_alive(to->ctx, from, "copy"))
-        return AK_ERR_STALE;
+    if (!ak__tensor_readable(to->ctx, to, "copy") || !ak__tensor_readable(to->ctx, from, "copy"))
+        return ak_error(to->ctx);
     if (to->size != from->size) {
         char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         return ak_fail(to->ctx, AK_ERR_SHAPE, "copy: sizes differ: %s from %s",
                        ak_shape_text(to->shape, a), ak_shape_text(from->shape, b));
     }
-    memmove(to->data, from->data, (size_t)to->size * sizeof(ak_real));
+    to->data = to->owner->data + to->owner_offset;
+    if (to->size)
+        memmove(to->data, from->owner->data + from->owner_offset,
+                (size_t)to->size * sizeof(ak_real));
+    ak__changed(to, "ak_copy");
     return AK_OK;
 }
 

@@ -13,6 +13,7 @@
 #include "base/real.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/moments.h"
+#include "tensor/tensor_internal.h"
 
 /* ---- y = (x - mean) scale + b ---------------------------------------------------------------- */
 
@@ -203,6 +204,8 @@ static void update_running(ak_call *k, const double *mean, const double *var, in
         running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
         running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * unbiased);
     }
+    ak__changed(k->in[3], "the running statistics of a batch norm");
+    ak__changed(k->in[4], "the running statistics of a batch norm");
 }
 
 /* Fills st; false: out of memory. */
@@ -407,7 +410,7 @@ const ak_op ak__op_batch_norm = {
     .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
-    .flops = ak__norm_flops,
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 3,
           .attr = BATCH(.eps = 0.1) },
@@ -448,7 +451,8 @@ const ak_op ak__op_batch_norm_add = {
     .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
-    .again = batch_norm_again, .again_reads = AK_READS(5), .flops = ak__norm_flops,
+    .again = batch_norm_again, .again_reads = AK_READS(SKIP),
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, NONE, NONE, NONE, { 2, { 2, 1 } } },
           .attr = BATCH(.eps = 0.1) },

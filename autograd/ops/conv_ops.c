@@ -383,7 +383,10 @@ static ak_status pool_shape(ak_call *k)
         return ak_call_fail(k, AK_ERR_VALUE, "padding %d is not in [0, kernel/2 = %d]", o.padding,
                             o.kernel / 2);
     const ak__pool2d g = pool_geometry(k);
-    if (g.OH < 1 || g.OW < 1 || g.H * g.W > INT32_MAX)
+    if (g.H * g.W > INT32_MAX)
+        return ak_call_fail(k, AK_ERR_SHAPE, "a picture of %" PRId64 " x %" PRId64 " positions: "
+                            "places are counted to %d", g.H, g.W, INT32_MAX);
+    if (g.OH < 1 || g.OW < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "a window of %d does not fit into x with its padding "
                             "of %d", o.kernel, o.padding);
     k->out->shape = AK_SHAPE(g.N, g.OH, g.OW, g.C);
@@ -575,7 +578,8 @@ static double resize_flops(const ak_call *k)
 static const ak_op resize_bilinear = {
     .name = "resize_bilinear", .formula = "y(i) = x((i + 1/2) H/oh - 1/2), linear between pixels",
     .n_in = 1, .attr_size = sizeof(target_size), .shape = size_shape, .forward = resize_forward,
-    .backward = resize_backward, .flops = resize_flops, .samples = SIZE_SAMPLES,
+    .backward = resize_backward, .flops = resize_flops,
+    .reads = AK_READS_NONE, .samples = SIZE_SAMPLES,
     .misuse = SIZE_MISUSE,
 };
 

@@ -140,6 +140,7 @@ static const ak_op gather_rows_op = {
     .name = "gather_rows", .formula = "y[i] = x[rows[i]]", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = gather_rows_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_gather },
         { .in = {{ 2, { 5, 3 } }}, ROWS(0, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_gather },
@@ -220,6 +221,7 @@ static const ak_op scatter_add_rows_op = {
     .attr_size = sizeof(rows_attr),
     .shape = scatter_add_rows_shape, .forward = scatter_add_rows_forward,
     .backward = scatter_add_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(1, { 1, { 1 } }, { 0 }), .call = call_scatter },
         { .in = {{ 2, { 4, 3 } }}, ROWS(5, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_scatter },
@@ -261,6 +263,7 @@ static const ak_op embedding_op = {
     .name = "embedding", .formula = "y[i] = w[ids[i]]; no gradient for the padding row", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = embedding_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(-1, { 1, { 1 } }, { 0 }), .call = call_embedding },
         { .in = {{ 2, { 5, 3 } }}, ROWS(1, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_embedding },
@@ -359,6 +362,7 @@ static const ak_op pick_op = {
     .name = "pick", .formula = "y[i] = x[i, columns[i]]", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = pick_shape, .forward = pick_forward, .backward = pick_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_pick },
         { .in = {{ 2, { 4, 3 } }}, ROWS(0, { 1, { 4 } }, { 2, 0, 2, 1 }), .call = call_pick },

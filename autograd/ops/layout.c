@@ -83,6 +83,7 @@ static const ak_op concat_op = {
     .name = "concat", .formula = "y = x[0], x[1], .. joined along an axis", .n_in = 2,
     .attr_size = sizeof(concat_attr), .flags = AK_OP_VARIADIC,
     .shape = concat_shape, .forward = concat_forward, .backward = concat_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }, { 1, { 1 } }}, CONCAT(0) },
         { .in = {{ 2, { 3, 5 } }, { 2, { 2, 5 } }}, CONCAT(0) },
@@ -148,6 +149,7 @@ static void stack_backward(ak_call *k)
 static const ak_op stack_op = {
     .name = "stack", .formula = "y[i] = x[i]", .n_in = 2, .flags = AK_OP_VARIADIC,
     .shape = stack_shape, .forward = stack_forward, .backward = stack_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }, { 1, { 1 } }} },
         { .in = {{ 0, { 0 } }, { 0, { 0 } }, { 0, { 0 } }}, .n_in = 3 },
@@ -209,6 +211,7 @@ static const ak_op slice_op = {
     .name = "slice", .formula = "y = entries start .. start+count-1 of an axis", .n_in = 1,
     .attr_size = sizeof(slice_attr),
     .shape = slice_shape, .forward = slice_forward, .backward = slice_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, SLICE(0, 0, 1) },
         { .in = {{ 1, { 7 } }}, SLICE(-1, 2, 3) },
@@ -309,6 +312,7 @@ static void transpose_backward(ak_call *k)
 static const ak_op transpose_op = {
     .name = "transpose", .formula = "y[.., j, i] = x[.., i, j]", .n_in = 1,
     .shape = transpose_shape, .forward = transpose_forward, .backward = transpose_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }} }, { .in = {{ 2, { 3, 5 } }} }, { .in = {{ 2, { 33, 2 } }} },
         { .in = {{ 3, { 2, 3, 4 } }} }, { .in = {{ 4, { 2, 1, 1, 7 } }} }, AK_END },
@@ -429,6 +433,7 @@ static const ak_op permute_op = {
     .name = "permute", .formula = "axis i of y is axis axes[i] of x", .n_in = 1,
     .attr_size = sizeof(permute_attr),
     .shape = permute_shape, .forward = permute_forward, .backward = permute_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, PERMUTE(1, 0) },
         { .in = {{ 2, { 3, 5 } }}, PERMUTE(2, 1, 0) },

@@ -81,6 +81,7 @@ static const ak_op dropout_op = {
     .name = "dropout", .formula = "y = x / (1 - p) with probability 1 - p, else 0", .n_in = 1,
     .attr_size = sizeof(random_attr), .flags = AK_OP_RANDOM,
     .shape = dropout_shape, .forward = dropout_forward, .backward = dropout_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, RANDOM(0, 1) },
         { .in = {{ 1, { 7 } }}, RANDOM(.5, 2) },
@@ -141,6 +142,7 @@ static const ak_op gaussian_noise_op = {
     .attr_size = sizeof(random_attr), .flags = AK_OP_RANDOM,
     .shape = gaussian_noise_shape, .forward = gaussian_noise_forward,
     .backward = gaussian_noise_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, RANDOM(0, 1) },
         { .in = {{ 1, { 7 } }}, RANDOM(.5, 2) },

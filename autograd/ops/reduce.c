@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions, to one number or over one axis. A tensor is seen as [outer, n, inner] around the
  * axis; sums of long axes are made in fixed chunks and added in order. */
+#include <inttypes.h>
 #include <math.h>
 
 #include <akin/ops.h>
@@ -123,6 +124,7 @@ static void sum_backward(ak_call *k)
 static const ak_op sum_op = {
     .name = "sum", .formula = "y = sum of x", .n_in = 1, .flags = AK_OP_NO_SHAPE_CHECK,
     .shape = sum_shape, .forward = sum_forward, .backward = sum_backward, .flops = reduce_flops,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
 };
 ak_tensor *ak_sum(ak_tensor *x) { return ak_apply(&sum_op, &x, 1, NULL); }
@@ -149,6 +151,7 @@ static const ak_op mean_op = {
     .name = "mean", .formula = "y = sum of x / number of elements", .n_in = 1,
     .shape = mean_shape, .forward = mean_forward, .backward = mean_backward,
     .flops = reduce_flops,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
     .misuse = (const ak_sample[]){ { .in = {{ 2, { 0, 3 } }} }, AK_END },
 };
@@ -315,11 +318,12 @@ static void mean_axis_backward(ak_call *k)
     { .in = {{ 0, { 0 } }}, AXIS(0) }
 #define EMPTY_MISUSE { .in = {{ 2, { 2, 0 } }}, AXIS(1) }
 
+/* Their backwards look at dy and at places that were saved. */
 #define AXIS_OP(id, text, shape_fn, misuse_list, ...)                                              \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(axis_attr),                   \
         .shape = shape_fn, .forward = id##_forward, .backward = id##_backward,                     \
-        .flops = reduce_flops,                                                                     \
+        .flops = reduce_flops, .reads = AK_READS_NONE,                                             \
         .samples = (const ak_sample[]){ AXIS_SAMPLES(__VA_ARGS__), AK_END },                       \
         .misuse = (const ak_sample[]){ AXIS_MISUSE, misuse_list AK_END },                          \
     };                                                                                             \
@@ -446,6 +450,7 @@ static const ak_op var_axis_op = {
     .n_in = 1, .attr_size = sizeof(axis_attr),
     .shape = var_axis_shape, .forward = var_axis_forward, .backward = var_axis_backward,
     .flops = reduce_flops,
+    .reads = AK_READS(0),
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, VAR(0, 0) },
         { .in = {{ 1, { 7 } }}, VAR(-1, 1) },
@@ -554,11 +559,22 @@ static void argmax_forward(ak_call *k)
     ak__for_rows(k->out->size, m.u.a.n, argmax_span, &m);
 }
 
+/* Places are numbers of an ak_index. */
+static ak_status argmax_shape(ak_call *k)
+{
+    const ak_status status = filled_axis_shape(k);
+    const int64_t n = status == AK_OK ? axes_of_call(k).n : 0;
+    if (n > (int64_t)INT32_MAX + 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "the axis has %" PRId64 " places, an index counts to %"
+                            PRId64, n, (int64_t)INT32_MAX + 1);
+    return status;
+}
+
 #define ARG(a) .attr = &(const argmax_attr){ .axis = { .axis = a } }
 static const ak_op argmax_op = {
     .name = "argmax", .formula = "y = place of the first largest over an axis; no gradient",
     .n_in = 1, .attr_size = sizeof(argmax_attr),
-    .shape = filled_axis_shape, .forward = argmax_forward, .flops = reduce_flops,
+    .shape = argmax_shape, .forward = argmax_forward, .flops = reduce_flops,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, ARG(0) }, { .in = {{ 1, { 7 } }}, ARG(-1) },
         { .in = {{ 2, { 3, 5 } }}, ARG(0) }, { .in = {{ 2, { 3, 5 } }}, ARG(1) },

@@ -77,6 +77,7 @@ static ak_tensor *call_where(ak_tensor *const *in, int n_in, const ak_sample *s)
 static const ak_op where_op = {
     .name = "where", .formula = "y = cond != 0 ? a : b", .n_in = 3,
     .shape = where_shape, .forward = where_forward, .backward = where_backward,
+    .reads = AK_READS(1),
     .samples = (const ak_sample[]){
         WHERE(1, 1), WHERE(1, 7), WHERE(2, 3, 5), WHERE(3, 2, 1, 4), WHERE(2, 1, 33), AK_END },
     .misuse = (const ak_sample[]){
@@ -135,6 +136,7 @@ static void diagonal_backward(ak_call *k) { picked_diagonal_slope(k, 0); }
 static const ak_op diagonal_op = {
     .name = "diagonal", .formula = "y[i] = x[i, i]", .n_in = 1,
     .shape = diagonal_shape, .forward = diagonal_forward, .backward = diagonal_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }} }, { .in = {{ 2, { 2, 2 } }} }, { .in = {{ 2, { 3, 3 } }} },
         { .in = {{ 2, { 6, 6 } }} }, { .in = {{ 2, { 11, 11 } }} }, AK_END },
@@ -156,6 +158,7 @@ static const ak_op pair_diagonal_op = {
     .name = "pair_diagonal", .formula = "y[i] = s[i, (i + n/2) mod n]", .n_in = 1,
     .shape = pair_diagonal_shape, .forward = pair_diagonal_forward,
     .backward = pair_diagonal_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 2, 2 } }} }, { .in = {{ 2, { 4, 4 } }} }, { .in = {{ 2, { 6, 6 } }} },
         { .in = {{ 2, { 10, 10 } }} }, { .in = {{ 2, { 14, 14 } }} }, AK_END },
@@ -226,6 +229,7 @@ static const ak_op mask_op = {
     .name = "mask", .formula = "y = s, -inf at [i, i] (SELF) and [i, (i + n/2) mod n] (PAIR)",
     .n_in = 1, .attr_size = sizeof(mask_attr), .flags = AK_OP_MAKES_INF,
     .shape = mask_shape, .forward = mask_forward, .backward = mask_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, MASK(AK_MASK_SELF) },
         { .in = {{ 2, { 2, 2 } }}, MASK(AK_MASK_PAIR) },
@@ -307,6 +311,7 @@ static const ak_op triangle_op = {
     .formula = "y = x where j >= i + diagonal (upper) or j <= i + diagonal, else fill",
     .n_in = 1, .attr_size = sizeof(triangle_attr), .flags = AK_OP_MAKES_INF,
     .shape = triangle_shape, .forward = triangle_forward, .backward = triangle_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, TRIANGLE(false, 0, 0) },
         { .in = {{ 2, { 5, 5 } }}, TRIANGLE(true, 1, -3) },

@@ -419,7 +419,32 @@ static void soft_grad_rows(void *user, int64_t begin, int64_t end)
     ak__put_end(w->put);
 }
 
-static void soft_backward(ak_call *k)
+/* dt = or += (log sum exp(x) - x) g = -log softmax(x) g, with `entropy` also (log t + 1) g */
+static void soft_target_rows(const soft_work *w, bool entropy, int64_t begin, int64_t end)
+{
+    const int64_t C = w->k->in[0]->shape.dims[1];
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *x = w->k->in[0]->data + r * C, *t = w->k->in[1]->data + r * C;
+        const ak_real total = row_log_sum(x, C);
+        ak_real *dt = w->dx + r * C;
+        for (int64_t i = 0; i < C; i++) {
+            const ak_real d = w->g * (total - x[i] + (entropy ? ak__log(t[i]) + 1 : 0));
+            dt[i] = w->put == AK__ADD ? dt[i] + d : d;
+        }
+    }
+}
+
+static void cross_entropy_target_rows(void *user, int64_t begin, int64_t end)
+{
+    soft_target_rows(user, false, begin, end);
+}
+
+static void kl_target_rows(void *user, int64_t begin, int64_t end)
+{
+    soft_target_rows(user, true, begin, end);
+}
+
+static void soft_backward(ak_call *k, ak__span_fn *target_rows)
 {
     const int64_t N = k->in[0]->shape.dims[0];
     bool fresh;
@@ -428,6 +453,20 @@ static void soft_backward(ak_call *k)
     w.put = ak__put_of(k->in[0]->size, !fresh);
     if (w.dx)
         ak__for_rows(N, k->in[0]->shape.dims[1], soft_grad_rows, &w);
+    w.dx = ak_call_grad_fresh(k, 1, &fresh);
+    w.put = fresh ? AK__SET : AK__ADD;
+    if (w.dx)
+        ak__for_rows(N, k->in[0]->shape.dims[1], target_rows, &w);
+}
+
+static void cross_entropy_soft_backward(ak_call *k)
+{
+    soft_backward(k, cross_entropy_target_rows);
+}
+
+static void kl_div_logits_backward(ak_call *k)
+{
+    soft_backward(k, kl_target_rows);
 }
 
 static void cross_entropy_soft_forward(ak_call *k)
@@ -441,8 +480,7 @@ static void kl_div_logits_forward(ak_call *k)
 }
 
 #define SOFT(low, high, ...)                                                                       \
-    { .in = { { 2, { __VA_ARGS__ } }, { 2, { __VA_ARGS__ } } }, .lo = (low), .hi = (high),         \
-      .flags = AK_SAMPLE_CONSTANT_1 }
+    { .in = { { 2, { __VA_ARGS__ } }, { 2, { __VA_ARGS__ } } }, .lo = (low), .hi = (high) }
 #define SOFT_SAMPLES                                                                               \
     (const ak_sample[]){ SOFT(0.1, 1, 1, 1), SOFT(0.1, 1, 3, 5), SOFT(0.1, 3, 2, 17),              \
                          SOFT(0.01, 0.5, 7, 2), SOFT(0.1, 1, 1, 33), AK_END }
@@ -454,7 +492,7 @@ static void kl_div_logits_forward(ak_call *k)
 static const ak_op cross_entropy_soft = {
     .name = "cross_entropy_soft", .formula = "mean over rows of -sum_c t log softmax(x)",
     .n_in = 2, .shape = soft_shape, .forward = cross_entropy_soft_forward,
-    .backward = soft_backward, .flops = softmax_flops, .samples = SOFT_SAMPLES,
+    .backward = cross_entropy_soft_backward, .flops = softmax_flops, .samples = SOFT_SAMPLES,
     .misuse = SOFT_MISUSE,
 };
 
@@ -465,7 +503,7 @@ ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target)
 
 static const ak_op kl_div_logits = {
     .name = "kl_div_logits", .formula = "sum t (log t - log softmax(x)) / N", .n_in = 2,
-    .shape = soft_shape, .forward = kl_div_logits_forward, .backward = soft_backward,
+    .shape = soft_shape, .forward = kl_div_logits_forward, .backward = kl_div_logits_backward,
     .flops = softmax_flops, .samples = SOFT_SAMPLES, .misuse = SOFT_MISUSE,
 };
 

@@ -169,15 +169,21 @@ AK_API void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, 
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* A place in the step's memory. */
+/* A place in the step's memory: which of the marks of a context, by address and number. */
 typedef struct ak_mark {
-    void *block; size_t used, top_used; void *tape; uint64_t serial; void *head; size_t head_used;
+    const void *place;
+    uint64_t    number;         /* of all marks that the context ever made, from 1; 0 = none */
 } ak_mark;
-/* Remember the place (evaluation loops, augmentation). */
+/* Remember the place (evaluation loops, augmentation). Marks nest. errors: AK_ERR_MEMORY (the mark
+ * is none then, which ak_release refuses). */
 AK_API ak_mark ak_mark_step(ak_ctx *ctx);
-/* Free every step tensor made since the mark.
+/* Free every step tensor made since the mark, and forget the marks made since. The mark itself may
+ * be used again.
  *
- *   errors   AK_ERR_STATE if something recorded since is still on the tape
+ *   errors   AK_ERR_STATE, and nothing is freed, if the mark is of an earlier step or of another
+ *            context or was forgotten; if something recorded since is still on the tape; if a
+ *            backward, or an op that took a tensor given back by ak_done_with, put memory made
+ *            since into an older tensor
  */
 AK_API ak_status ak_release(ak_ctx *ctx, ak_mark mark);
 

@@ -46,7 +46,9 @@
  * Common rules. Options go by value; zero means the default. All results belong to the step and are
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids
  * are constants. Errors: AK_ERR_SHAPE for embeddings that do not fit, AK_ERR_VALUE for a
- * temperature below 0 (0 is the default) or a batch of 1.
+ * temperature below 0 (0 is the default), a batch of 1, or targets or weights that need a gradient
+ * (ak_detach them). A queue never gets one, by definition; the keys k of ak_loss_infonce are
+ * embeddings and do: for MoCo freeze their encoder or pass ak_detach(k).
  */
 #ifndef AKIN_LOSSES_H
 #define AKIN_LOSSES_H
@@ -121,7 +123,8 @@ typedef struct ak_infonce_options {
     double     label_smoothing; /* share of the target spread over all candidates, [0, 1); 0 */
     ak_index  *ids;             /* [N]: as in ak_ntxent_options */
     ak_tensor *weights;         /* [N] >= 0: of each sample as anchor; the mean is weighted */
-    ak_tensor *queue;           /* [K, D]: more candidates, constant (infonce only) */
+    ak_tensor *queue;           /* [K, D]: more candidates (infonce only); gradients stop at it,
+                                 * also if it could take one */
     bool       no_batch_negatives;  /* candidates are the partner and the queue (MoCo) */
     /* Targets; default: row i's partner is row i of k. At most one of: */
     ak_index  *labels;          /* [N]: all k with q's label, in equal shares */

@@ -163,7 +163,8 @@ AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
 /* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w gets no gradient;
  * AK_NONE: there is no such row. */
 AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
-/* cond != 0 ? a : b. All three of one shape; no gradient for cond. */
+/* cond != 0 ? a : b. All three of one shape. cond gets no gradient, even if it could take one: y is
+ * piecewise constant in it. */
 AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_diagonal(ak_tensor *x);                    /* [N, N] -> [N] */
 /* x [.., T, S] where column >= row + diagonal (upper) or column <= row + diagonal (lower), else
@@ -215,9 +216,10 @@ AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entr
 /* Cross-entropy with soft targets.
  *
  *   mean over rows of -sum_c t log softmax(x);  where t = 0 nothing is added, whatever x is
- *   x, target  [N, C]; the target is a constant and need not sum to 1
+ *   x, target  [N, C]; the target need not sum to 1
  *   returns    a scalar of the step; 0 for N = 0
- *   grad       dx = (softmax(x) sum_c t - t) / N
+ *   grad       dx = (softmax(x) sum_c t - t) / N;  dt = -log softmax(x) / N. A target that should
+ *              get none: ak_detach(target)
  *   errors     AK_ERR_SHAPE
  */
 AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
@@ -225,7 +227,8 @@ AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
  * of the target taken off.
  *
  *   sum t (log t - log softmax(x)) / N;  0 log 0 = 0
- *   shapes, ownership, gradient, errors: as ak_cross_entropy_soft
+ *   grad       dx as there;  dt = (log t + 1 - log softmax(x)) / N, -inf where t = 0
+ *   shapes, ownership, errors: as ak_cross_entropy_soft
  */
 AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
 
@@ -234,10 +237,12 @@ AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
  *   bce_logits  max(x, 0) - x t + log(1 + e^-|x|)      mse  d^2      l1  |d|
  *   huber       d^2/2 where |d| <= delta, else delta (|d| - delta/2)
  *   smooth_l1   d^2/(2 beta) where |d| < beta, else |d| - beta/2; beta 0 is l1
- *   x, target   one shape of any rank; the target is a constant
+ *   x, target   one shape of any rank
  *   returns     a scalar of the step; 0 for no elements
- *   grad        by x alone: sigmoid(x) - t; 2 d; sign d (0 at 0); d cut to +-delta; d/beta cut
- *               to +-1; all divided by the number of elements
+ *   grad        by x: sigmoid(x) - t; 2 d; sign d (0 at 0); d cut to +-delta; d/beta cut to +-1;
+ *               all divided by the number of elements. By the target: -x for bce_logits, the
+ *               negative of that by x for the others. A target that should get none, such as a
+ *               teacher's output: ak_detach(target)
  *   errors      AK_ERR_SHAPE; AK_ERR_VALUE unless delta > 0, beta >= 0
  */
 AK_API ak_tensor *ak_bce_logits(ak_tensor *x, ak_tensor *target);
@@ -310,8 +315,9 @@ typedef struct ak_batch_norm_options {
  *            axes; evaluation mode: the running ones (of the batch if there are none)
  *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased)
  *   returns  [N, .., C]   belongs to the step
- *   grad     by x, w and b; none by the running statistics
- *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE, also
+ *            for running statistics that need a gradient
  */
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);

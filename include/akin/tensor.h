@@ -40,7 +40,8 @@ struct ak_call;
 
 struct ak_tensor {
     ak_real    *data;           /* size numbers; never NULL except in the poison tensor */
-    ak_real    *grad;           /* after ak_backward; NULL if none was computed */
+    ak_real    *grad;           /* after ak_backward; NULL if none was computed. Gradients of step
+                                 * tensors and of ak_keep copies are gone when the step ends */
     ak_shape    shape;
     int64_t     size;           /* product of the dims, 1 for a scalar */
     ak_ctx     *ctx;
@@ -51,6 +52,15 @@ struct ak_tensor {
     uint64_t    generation;     /* step it belongs to; 0 = lives as long as the context */
     bool        needs_grad;
     uint8_t     flags;          /* ak_param_flags and private bits */
+
+    /* Private: whose numbers these are (root's, but for ak_detach), and what the owner knows. */
+    bool        grad_is_zero;   /* nothing was added to grad since it was zeroed */
+    uint32_t    version;        /* of the numbers: changes made since it was created */
+    const char *changed_by;     /* the last of them: "ak_fill" */
+    ak_tensor  *owner;
+    int64_t     owner_offset;   /* elements from owner->data to data */
+    uint64_t    walk;           /* the last backward that added to grad (leaves) */
+    uint64_t    grad_step;      /* the step whose memory grad is; 0 = its own */
 };
 
 /* ---- creation ------------------------------------------------------------------------------- */
@@ -131,9 +141,18 @@ AK_API ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *val
 AK_API double ak_item(const ak_tensor *t);
 /* The element at the given place, one index an axis: ak_at(t, AK_SHAPE(1, 2)). */
 AK_API double ak_at(const ak_tensor *t, ak_shape place);
+/* Change all numbers. Not recorded. errors: AK_ERR_STALE; AK_ERR_STATE for values given back. */
 AK_API void ak_fill(ak_tensor *t, double value);
-/* Copy values between tensors of equal size (shapes may differ). Not recorded. */
+/* Copy values between tensors of equal size (shapes may differ). Not recorded.
+ * errors: AK_ERR_SHAPE, AK_ERR_STALE, AK_ERR_STATE for values given back. */
 AK_API ak_status ak_copy(ak_tensor *to, const ak_tensor *from);
+/* Say that the program itself wrote into t->data (or t->grad).
+ *
+ * Backward needs many operands as they were in forward. What the library changes in between (an
+ * optimiser step, ak_fill, ak_copy, ak_ema_update, ak_load, ..) it remembers, and ak_backward
+ * refuses with AK_ERR_STATE instead of computing with other numbers. It can not see writes through
+ * the pointer: call this after them, unless they come before forward or after backward anyway. */
+AK_API void ak_touch(ak_tensor *t);
 /* Print name, shape and values, long axes shortened. */
 AK_API void ak_print(const ak_tensor *t, FILE *file);
 /* Is it what failed calls return? */

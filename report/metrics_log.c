@@ -272,7 +272,7 @@ ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const a
     for (const ak_value *v = values; v->name; v++)
         json_object_set_new(line, v->name, number(v->value));
     json_object_set_new(line, "seconds", json_real(ak__now() - run->opened));
-    snprintf(hash, sizeof hash, "%08x", (unsigned)ak_hash(run->ctx, "*"));
+    snprintf(hash, sizeof hash, "%08x", (unsigned)ak_hash(run->ctx, "~*"));
     json_object_set_new(line, "hash", json_string(hash));
     if (!line)
         return ak__fail_memory(run->ctx, sizeof path);

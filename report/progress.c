@@ -90,7 +90,7 @@ static int compose(const ak_progress *p, char *line, size_t size)
     return snprintf(line, size, "epoch %lld/%lld  step %lld/%lld  loss %.3f%s%s%s%s  %08x",
                     (long long)p->o.epoch + 1, (long long)p->o.epochs, (long long)p->step,
                     (long long)p->o.steps, ak_average_get(&p->loss), part[0], part[1], part[2],
-                    part[3], (unsigned)ak_hash(p->ctx, "*"));
+                    part[3], (unsigned)ak_hash(p->ctx, "~*"));
 }
 
 /* final: the line stays. */

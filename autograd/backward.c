@@ -3,6 +3,7 @@
 #include "autograd/tape.h"
 #include "tensor/tensor_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Gradient memory of a root tensor, uninitialised. */
@@ -20,6 +21,7 @@ ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
     if (!t || !t->root->needs_grad)
         return NULL;
     ak_tensor *root = t->root;
+    root->grad_is_zero = false;
     if (!root->grad) {
         root->grad = grad_memory(root);
         if (!root->grad)
@@ -103,6 +105,25 @@ static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
     return true;
 }
 
+/* A gradient that is not finite, from a loss that was: said here, before it reaches the weights. */
+static ak_status check_gradients(ak_ctx *ctx)
+{
+    const ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        int64_t at = 0;
+        const int64_t bad = !t->grad_is_zero && t->needs_grad
+                                ? ak__count_not_finite(t->grad, t->size, &at) : 0;
+        if (bad)
+            return ak_fail(ctx, AK_ERR_NUMBER, "backward: %lld of %lld numbers of the gradient of "
+                           "\"%s\" are not finite, the first is %g at %lld\n    hint: "
+                           "ak_check_numbers(ctx, true) names the op that first makes such a "
+                           "number forwards; a square root, norm or logarithm at 0 makes one "
+                           "backwards. ak_options.allow_nan lets it pass", (long long)bad,
+                           (long long)t->size, t->name, (double)t->grad[at], (long long)at);
+    }
+    return AK_OK;
+}
+
 ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
 {
     if (ak_is_poison(y))
@@ -120,12 +141,33 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
     if (root->flags & AK__WALKED)
         return ak_fail(ctx, AK_ERR_STATE, "backward: it already ran over this tensor\n"
                        "    hint: add the losses and call ak_backward once a step");
+    int64_t at = 0;
+    if (!ctx->allow_nan && ak__count_not_finite(dy, y->size, &at))
+        return ak_fail(ctx, AK_ERR_NUMBER, "backward: dy is %g at %lld\n    hint: "
+                       "ak_options.allow_nan lets it pass", (double)dy[at], (long long)at);
     if (!set_start(y, root, dy))
         return AK_ERR_MEMORY;
     const ak_status status = walk(ctx, root->maker);
     if (root->flags & AK__LENT)
         root->grad = NULL;
-    return status;
+    return status == AK_OK && !ctx->allow_nan ? check_gradients(ctx) : status;
+}
+
+/* What the loss is, before its gradient spoils every weight. */
+static ak_status check_loss(const ak_tensor *loss)
+{
+    ak_ctx *ctx = loss->ctx;
+    if (ctx->status != AK_OK || ctx->allow_nan || !ak__tensor_alive(ctx, loss, "backward"))
+        return ctx->status;
+    const double value = (double)*loss->data;
+    if (isfinite(value))
+        return AK_OK;
+    const ak_call *k = loss->root->maker;
+    return ak_fail(ctx, AK_ERR_NUMBER, "backward: the loss%s%s is %g, made by %s%s\n    hint: "
+                   "ak_check_numbers(ctx, true) names the op that first makes such a number; "
+                   "ak_options.allow_nan lets it pass", loss->name ? " " : "",
+                   loss->name ? loss->name : "", value, k ? k->op->name : "nothing recorded",
+                   k ? "" : " (a leaf)");
 }
 
 ak_status ak_backward(ak_tensor *loss)
@@ -138,7 +180,8 @@ ak_status ak_backward(ak_tensor *loss)
                        "    hint: ak_mean() or ak_sum() first, or ak_backward_from()",
                        ak_shape_text(loss->shape, text));
     }
-    return ak_backward_from(loss, &(ak_real){ 1 });
+    const ak_status status = check_loss(loss);
+    return status == AK_OK ? ak_backward_from(loss, &(ak_real){ 1 }) : status;
 }
 
 void ak_no_grad_begin(ak_ctx *ctx)

@@ -22,10 +22,14 @@ extern "C" {
  *
  *   grad      dL/dx is added into x->grad; d loss/d loss = 1
  *   errors    AK_ERR_SHAPE if loss has more than one element, AK_ERR_STATE if nothing was recorded
- *             for it or backward already ran over it; the pending error if there is one
+ *             for it or backward already ran over it; the pending error if there is one;
+ *             AK_ERR_NUMBER if the loss is NaN or infinite (names its value and op), or if it is
+ *             finite and the gradient of a parameter is not (names that). ak_options.allow_nan
+ *             lets both pass
  */
 AK_API ak_status ak_backward(ak_tensor *loss);
-/* The same from a given upstream gradient, of y's size, which is read until the call returns. */
+/* The same from a given upstream gradient, of y's size, finite, which is read until the call
+ * returns. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
 /* Between these nothing is recorded. Pairs nest. */

@@ -16,7 +16,7 @@ static void adam_update(ak_optim *opt, const ak__optim_run *run)
         .correction1 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta1, t))),
         .correction2 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta2, t))),
         .decay = (ak_real)(opt->coupled_decay ? 0 : run->decay),
-        .l2 = (ak_real)(opt->coupled_decay ? run->decay : 0), .grad_scale = 1 };
+        .l2 = (ak_real)(opt->coupled_decay ? run->decay : 0) };
     AK__PARALLEL_CHUNKS(c, run->n, AK__OPTIM_CHUNK, begin, end)
         ak__k.adam(run->p + begin, run->g + begin, run->m1 + begin, run->m2 + begin, end - begin,
                    &args);

@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include <akin/checkpoint.h>
+#include <akin/io.h>
 #include <akin/nn.h>
 #include <akin/optim.h>
 
@@ -138,6 +139,25 @@ Test(pattern, loading_excludes_what_only_the_file_has, .fini = remove_file)
     cr_expect_eq(ak_hash(part, "*"), ak_hash(ctx, "encoder/*"));
     cr_expect_eq(ak_load_some(part, file, "*,!projektor/*"), AK_ERR_NOT_FOUND);
     ak_close(part);
+    ak_close(ctx);
+}
+
+Test(pattern, columns_of_a_table, .fini = remove_file)
+{
+    snprintf(file, sizeof file, "pattern3-%d-%d.csv", (int)sizeof(ak_real), (int)getpid());
+    FILE *out = fopen(file, "w");
+    cr_assert_not_null(out);
+    fputs("height,weight,name\n1,2,a\n3,4,b\n", out);
+    fclose(out);
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 1, .quiet = true });
+    ak_on_error(ctx, NULL, NULL);
+    cr_expect_null(ak_table_read(ctx, file, (ak_table_options){ .skip = "name,wieght" }));
+    cr_expect_eq(ak_error(ctx), AK_ERR_NOT_FOUND);
+    cr_expect_not_null(strstr(ak_error_message(ctx), "\"weight\""), "%s", ak_error_message(ctx));
+    ak_step_end(ctx);
+    const ak_table *t = ak_table_read(ctx, file, (ak_table_options){ .skip = "name,~id,weight" });
+    cr_assert_not_null(t, "%s", ak_error_message(ctx));
+    cr_expect_eq(t->columns, 1);
     ak_close(ctx);
 }
 

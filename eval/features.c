@@ -204,7 +204,8 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
                 (long long)train->d, (long long)test->n, (long long)test->d);
         return false;
     }
-    return true;
+    return ak__rows_finite(train->ctx, who, "training item", train->x, train->n, train->d) &&
+           ak__rows_finite(test->ctx, who, "test item", test->x, test->n, test->d);
 }
 
 bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r)

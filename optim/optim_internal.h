@@ -58,7 +58,7 @@ struct ak_optim {
 /* What optim/ keeps in a context. */
 typedef struct ak__optim_home {
     ak_optim *first;            /* newest first */
-    bool      warned;           /* of parameters that nobody owns */
+    int64_t   looked_at;        /* parameters that a step has asked for their owner */
     struct ak__ema_plan *plans;
 } ak__optim_home;
 ak__optim_home *ak__optim_home_of(ak_ctx *ctx);     /* NULL: out of memory, recorded */

@@ -251,13 +251,9 @@ void ak__optim_drop_gradients(ak_optim *opt)
 static void warn_of_unowned(ak_ctx *ctx)
 {
     ak__optim_home *home = *ak__ctx_slot(ctx, AK__SLOT_OPTIM);
-    if (home->warned)
-        return;
-    home->warned = true;
-    const ak_tensor *first = NULL;
+    const ak_tensor *t, *first = NULL;
     int64_t count = 0;
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
-        const ak_tensor *t = ak_param_at(ctx, i);
+    for (; (t = ak_param_at(ctx, home->looked_at)) != NULL; home->looked_at++) {
         if (frozen(t) || owner_of(home, t))
             continue;
         first = first ? first : t;

@@ -14,7 +14,8 @@
  *     ak_clip_grad_norm(opt, 1.0);
  *     ak_optim_step(opt);
  *
- * A parameter that fits no optimiser is reported once, as a warning, at the first step.
+ * A parameter that no optimiser owns is reported once, as a warning, at the next step: of the first
+ * one, and of one that was made after its optimiser.
  *
  * A teacher (BYOL, DINO, MoCo's key encoder) moves by ak_ema_update alone:
  *

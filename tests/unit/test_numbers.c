@@ -197,6 +197,23 @@ Test(numbers, features_count_the_items_that_are_not_finite)
     cr_expect_null(ak_features_from(x, label, NULL));
     cr_expect_eq(ak_error(ctx), AK_ERR_NUMBER);
     expect_words(ctx, WORDS("1 of 5 items holds", "item 1"));
+    ak_step_end(ctx);
+
+    /* Features that a program has put together, or changed. */
+    ak_features *f = ak_features_open(NULL, good, (ak_features_options){ 0 });
+    ak_real spoilt[4] = { 1, 2, (ak_real)NAN, 4 };
+    const ak_features own = { .x = spoilt, .label = label, .n = 4, .d = 1, .classes = 1,
+                              .what = "own", .ctx = ctx };
+    const ak_features fine = { .x = spoilt, .label = label, .n = 2, .d = 1, .classes = 1,
+                               .what = "own", .ctx = ctx };
+    cr_expect(isnan(ak_eval_knn_on(&fine, &own, (ak_knn_options){ .k = 1 }).accuracy));
+    expect_words(ctx, WORDS("knn", "1 of 4 test items", "item 2"));
+    ak_step_end(ctx);
+    cr_expect(isnan(ak_eval_linear_on(&own, &fine, (ak_linear_probe_options){ 0 }).accuracy));
+    expect_words(ctx, WORDS("linear probe", "1 of 4 training items"));
+    ak_step_end(ctx);
+    cr_expect_not(isnan(ak_eval_knn_on(f, f, (ak_knn_options){ .k = 1 }).accuracy));
+    ak_features_close(f);
     ak_close(ctx);
 }
 

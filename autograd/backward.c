@@ -4,6 +4,7 @@
 #include "autograd/tape.h"
 #include "tensor/tensor_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t bytes_of(const ak_tensor *t)
@@ -192,6 +193,25 @@ static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
     return true;
 }
 
+/* A gradient that is not finite, from a loss that was: said here, before it reaches the weights. */
+static ak_status check_gradients(ak_ctx *ctx)
+{
+    for (const ak__undo *u = ctx->undo; u; u = u->next) {
+        const ak_tensor *t = u->leaf;
+        int64_t at = 0;
+        const int64_t bad = t->generation == 0 && t->name && t->grad
+                                ? ak__count_not_finite(t->grad, t->size, &at) : 0;
+        if (bad)
+            return ak_fail(ctx, AK_ERR_NUMBER, "backward: %lld of %lld numbers of the gradient of "
+                           "\"%s\" are not finite, the first is %g at %lld\n    hint: "
+                           "ak_check_numbers(ctx, true) names the op that first makes such a "
+                           "number forwards; a square root, norm or logarithm at 0 makes one "
+                           "backwards. ak_options.allow_nan lets it pass", (long long)bad,
+                           (long long)t->size, t->name, (double)t->grad[at], (long long)at);
+    }
+    return AK_OK;
+}
+
 ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
 {
     if (ak_is_poison(y))
@@ -206,16 +226,39 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
                        "    hint: no operand needed a gradient (ak_param, ak_require_grad), or it "
                        "was made between ak_no_grad_begin() and ak_no_grad_end()");
+    int64_t at = 0;
+    if (!ctx->allow_nan && ak__count_not_finite(dy, y->size, &at))
+        return ak_fail(ctx, AK_ERR_NUMBER, "backward: dy is %g at %lld\n    hint: "
+                       "ak_options.allow_nan lets it pass", (double)dy[at], (long long)at);
     ctx->walk++;
     ctx->adopted++;                 /* leaves get gradients in memory of now */
     if (!set_start(y, root, dy))
         return AK_ERR_MEMORY;
-    const ak_status status = walk(ctx, root->maker);
+    ak_status status = walk(ctx, root->maker);
+    if (status == AK_OK && !ctx->allow_nan)
+        status = check_gradients(ctx);
     if (status == AK_OK)
         forget_gradients(ctx);
     else
         restore_gradients(ctx, root->maker);
     return status;
+}
+
+/* What the loss is, before its gradient spoils every weight. */
+static ak_status check_loss(const ak_tensor *loss)
+{
+    ak_ctx *ctx = loss->ctx;
+    if (ctx->status != AK_OK || ctx->allow_nan || !ak__tensor_alive(ctx, loss, "backward"))
+        return ctx->status;
+    const double value = (double)*loss->data;
+    if (isfinite(value))
+        return AK_OK;
+    const ak_call *k = loss->root->maker;
+    return ak_fail(ctx, AK_ERR_NUMBER, "backward: the loss%s%s is %g, made by %s%s\n    hint: "
+                   "ak_check_numbers(ctx, true) names the op that first makes such a number; "
+                   "ak_options.allow_nan lets it pass", loss->name ? " " : "",
+                   loss->name ? loss->name : "", value, k ? k->op->name : "nothing recorded",
+                   k ? "" : " (a leaf)");
 }
 
 ak_status ak_backward(ak_tensor *loss)
@@ -232,7 +275,9 @@ ak_status ak_backward(ak_tensor *loss)
         return ak_fail(loss->ctx, AK_ERR_STATE, "backward: it already ran over this loss\n"
                        "    hint: once is enough; a multiple of the gradient is ak_scale(loss, 2), "
                        "or ak_backward_from()");
-    const ak_status status = ak_backward_from(loss, &(ak_real){ 1 });
+    ak_status status = check_loss(loss);
+    if (status == AK_OK)
+        status = ak_backward_from(loss, &(ak_real){ 1 });
     if (status == AK_OK)
         loss->flags |= AK__WALKED;
     return status;

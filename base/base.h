@@ -64,9 +64,11 @@ struct ak_ctx {
     int64_t  calls;             /* ops applied in this step */
     int64_t  recorded;          /* of them on the tape */
     int64_t  steps;             /* steps ended */
+    uint64_t module_visits;     /* walks over trees of modules (nn/module.c) */
     int      no_grad;           /* depth; lasts over steps */
     bool     evaluating;
     bool     check_numbers;
+    bool     allow_nan;         /* backward of what is not finite is no error */
     bool     tracing;
     bool     quiet;
     bool     exact_conv;

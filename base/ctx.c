@@ -95,6 +95,7 @@ ak_ctx *ak_open(ak_options options)
     ctx->generation = 1;
     ctx->next_stream = 1;
     ctx->check_numbers = options.check_numbers;
+    ctx->allow_nan = options.allow_nan;
     ctx->quiet = options.quiet;
     ctx->exact_conv = options.exact_conv;
     ctx->error_fn = ak_error_die;

@@ -28,6 +28,7 @@ static inline ak_real ak__erfc(ak_real x) { return AK__F(erfc)(x); }
 static inline ak_real ak__pow(ak_real x, ak_real p) { return AK__F(pow)(x, p); }
 static inline ak_real ak__floor(ak_real x) { return AK__F(floor)(x); }
 static inline ak_real ak__fabs(ak_real x) { return AK__F(fabs)(x); }
+static inline ak_real ak__nextafter(ak_real x, ak_real to) { return AK__F(nextafter)(x, to); }
 static inline ak_real ak__fmax(ak_real a, ak_real b) { return a > b ? a : b; }
 static inline ak_real ak__fmin(ak_real a, ak_real b) { return a < b ? a : b; }
 

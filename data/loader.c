@@ -259,7 +259,7 @@ static void loader_state_load(void *obj, const unsigned char *bytes, size_t size
 }
 
 static const ak__state_ops loader_state_ops = { loader_state_size, loader_state_save,
-                                                loader_state_check, loader_state_load };
+                                                loader_state_check, loader_state_load, NULL };
 
 /* ---- opening --------------------------------------------------------------------------------- */
 

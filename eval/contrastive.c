@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "eval/eval.h"
 #include "tensor/gemm.h"
+#include "tensor/tensor_internal.h"
 
 /* Cosine with positive factors taken out: the row's own norm does not change its order. */
 static int64_t best_match(const ak_real *score, const ak_real *inverse, int64_t rows, int64_t self)
@@ -32,6 +33,9 @@ double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2)
         return (double)NAN;
     }
     const int64_t n = z1->shape.dims[0], d = z1->shape.dims[1], rows = 2 * n;
+    if (!ak__rows_finite(z1->ctx, "contrastive accuracy: z1", "row", z1->data, n, d) ||
+        !ak__rows_finite(z1->ctx, "contrastive accuracy: z2", "row", z2->data, n, d))
+        return (double)NAN;
     const ak_mark mark = ak_mark_step(z1->ctx);
     ak_real *inverse = ak__step_alloc(z1->ctx, (size_t)rows * sizeof *inverse);
     ak_real *score = ak__step_alloc(z1->ctx, (size_t)(n * rows) * sizeof *score);

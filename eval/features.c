@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "eval/eval.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 #define DEFAULT_BATCH 500
 
@@ -106,6 +107,11 @@ static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_
     return true;
 }
 
+static bool store_is_finite(const feature_store *s)
+{
+    return ak__rows_finite(s->public.ctx, "features", "item", s->x, s->public.n, s->public.d);
+}
+
 ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options)
 {
     if (!ds)
@@ -140,6 +146,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     }
     ak_no_grad_end(ctx);
     ak_train_mode(ctx, training);
+    good = good && store_is_finite(s);
     if (!good)
         store_free(s);
     return good ? &s->public : NULL;
@@ -158,13 +165,8 @@ ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const ch
         return NULL;
     }
     const int64_t n = x->shape.dims[0];
-    for (int64_t i = 0; i < x->size; i++) {
-        if (!isfinite(x->data[i])) {
-            ak_fail(x->ctx, AK_ERR_NUMBER, "features: row %lld holds %g",
-                    (long long)(i / (x->size / n)), (double)x->data[i]);
-            return NULL;
-        }
-    }
+    if (!ak__rows_finite(x->ctx, "features", "item", x->data, n, x->size / n))
+        return NULL;
     feature_store *s = store_new(x->ctx, n, what ? what : "given features");
     if (!s)
         return NULL;
@@ -225,7 +227,8 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
                 train->class_names[c], test->class_names[c]);
         return false;
     }
-    return true;
+    return ak__rows_finite(train->ctx, who, "training item", train->x, train->n, train->d) &&
+           ak__rows_finite(test->ctx, who, "test item", test->x, test->n, test->d);
 }
 
 bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r)

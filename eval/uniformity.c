@@ -7,6 +7,7 @@
 #include "eval/eval.h"
 #include "tensor/gemm.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 #define BLOCK 256
 
@@ -21,6 +22,9 @@ double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2)
         return (double)NAN;
     }
     const int64_t n = z1->shape.dims[0], d = z1->shape.dims[1];
+    if (!ak__rows_finite(z1->ctx, "alignment: z1", "row", z1->data, n, d) ||
+        !ak__rows_finite(z1->ctx, "alignment: z2", "row", z2->data, n, d))
+        return (double)NAN;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
         const ak_real *u = z1->data + i * d, *v = z2->data + i * d;
@@ -64,6 +68,8 @@ double ak_eval_uniformity(const ak_tensor *z)
         return (double)NAN;
     }
     const int64_t n = z->shape.dims[0], blocks = ak__chunk_count(n, BLOCK);
+    if (!ak__rows_finite(z->ctx, "uniformity", "row", z->data, n, z->shape.dims[1]))
+        return (double)NAN;
     const ak_mark mark = ak_mark_step(z->ctx);
     ak_real *inverse = ak__step_alloc(z->ctx, (size_t)n * sizeof *inverse);
     double  *sums = ak__step_alloc(z->ctx, (size_t)blocks * sizeof *sums);

@@ -122,6 +122,35 @@ static void measure(ak_ctx *ctx, const char *pattern, int contents, uint64_t *bl
     }
 }
 
+/* A file of NaN is written as it is asked for, but not without a word: it is the last chance to
+ * keep the good one that it replaces. */
+static void warn_of_numbers(ak_ctx *ctx, const char *path, const char *pattern, int contents)
+{
+    const ak_tensor *t, *first = NULL;
+    int64_t tensors = 0, count = 0;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        const int64_t bad = ak_match(pattern, t->name)
+                                ? ak__count_not_finite(t->data, t->size, NULL) : 0;
+        if (bad && tensors++ == 0) {
+            first = t;
+            count = bad;
+        }
+    }
+    if (first)
+        ak_log_message(ctx, AK_LOG_WARNING, "%s: %" PRId64 " of the tensors saved hold numbers "
+                       "that are not finite, the first is \"%s\" (%" PRId64 " of %" PRId64
+                       " numbers)", path, tensors, first->name, count, first->size);
+    if (contents != WHOLE_STATE)
+        return;
+    for (const ak__state *s = ak__state_first(ctx); s; s = s->next) {
+        const char   *where = "";
+        const int64_t bad = s->ops->not_finite ? s->ops->not_finite(s->obj, &where) : 0;
+        if (bad)
+            ak_log_message(ctx, AK_LOG_WARNING, "%s: the state of \"%s\" holds %" PRId64 " numbers "
+                           "that are not finite, the first of \"%s\"", path, s->name, bad, where);
+    }
+}
+
 static bool put_states(output *out, ak_ctx *ctx)
 {
     put_block_head(out, STATE, CONTEXT_BLOCK, AK_SCALAR, CONTEXT_BYTES);
@@ -136,6 +165,8 @@ static bool put_states(output *out, ak_ctx *ctx)
 static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, int contents)
 {
     if (ak_error(ctx) != AK_OK)
+        return ak_error(ctx);
+    if (ak__pattern_params(ctx, path, pattern, true) < 0)
         return ak_error(ctx);
     uint64_t blocks, bytes;
     measure(ctx, pattern, contents, &blocks, &bytes);
@@ -163,6 +194,7 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
         return ak_error(ctx);
     }
     put_u64(&out, out.crc);
+    warn_of_numbers(ctx, path, pattern, contents);
     return ak__writer_commit(&out.file);
 }
 
@@ -178,7 +210,7 @@ ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern)
 
 ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 {
-    return write_file(ctx, path, "*", WHOLE_STATE);
+    return write_file(ctx, path, "~*", WHOLE_STATE);
 }
 
 /* ---- reading: from bytes to a sorted list of blocks ------------------------------------------ */
@@ -348,15 +380,52 @@ static const char *name_text(const input *in, const block *b)
     return in->name;
 }
 
+/* Names that a pattern of ak_load_some may fit: those of this program, then those of the file,
+ * since "*,!head/..." leaves out what the program has not made. */
+typedef struct offered_names {
+    ak_ctx *ctx;
+    int64_t here, there;
+    const char **file;              /* [there] */
+} offered_names;
+
+static const char *offered_name(void *of, int64_t i)
+{
+    const offered_names *o = of;
+    if (i < o->here)
+        return ak_param_at(o->ctx, i)->name;
+    return i - o->here < o->there ? o->file[i - o->here] : NULL;
+}
+
+static ak_status check_pattern(const input *in, const char *pattern)
+{
+    offered_names o = { .ctx = in->ctx };
+    while (ak_param_at(in->ctx, o.here))
+        o.here++;
+    o.file = ak__step_alloc(in->ctx, ((size_t)in->n + 1) * sizeof *o.file);
+    for (uint64_t i = 0; o.file && i < in->n; i++) {
+        const block *b = &in->blocks[i];
+        if (b->type == STATE)
+            continue;
+        char *name = ak__step_alloc(in->ctx, (size_t)b->length + 1);
+        if (!name)
+            return ak_error(in->ctx);
+        memcpy(name, b->name, (size_t)b->length);
+        name[b->length] = '\0';
+        o.file[o.there++] = name;
+    }
+    if (o.file)
+        ak__pattern_count(in->ctx, in->path, pattern, (ak__names){
+            .what = "parameter of this program or of the file", .at = offered_name, .of = &o });
+    return ak_error(in->ctx);
+}
+
 static ak_status check_names(const input *in, const char *pattern, bool whole)
 {
     name_list missing = { 0 }, extra = { 0 };
     const ak_tensor *t;
-    int64_t wanted = 0;
     for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
         if (!ak_match(pattern, t->name))
             continue;
-        wanted++;
         if (!find_block(in, t->name, false))
             list_name(&missing, t->name, strlen(t->name));
     }
@@ -374,10 +443,7 @@ static ak_status check_names(const input *in, const char *pattern, bool whole)
                        in->path, missing.n, listed(&missing),
                        missing.n > 3 ? ", .." : "", extra.n, listed(&extra),
                        extra.n > 3 ? ", .." : "");
-    if (!wanted && !whole)              /* a run may have state and no parameters */
-        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"", in->path,
-                       pattern);
-    return AK_OK;
+    return whole ? AK_OK : check_pattern(in, pattern);     /* a run may have state alone */
 }
 
 /* Does every number stay finite when it is converted? */
@@ -484,9 +550,7 @@ static void take_tensor(ak_tensor *t, const block *b)
             t->data[i] = (ak_real)x;
         }
     }
-    if (t->grad)
-        memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
-    t->grad_is_zero = true;
+    ak__zero_grad_of(t);
     ak__changed(t, "loading a file");
 }
 
@@ -548,7 +612,7 @@ ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern)
 
 ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path)
 {
-    return read_file(ctx, path, "*", true);
+    return read_file(ctx, path, "~*", true);
 }
 
 bool ak_checkpoint_exists(const char *path)
@@ -588,7 +652,7 @@ static void value_load(void *obj, const unsigned char *bytes, size_t size)
  * other. */
 static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void *at)
 {
-    static const ak__state_ops ops = { value_size, value_save, value_check, value_load };
+    static const ak__state_ops ops = { value_size, value_save, value_check, value_load, NULL };
     if (ak_error(ctx) != AK_OK)
         return ak_error(ctx);
     char full[256];

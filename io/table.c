@@ -209,6 +209,19 @@ static ak_status choose_label(table_reader *r)
     return AK_OK;
 }
 
+static const char *offered_column(void *reader, int64_t c)
+{
+    table_reader *r = reader;
+    return c < r->columns ? column_name(r, c) : NULL;
+}
+
+/* A name in .skip that no column has would leave that column in. */
+static bool skip_fits(table_reader *r)
+{
+    return !r->options.skip || ak__pattern_count(r->ctx, r->name, r->options.skip, (ak__names){
+        .what = "column", .at = offered_column, .of = r }) >= 0;
+}
+
 static ak_status read_columns(table_reader *r)
 {
     if (r->end - r->at >= 3 && memcmp(r->at, "\xef\xbb\xbf", 3) == 0)
@@ -229,7 +242,7 @@ static ak_status read_columns(table_reader *r)
         r->at = start;                      /* it is data: read it again as such */
         r->line = line;
     }
-    const ak_status status = choose_label(r);
+    const ak_status status = skip_fits(r) ? choose_label(r) : ak_error(r->ctx);
     for (int64_t c = 0; c < r->columns; c++)
         r->numeric += r->role.data[c] == ROLE_NUMBER;
     if (!status && !r->numeric)

@@ -20,7 +20,22 @@ struct ak_module {
     ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
     int64_t        n_children, children_room;
     ak_module    **children;        /* [n_children] */
+    uint64_t       visit;           /* last walk that passed here */
 };
+
+/* A walk passes a module once, however often it stands in the tree: weights that two places share
+ * are one set of weights. The number of a new walk: */
+static uint64_t new_visit(const ak_module *m)
+{
+    return ++m->ctx->module_visits;
+}
+
+static bool first_visit(ak_module *m, uint64_t visit)
+{
+    const bool first = m->visit != visit;
+    m->visit = visit;
+    return first;
+}
 
 /* ---- building -------------------------------------------------------------------------------- */
 
@@ -267,13 +282,14 @@ ak_module *ak_module_child(const ak_module *m, int64_t i)
 
 /* The i-th tensor below m; *i is lowered by how many were passed. Depth is the nesting of modules
  * that the program wrote, a handful. */
-static ak_tensor *nth_tensor(const ak_module *m, int64_t *i)
+static ak_tensor *nth_tensor(const ak_module *m, uint64_t visit, int64_t *i)
 {
     if (*i < m->n_tensors)
         return m->tensors[*i];
     *i -= m->n_tensors;
     for (int64_t c = 0; c < m->n_children; c++) {
-        ak_tensor *t = nth_tensor(m->children[c], i);
+        ak_module *child = m->children[c];
+        ak_tensor *t = first_visit(child, visit) ? nth_tensor(child, visit, i) : NULL;
         if (t)
             return t;
     }
@@ -282,7 +298,7 @@ static ak_tensor *nth_tensor(const ak_module *m, int64_t *i)
 
 ak_tensor *ak_module_param(const ak_module *m, int64_t i)
 {
-    return m && i >= 0 ? nth_tensor(m, &i) : NULL;
+    return m && i >= 0 ? nth_tensor(m, new_visit(m), &i) : NULL;
 }
 
 ak_tensor *ak_module_find(const ak_module *m, const char *path)
@@ -298,17 +314,20 @@ ak_tensor *ak_module_find(const ak_module *m, const char *path)
     return NULL;
 }
 
-int64_t ak_module_size(const ak_module *m)
+static int64_t size_of(const ak_module *m, uint64_t visit)
 {
-    if (!m)
-        return 0;
     int64_t size = 0;
     for (int64_t i = 0; i < m->n_tensors; i++)
         if (!(m->tensors[i]->flags & AK_PARAM_BUFFER))
             size += m->tensors[i]->size;
     for (int64_t c = 0; c < m->n_children; c++)
-        size += ak_module_size(m->children[c]);
+        size += first_visit(m->children[c], visit) ? size_of(m->children[c], visit) : 0;
     return size;
+}
+
+int64_t ak_module_size(const ak_module *m)
+{
+    return m ? size_of(m, new_visit(m)) : 0;
 }
 
 /* A child is listed by what its path adds to its parent's. */

@@ -7,8 +7,8 @@ static void sgd_update(ak_optim *opt, const ak__optim_run *run)
 {
     const ak_sgd_options *o = &opt->o.sgd;
     const ak__sgd_args args = { .lr = (ak_real)run->lr, .momentum = (ak_real)o->momentum,
-                                .l2 = (ak_real)run->decay, .grad_scale = (ak_real)opt->grad_scale,
-                                .nesterov = o->nesterov, .first = run->steps == 0 };
+                                .l2 = (ak_real)run->decay, .nesterov = o->nesterov,
+                                .first = run->steps == 0 };
     AK__PARALLEL_CHUNKS(c, run->n, AK__OPTIM_CHUNK, begin, end)
         ak__k.sgd(run->p + begin, run->g + begin, run->m1 ? run->m1 + begin : NULL, end - begin,
                   &args);

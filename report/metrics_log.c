@@ -372,7 +372,7 @@ ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const a
     char     path[PATH_SIZE + 80], hash[16];
     ak__json j = { .ctx = run->ctx };
     ak__format(path, sizeof path, "%s/metrics.jsonl", run->folder);
-    ak__format(hash, sizeof hash, "%08" PRIx32, ak_hash(run->ctx, "*"));
+    ak__format(hash, sizeof hash, "%08" PRIx32, ak_hash(run->ctx, "~*"));
     ak__json_open(&j, NULL);
     ak__json_text(&j, "event", event);
     if (detail)

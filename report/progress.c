@@ -92,7 +92,7 @@ static int compose(const ak_progress *p, char *line, size_t size)
         add_duration(&t, ak_progress_seconds(p));
         ak__text_add(&t, ", %.0f MB", process_megabytes());
     }
-    ak__text_add(&t, "  %08x", (unsigned)ak_hash(p->ctx, "*"));
+    ak__text_add(&t, "  %08x", (unsigned)ak_hash(p->ctx, "~*"));
     return (int)t.n;
 }
 

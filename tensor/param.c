@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parameters and buffers: slabs, names, patterns, freezing, the hash of the weights. */
+/* Parameters and buffers: slabs, names, freezing, the hash of the weights. */
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
@@ -146,76 +146,39 @@ ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
     return at ? p->list[at - 1] : NULL;
 }
 
-/* One alternative [pattern, end) against a name. */
-static bool match_one(const char *pattern, const char *end, const char *name)
-{
-    const char *star = NULL, *retry = NULL;
-    while (*name) {
-        if (pattern < end && *pattern == '*') {
-            star = ++pattern;
-            retry = name;
-        } else if (pattern < end && (*pattern == '?' || *pattern == *name)) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star;
-            name = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (pattern < end && *pattern == '*')
-        pattern++;
-    return pattern == end;
-}
-
-bool ak_match(const char *pattern, const char *name)
-{
-    bool fits = false, only_excludes = true;
-    for (const char *p = pattern; *p; ) {
-        const char *end = strchr(p, ',');
-        if (!end)
-            end = p + strlen(p);
-        if (*p == '!') {
-            if (match_one(p + 1, end, name))
-                return false;
-        } else {
-            only_excludes = false;
-            fits = fits || match_one(p, end, name);
-        }
-        p = *end ? end + 1 : end;
-    }
-    return fits || (only_excludes && *pattern);
-}
-
 int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
+    if (ctx->status != AK_OK)
+        return 0;
+    const int64_t count = ak__pattern_params(ctx, frozen ? "freeze" : "unfreeze", pattern, false);
+    for (int64_t i = 0; count > 0 && ak_param_at(ctx, i); i++) {
         ak_tensor *t = ak_param_at(ctx, i);
         if ((t->flags & AK_PARAM_BUFFER) || !ak_match(pattern, t->name))
             continue;
         t->needs_grad = !frozen;
         t->flags = (uint8_t)(frozen ? t->flags | AK_PARAM_FROZEN : t->flags & ~AK_PARAM_FROZEN);
-        count++;
     }
-    return count;
+    return count > 0 ? count : 0;
 }
 
+void ak__zero_grad_of(ak_tensor *t)
+{
+    if (t->grad)
+        memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
+    t->grad_is_zero = true;
+}
 
 void ak__zero_param_grads(ak_ctx *ctx)
 {
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
-        ak_tensor *t = ak_param_at(ctx, i);
-        if (t->grad)
-            memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
-        t->grad_is_zero = true;
-    }
+    for (int64_t i = 0; ak_param_at(ctx, i); i++)
+        ak__zero_grad_of(ak_param_at(ctx, i));
 }
 
 uint32_t ak_hash(ak_ctx *ctx, const char *pattern)
 {
     uint64_t h = AK__HASH_START;
+    if (ak__pattern_params(ctx, "hash", pattern, true) < 0)
+        return 0;
     for (int64_t i = 0; ak_param_at(ctx, i); i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
         if (!ak_match(pattern, t->name))

@@ -28,6 +28,34 @@ static inline void ak__changed(ak_tensor *t, const char *who)
 bool ak__tensor_readable(ak_ctx *ctx, const ak_tensor *t, const char *who);
 /* Zero the gradient of every parameter. */
 void ak__zero_param_grads(ak_ctx *ctx);
+/* Zero one: it has got no gradient then. */
+void ak__zero_grad_of(ak_tensor *t);
+
+/* What a pattern is held against: the i-th name, NULL past the end, "" for one that is not offered.
+ * `what` such a name is of, for messages. */
+typedef struct ak__names {
+    const char *what;
+    const char *(*at)(void *of, int64_t i);
+    void *of;
+} ak__names;
+/* How many names fit. -1: an error is recorded; AK_ERR_VALUE for what is no pattern,
+ * AK_ERR_NOT_FOUND with near names for an alternative that fits none and has no "~". */
+int64_t ak__pattern_count(ak_ctx *ctx, const char *who, const char *pattern, ak__names names);
+/* The same among the context's parameters, with buffers or without. */
+int64_t ak__pattern_params(ak_ctx *ctx, const char *who, const char *pattern, bool buffers);
+/* "a", "b", "c": the parameters whose names are nearest to `path`, written into buf. */
+void ak__near_params(ak_ctx *ctx, const char *path, char *buf, size_t size);
+
+/* How many of n numbers are NaN or infinite, and the place of the first (may be NULL). */
+int64_t ak__count_not_finite(const ak_real *x, int64_t n, int64_t *first);
+/* Are n rows of length d finite? If not: AK_ERR_NUMBER with their number and the first. `row` is
+ * what a row is called. */
+bool ak__rows_finite(ak_ctx *ctx, const char *who, const char *row, const ak_real *x, int64_t n,
+                     int64_t d);
+/* The error alone, for who has counted. */
+void ak__fail_rows(ak_ctx *ctx, const char *who, const char *row, int64_t count, int64_t n,
+                   int64_t first);
+
 /* Number of elements; -1 if a dim is negative, there are too many axes, or it overflows. */
 int64_t ak__shape_check(ak_shape shape);
 

@@ -193,12 +193,23 @@ static ak_status batch_norm_shape(ak_call *k)
     return AK_OK;
 }
 
-/* running = (1 - momentum) running + momentum batch; the variance unbiased */
+static bool fits_real(double x)
+{
+    return fabs(x) <= (double)AK_REAL_MAX;
+}
+
+/* running = (1 - momentum) running + momentum batch; the variance unbiased. One NaN would stay in
+ * them for good, so a batch with a moment that is not finite leaves them all as they are: its
+ * output says what is wrong. */
 static void update_running(ak_call *k, const double *mean, const double *var, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;
     const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
+    const double unbias = (double)R / (double)(R - 1);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
+    for (int64_t c = 0; c < C; c++)
+        if (!fits_real(mean[c]) || !fits_real(var[c] * unbias))
+            return;
     for (int64_t c = 0; c < C; c++) {
         const double unbiased = var[c] * (double)R / (double)(R - 1);
         running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);

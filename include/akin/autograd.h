@@ -25,8 +25,10 @@ extern "C" {
  *             AK_ERR_STATE if nothing was recorded for it, if backward already ran over this loss,
  *             if an operand whose numbers backward needs was changed after forward (an optimiser
  *             step, ak_fill, ..; the message says by what; see ak_touch), or if they were given
- *             back (ak_done_with). After an error all gradients are what they were before, zeros
- *             for leaves that had none
+ *             back (ak_done_with); AK_ERR_NUMBER if the loss is NaN or infinite (names its value
+ *             and op), or if it is finite and the gradient of a parameter is not (names that):
+ *             ak_options.allow_nan lets both pass. After an error all gradients are what they were
+ *             before, zeros for leaves that had none
  *
  * Several losses of a step may share any part of what they are made from, in any order: gradients
  * add up as if the losses had been added. Only ak_done_with is in the way: values that the first
@@ -35,7 +37,7 @@ extern "C" {
  * back if it fails; one backward of the sum is faster.
  */
 AK_API ak_status ak_backward(ak_tensor *loss);
-/* The same from a given upstream gradient, of y's size, which is read until the call returns. It
+/* The same from a given upstream gradient, of y's size, finite, which is read until the call returns. It
  * may be called for one y as often as you like: gradients add up. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 

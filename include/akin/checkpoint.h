@@ -44,14 +44,15 @@
 extern "C" {
 #endif
 
-/* Write all parameters and buffers.
+/* Write all parameters and buffers. Numbers that are not finite are written with a warning that
+ * names the first tensor and how many there are (checkpoints: of an optimiser's moments as well).
  *
  *   errors   the pending error (nothing is written then), AK_ERR_IO, AK_ERR_MEMORY: the old file
  *            is untouched
  */
 AK_API ak_status ak_save(ak_ctx *ctx, const char *path);
-/* Write those whose names fit pattern (akin/tensor.h: ak_match). errors: also AK_ERR_NOT_FOUND if
- * none does. */
+/* Write those whose names fit pattern (akin/tensor.h: ak_match). errors: also those of any
+ * pattern. */
 AK_API ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern);
 
 /* Read all parameters and buffers from a file of ak_save or of ak_checkpoint_save.
@@ -63,7 +64,8 @@ AK_API ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern
  */
 AK_API ak_status ak_load(ak_ctx *ctx, const char *path);
 /* Read those whose names fit pattern and leave all others as they are: an encoder alone is
- * ak_load_some(ctx, path, "encoder/..."), with a star. */
+ * ak_load_some(ctx, path, "encoder/..."), with a star. Each alternative must fit a name of this
+ * program or of the file. */
 AK_API ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern);
 
 /* Write the whole state of the run. errors: as ak_save. */

@@ -102,6 +102,8 @@ typedef struct ak_options {
     int      threads;       /* OpenMP threads of kernels, [1, ...); 0 = OpenMP's own default */
     bool     check_numbers; /* as ak_check_numbers(ctx, true) */
     bool     quiet;         /* no messages at level info */
+    bool     allow_nan;     /* ak_backward of a loss that is not finite, or whose gradients are not,
+                             * is no error (AK_ERR_NUMBER without this) */
     bool     exact_conv;    /* every convolution as with ak_conv_options.exact (AK_CONV wins) */
 } ak_options;
 

@@ -18,7 +18,9 @@
  * nothing about another seed of the training: run several for that.
  *
  * Functions that fail record the error and return NULL, or a result whose accuracy is NaN. Items
- * without a label (-1) are refused: leave them out with ak_dataset_subset.
+ * without a label (-1) are refused: leave them out with ak_dataset_subset. So are features that are
+ * not finite, by every function here (AK_ERR_NUMBER: "3 of 60000 items hold a number that is not
+ * finite, the first is item 17"): an encoder that gives NaN has no accuracy.
  *
  * N items, D features, C classes.
  */
@@ -54,7 +56,8 @@ typedef struct ak_features_options {
  *   enc       NULL = the items themselves (the raw-pixel baseline)
  *   returns   lives until ak_features_close(), at the latest until ak_close(); NULL on failure
  *   grad      none; the context's mode (train or evaluation) is left as it was
- *   errors    AK_ERR_VALUE (an item without label, batch < 1), AK_ERR_MEMORY, AK_ERR_STATE if
+ *   errors    AK_ERR_VALUE (an item without label, batch < 1), AK_ERR_NUMBER (items whose features
+ *             are not finite, counted), AK_ERR_MEMORY, AK_ERR_STATE if
  *             recorded calls of this step are still to be used; what the encoder records
  */
 AK_API ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options);
@@ -96,7 +99,7 @@ typedef struct ak_bootstrap_options {
  *             (1 + level)/2 quantiles, linearly interpolated
  *   values    n >= 1 numbers
  *   returns   the interval, {NaN, NaN} after an error; the same bits for any number of threads
- *   errors    AK_ERR_VALUE, AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE, AK_ERR_NUMBER (values that are not finite, counted), AK_ERR_MEMORY
  *   source    Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
  */
 AK_API ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
@@ -166,18 +169,19 @@ AK_API double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test
  *
  *   shapes    z1, z2 [N, D]; rows are compared by cosine, each of the 2N with the 2N - 1 others
  *   returns   in [0, 1], chance 1 / (2N - 1); NaN after an error. Ties count for the lower row
- *   errors    AK_ERR_SHAPE unless both are [N, D]
+ *   errors    AK_ERR_SHAPE unless both are [N, D], AK_ERR_NUMBER (rows that are not finite)
  */
 AK_API double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2);
 
 /* Alignment: how close partners are.  mean_i |u_i - v_i|^2 with u, v the rows at unit length
- *   shapes    z1, z2 [N, D];  errors  AK_ERR_SHAPE
+ *   shapes    z1, z2 [N, D];  errors  AK_ERR_SHAPE, AK_ERR_NUMBER
  *   source    Wang, Isola, "Understanding contrastive representation learning through alignment
  *             and uniformity on the hypersphere", ICML 2020 */
 AK_API double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2);
 /* Uniformity: how evenly rows cover the sphere.  log mean_{i<j} exp(-2 |u_i - u_j|^2), over all
  * pairs of the rows given. 0 when all rows are equal, lower is more even.
- *   shapes    z [N, D], N >= 2;  errors  AK_ERR_SHAPE, AK_ERR_MEMORY;  source  as above */
+ *   shapes    z [N, D], N >= 2;  errors  AK_ERR_SHAPE, AK_ERR_NUMBER, AK_ERR_MEMORY
+ *   source    as above */
 AK_API double ak_eval_uniformity(const ak_tensor *z);
 
 /* ---- list of measures ------------------------------------------------------------------------ */

@@ -194,7 +194,8 @@ AK_API const ak_array *ak_idx_read(ak_ctx *ctx, const char *path);
 typedef struct ak_table_options {
     const char *label;      /* column with class labels, by name or by number from 1 ("5");
                              * NULL = none */
-    const char *skip;       /* columns to leave out, a pattern as for ak_match; NULL = none */
+    const char *skip;       /* columns to leave out, a pattern as for ak_match, each of
+                             * whose alternatives must fit one; NULL = none */
     char        delimiter;  /* between cells; 0 = a tab if the first line has one, else a comma */
     bool        no_header;  /* the first line is data; columns are then named "1", "2", .. */
     bool        keep_missing;   /* a missing number becomes NaN instead of an error, a missing
@@ -228,8 +229,8 @@ typedef struct ak_table {
  *   errors   AK_ERR_FORMAT with line and column: a missing value, a cell that is no number, a zero
  *            byte, text behind a closing quote, a label that is no class, a line with more or fewer
  *            cells than the first; AK_ERR_FORMAT beyond .max_bytes; AK_ERR_VALUE for an unknown
- *            label column or one whose name two columns have, and for options; AK_ERR_NOT_FOUND,
- *            AK_ERR_IO, AK_ERR_MEMORY
+ *            label column or one whose name two columns have, and for options; AK_ERR_NOT_FOUND
+ *            (no file; a .skip that fits no column), AK_ERR_IO, AK_ERR_MEMORY
  *   source   RFC 4180
  */
 AK_API const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options options);

@@ -87,7 +87,8 @@ typedef ak_tensor *(*ak_forward_fn)(ak_module *m, ak_tensor *x);
  *   user      handed out by ak_module_user; must live as long as the context
  */
 AK_API ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user);
-/* Make child part of m (listing, state list, evaluation mode). Returns child. */
+/* Make child part of m (listing, state list, evaluation mode). A module may stand at several
+ * places: they share its weights, which state list and ak_module_size count once. Returns child. */
 AK_API ak_module *ak_module_add(ak_module *m, ak_module *child);
 /* A parameter or buffer "path/name" of m: zeros, to be filled by ak_init_fill or ak_fill.
  * flags: ak_param_flags. Poison after an error. */

@@ -313,7 +313,10 @@ typedef struct ak_batch_norm_options {
  *   y = (x - mean) / sqrt(var + eps) w + b, then max(., 0) if relu
  *   x        [N, .., C];  w, b [C] or NULL.  Train mode: statistics per channel over all other
  *            axes; evaluation mode: the running ones (of the batch if there are none)
- *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased)
+ *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased).
+ *            They take no NaN: a batch with a mean or variance that is not finite leaves all of
+ *            them as they were. The forward pass goes on; ak_check_numbers and ak_backward refuse
+ *            the NaN that it makes
  *   returns  [N, .., C]   belongs to the step
  *   grad     by x, w and b
  *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE, also

@@ -106,13 +106,22 @@ AK_API ak_tensor *ak_buffer(ak_ctx *ctx, const char *name, ak_shape shape);
 AK_API ak_tensor *ak_param_at(ak_ctx *ctx, int64_t i);
 /* By name; NULL if there is none. */
 AK_API ak_tensor *ak_param_find(ak_ctx *ctx, const char *name);
-/* True if name fits pattern: '*' any run of characters, '?' one; ',' separates alternatives,
- * a leading '!' excludes ("encoder*,!*bias"). */
+/* Patterns of names: '*' is any run of characters, '?' one; ',' separates alternatives, '!' before
+ * one excludes ("encoder/...,!...bias", with stars for the dots; exclusions alone: all but those).
+ *
+ * Every function that takes a pattern refuses one that does nothing: each alternative, and each
+ * exclusion, must fit at least one name, else AK_ERR_NOT_FOUND lists the nearest names. A '~'
+ * before it says that there may be none: "encoder/...,~head/...,~!...bias". NULL and empty
+ * alternatives are AK_ERR_VALUE. */
+/* Does the name fit? Looks at nothing but the two texts. */
 AK_API bool ak_match(const char *pattern, const char *name);
-/* Stop (or resume) gradients for all parameters that fit; returns how many there are. */
+/* Stop (or resume) gradients for all parameters that fit; returns how many there are. Optimisers
+ * leave a frozen parameter and its moments alone. Running statistics are no parameters: they move
+ * in train mode all the same, unless ak_module_train(m, false) says otherwise.
+ * errors: as any pattern; 0 is returned and nothing has changed. */
 AK_API int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen);
 /* 32-bit hash (FNV-1a, folded) over name and bytes of every parameter and buffer that fits;
- * printed as 8 hexadecimal digits beside log lines. */
+ * printed as 8 hexadecimal digits beside log lines. 0 after an error of the pattern. */
 AK_API uint32_t ak_hash(ak_ctx *ctx, const char *pattern);
 
 /* Copy into the context's lifetime (no gradient). */

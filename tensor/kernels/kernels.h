@@ -56,12 +56,11 @@ typedef struct ak__adam_args {
     ak_real correction2;    /* 1 / (1 - beta2^t) */
     ak_real decay;          /* decoupled: p -= lr * decay * p first (AdamW) */
     ak_real l2;             /* coupled: g += l2 * p first (Adam) */
-    ak_real grad_scale;     /* g is multiplied by it first (clipping) */
 } ak__adam_args;
 
 typedef struct ak__sgd_args {
-    ak_real lr, momentum, l2, grad_scale;   /* g = grad_scale*g + l2*p */
-    bool nesterov, first;                   /* first: v = g, as PyTorch's first step */
+    ak_real lr, momentum, l2;   /* g = g + l2*p */
+    bool nesterov, first;       /* first: v = g, as PyTorch's first step */
 } ak__sgd_args;
 
 /* How an entry puts its results. AK__PAST is for arrays that are too large to be found in a cache

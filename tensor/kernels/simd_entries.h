@@ -588,10 +588,10 @@ static void FN(adam)(float *p, float *g, float *m, float *v, int64_t n, const ak
     const vf rest1 = v_set1(1.0F - args->beta1), rest2 = v_set1(1.0F - args->beta2);
     const vf c1 = v_set1(args->lr * args->correction1), c2 = v_set1(args->correction2);
     const vf eps = v_set1(args->eps), keep = v_set1(1.0F - args->lr * args->decay);
-    const vf l2 = v_set1(args->l2), grad_scale = v_set1(args->grad_scale);
+    const vf l2 = v_set1(args->l2);
     V_EACH(n, {
         vf w = v_get(p + i, lanes);
-        const vf d = v_fma(v_get(g + i, lanes), grad_scale, v_mul(l2, w));
+        const vf d = v_add(v_get(g + i, lanes), v_mul(l2, w));
         const vf m1 = v_fma(beta1, v_get(m + i, lanes), v_mul(rest1, d));
         const vf v1 = v_fma(beta2, v_get(v + i, lanes), v_mul(rest2, v_mul(d, d)));
         const vf root = v_add(v_sqrt_near(v_mul(v1, c2)), eps);
@@ -606,10 +606,10 @@ static void FN(adam)(float *p, float *g, float *m, float *v, int64_t n, const ak
 static void FN(sgd)(float *p, float *g, float *v, int64_t n, const ak__sgd_args *args)
 {
     const vf lr = v_set1(args->lr), momentum = v_set1(args->momentum);
-    const vf l2 = v_set1(args->l2), grad_scale = v_set1(args->grad_scale);
+    const vf l2 = v_set1(args->l2);
     V_EACH(n, {
         const vf w = v_get(p + i, lanes);
-        vf d = v_fma(v_get(g + i, lanes), grad_scale, v_mul(l2, w));
+        vf d = v_add(v_get(g + i, lanes), v_mul(l2, w));
         if (v) {
             const vf u = args->first ? d : v_fma(momentum, v_get(v + i, lanes), d);
             v_put(v + i, u, lanes);

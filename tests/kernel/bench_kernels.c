@@ -85,13 +85,13 @@ static void time_norm_backward_row(const ak_kernels *k, int64_t n)
 static void time_adam(const ak_kernels *k, int64_t n)
 {
     const ak__adam_args args = {.lr = 1e-9F, .beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-3F,
-                                .correction1 = 1, .correction2 = 1, .grad_scale = 1};
+                                .correction1 = 1, .correction2 = 1};
     k->adam(xs[0], xs[3], xs[2], xs[1], n, &args);
 }
 
 static void time_sgd(const ak_kernels *k, int64_t n)
 {
-    const ak__sgd_args args = {.lr = 1e-9F, .momentum = 0.9F, .grad_scale = 1};
+    const ak__sgd_args args = {.lr = 1e-9F, .momentum = 0.9F};
     k->sgd(xs[0], xs[3], xs[2], n, &args);
 }
 

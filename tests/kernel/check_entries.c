@@ -193,14 +193,13 @@ static void run_adam(const ak_kernels *k, kernel_call *c)
 {
     const ak__adam_args args = {.lr = 1e-2F, .beta1 = 0.9F, .beta2 = 0.99F, .eps = 1e-3F,
                                 .correction1 = 1.5F, .correction2 = 2.5F,
-                                .decay = c->flag ? 0.1F : 0.0F, .l2 = c->second ? 0.2F : 0.0F,
-                                .grad_scale = 0.5F};
+                                .decay = c->flag ? 0.1F : 0.0F, .l2 = c->second ? 0.2F : 0.0F};
     k->adam(c->io[0], c->io[1], c->io[2], c->io[3], c->n, &args);
 }
 static void run_sgd(const ak_kernels *k, kernel_call *c)
 {
     const ak__sgd_args args = {.lr = 0.1F, .momentum = 0.9F, .l2 = c->second ? 0.2F : 0.0F,
-                               .grad_scale = 0.5F, .nesterov = c->flag, .first = c->second};
+                               .nesterov = c->flag, .first = c->second};
     k->sgd(c->io[0], c->io[1], c->flag || c->second ? c->io[2] : NULL, c->n, &args);
 }
 static void run_lerp(const ak_kernels *k, kernel_call *c)
@@ -526,7 +525,7 @@ static void check_function(const isa_table *isa, const function_bound *f)
 static void check_adam_root(const isa_table *isa)
 {
     const ak__adam_args args = {.lr = 1, .beta2 = 1, .eps = FLT_MIN, .correction1 = 1,
-                                .correction2 = 1, .grad_scale = 1};
+                                .correction2 = 1};
     for (int i = 0; i < 20000; i++) {
         float p[16], g[16], m[16], v[16], had[16];
         for (int j = 0; j < 16; j++) {

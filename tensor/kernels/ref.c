@@ -505,6 +505,9 @@ static void set_gemm_ref(ak_kernels *table)
     table->gemm_finish = gemm_finish_ref;
     table->split_pack = NULL;
     table->split_multiply = NULL;
+    table->split_tiles = NULL;
+    table->split_lines = NULL;
+    table->split_put = NULL;
 }
 
 void ak__kernels_ref(ak_kernels *table)

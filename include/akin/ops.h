@@ -346,9 +346,9 @@ typedef struct ak_conv_options {
  * sums, so `exact` does not avoid it; AK_CPU=avx512 leaves the unit out.
  *
  * Both hold for numbers of any size. Products of split numbers lose nothing above 2^-172, where
- * plain sums lose what is below 2^-150. A result that either way can not hold (sums of split numbers
- * end at 2^82; some of Winograd's numbers are a few hundred times as large as what they make) and
- * what an infinite x, w or dy is part of is computed by plain sums, which takes longer.
+ * plain sums lose what is below 2^-150. A result that either way can not hold (sums of split
+ * numbers end at 2^82; some of Winograd's numbers are a few hundred times as large as what they
+ * make) and what an infinite x, w or dy is part of is computed by plain sums, which takes longer.
  */
 /* Convolution of pictures (a correlation: the kernel is not flipped) and of sequences.
  *

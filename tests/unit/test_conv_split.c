@@ -113,8 +113,8 @@ static double difference(const ak_real *got, const double *want, int64_t n)
         most = d <= most ? most : d;    /* NaN stays */
         largest = fmax(largest, fabs(want[i]));
     }
-    /* no float is nearer than the smallest one */
-    return most <= 0x1p-148 ? 0 : largest > 0 ? most / largest : most;
+    /* a few roundings to the smallest float: plain sums have one for each product */
+    return most <= 0x1p-146 ? 0 : largest > 0 ? most / largest : most;
 }
 
 /* x, w and dy times powers of two. */

@@ -23,6 +23,7 @@
 
 #include "base/parallel.h"
 #include "base/real.h"
+#include "split_panels.h"
 
 #include <string.h>
 
@@ -262,7 +263,7 @@ static void pack_right(const attention_plan *p, ak_real *dst, const head_rows *x
         const ak_real *at = turned ? from + j * x->ld : from + j;
         const int64_t n = min_count(width, N - j);
         if (p->split)
-            ak__k.split_pack(dst + j / width * size, at, x->ld, n, K, alpha, !turned, false);
+            ak__split_pack(dst + j / width * size, at, x->ld, n, K, alpha, !turned, false);
         else
             ak__k.gemm_pack(dst + j / width * size, at, x->ld, n, K, (int)width, !turned);
     }
@@ -278,8 +279,8 @@ static void make_scores(const attention_tile *strip, ak_real *s, const head_rows
     const int64_t nr = ak__k.nr, seen = visible(strip, strip->m - 1);
     const ak_real *rows = x->data + strip->r0 * x->ld;
     if (strip->left) {
-        ak__k.split_pack(strip->left, rows, x->ld, strip->m, K, 1, false, true);
-        ak__k.split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(K), s, strip->ld, (int)strip->m,
+        ak__split_pack(strip->left, rows, x->ld, strip->m, K, 1, false, true);
+        ak__split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(K), s, strip->ld, (int)strip->m,
                              seen, false);
         return;
     }
@@ -296,8 +297,8 @@ static void add_to_queries(const attention_tile *strip, const ak_real *s, const 
     const bool add = !(c->fresh && first);
     ak_real *to = c->data + strip->r0 * c->ld;
     if (strip->left) {
-        ak__k.split_pack(strip->left, s, strip->ld, strip->m, K, 1, false, true);
-        ak__k.split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(strip->n), to, c->ld,
+        ak__split_pack(strip->left, s, strip->ld, strip->m, K, 1, false, true);
+        ak__split_multiply(K, strip->left, packed, AK_SPLIT_SIZE(strip->n), to, c->ld,
                              (int)strip->m, N, add);
         return;
     }
@@ -316,8 +317,8 @@ static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real
         const int64_t from = first_query(t, i), n = min_count(t->rows, t->n - i);
         ak_real *to = c->data + (t->c0 + i) * c->ld;
         if (t->left) {
-            ak__k.split_pack(t->left, s + from * t->ld + i, t->ld, n, t->m - from, 1, true, true);
-            ak__k.split_multiply(t->m - from, t->left, packed + AK_SPLIT_SIZE(from),
+            ak__split_pack(t->left, s + from * t->ld + i, t->ld, n, t->m - from, 1, true, true);
+            ak__split_multiply(t->m - from, t->left, packed + AK_SPLIT_SIZE(from),
                                  AK_SPLIT_SIZE(t->m), to, c->ld, (int)n, N, add);
             continue;
         }

@@ -14,10 +14,13 @@
  *              conv_winograd_weight.c). Not if `exact`, nor for weight gradients of stride 2,
  *              where plain sums are faster
  *   split      where there is a matrix unit (level amx) and it is faster than the others: every
- *              float as three bfloat16, the sums more exact than plain ones; but an infinite
- *              number makes NaN of what it is part of (conv_split.c, conv_split_weight.c)
+ *              float as three bfloat16, the sums more exact than plain ones (conv_split.c,
+ *              conv_split_weight.c)
  *   patches    few channels or very narrow maps: patches of a block of pixels are gathered into
  *              a cache-sized buffer (conv_patches.c)
+ *
+ * Numbers of Winograd's and of the split way can overflow where results do not; such results, and
+ * what is infinite, are made by plain sums (conv_plain.c).
  *
  * Nothing is allocated here: each pass says how much scratch it needs. Sums are cut by the shape
  * alone, so results have the same bits for any number of threads. A sequence is a picture of

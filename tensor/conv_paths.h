@@ -123,7 +123,7 @@ void   ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t coun
 /* ---- conv_split.c, conv_split_weight.c: split numbers on a matrix unit ----------------------- */
 
 /* Are there kernels for it, and is the geometry provided for? The passes are right then, whether
- * they are fast or not. What can not be split, an infinite number, is taken for NaN. */
+ * they are fast or not. */
 bool   ak__split_can(const ak__conv *g);
 /* Of a pass, in multiplications of a product as the other ways do it. */
 double ak__split_cost(const ak__conv *g, bool data);
@@ -161,6 +161,20 @@ void   ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 size_t ak__patches_weight_scratch(const ak__conv *g);
 void   ak__patches_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                           bool accumulate, void *scratch);
+
+/* ---- conv_plain.c: results that another way could not hold ----------------------------------- */
+
+/* Channels [d, d + count) of a pixel of y, counted through all images; with `data` of dx, and src
+ * is dy. */
+void   ak__plain_pixel(const ak__conv *g, bool data, const ak_real *src, const ak_real *w,
+                       int64_t pixel, int64_t d, int64_t count, ak_real *sums);
+/* dst = (accumulate: dst +) sums + bias (NULL: 0). */
+void   ak__plain_put(ak_real *dst, const ak_real *sums, int64_t n, const ak_real *bias,
+                     bool accumulate);
+/* sums[tap][count] += dy of a pixel and channel o times channels [i, i + count) of its patch. */
+void   ak__plain_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, int64_t pixel,
+                        int64_t o, int64_t i, int64_t count, ak_real *sums);
+bool   ak__all_finite(const ak_real *x, int64_t n);
 
 /* ---- conv_depthwise.c ------------------------------------------------------------------------ */
 

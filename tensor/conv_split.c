@@ -25,6 +25,9 @@
 
 /* What is worked out once. */
 typedef struct split_pass {
+    const ak__conv *g;
+    bool            data;
+    const ak_real  *w;
     ak__correlation q;
     ak__phase       phase[AK__SPLIT_PHASES];
     ak__planes      planes;
@@ -61,6 +64,8 @@ static void split_run(char *to, const ak__planes *p, const ak__correlation *q, i
 
 static void plan_phases(split_pass *s, const ak__conv *g, bool data)
 {
+    s->g = g;
+    s->data = data;
     if (data) {
         s->q = ak__data_plan(g);
         for (int64_t i = 0; i < s->q.phases; i++)
@@ -122,6 +127,17 @@ static void pack_weights(const split_pass *s, const ak__conv *g, bool data, cons
     }
 }
 
+/* Pixels from `dst` on, channels [d, d + n), whose sums the unit could not hold. */
+static void put_plain(const split_pass *s, ak_real *dst, int64_t count, int64_t d, int n)
+{
+    const ak__correlation *q = &s->q;
+    ak_real sums[AK_SPLIT_SIDE];
+    for (int64_t i = 0; i < count; i++, dst += q->pixel) {
+        ak__plain_pixel(s->g, s->data, q->src, s->w, (dst - q->dst) / q->Dg, d, n, sums);
+        ak__plain_put(dst, sums, n, q->bias ? q->bias + d : NULL, q->accumulate);
+    }
+}
+
 /* Results of one phase and panel for a block, from the sums of those in vain as well. */
 static void put_results(const split_pass *s, const ak__phase *f, const ak__plane_block *b,
                         int64_t d, const ak_real *sums)
@@ -133,9 +149,10 @@ static void put_results(const split_pass *s, const ak__phase *f, const ak__plane
     for (int64_t r = 0; r < b->images * rows; r++) {
         const int64_t image = r / rows, j = r % rows;
         const int64_t row = (image * s->planes.rows + j) * s->planes.columns * AK_SPLIT_SIDE;
-        ak__k.split_put(q->dst + (b->n0 + image) * q->image + f->at + (b->j0 + j) * q->row + d,
-                        q->pixel, sums ? sums + row : none, sums ? AK_SPLIT_SIDE : 0, f->JW, n,
-                        q->bias ? q->bias + d : NULL, q->accumulate);
+        ak_real *dst = q->dst + (b->n0 + image) * q->image + f->at + (b->j0 + j) * q->row + d;
+        if (!ak__k.split_put(dst, q->pixel, sums ? sums + row : none, sums ? AK_SPLIT_SIDE : 0,
+                             f->JW, n, q->bias ? q->bias + d : NULL, q->accumulate))
+            put_plain(s, dst, f->JW, d, n);
     }
 }
 
@@ -206,6 +223,7 @@ static void split_correlate(const ak__conv *g, bool data, const ak_real *src, co
     s.q.dst = dst;
     s.q.bias = bias;
     s.q.accumulate = accumulate;
+    s.w = w;
     place_steps(&s);
     AK__PARALLEL_FOR(j, s.panels, g->O * ak__conv_k(g) > 65536)
         pack_weights(&s, g, data, w, j);

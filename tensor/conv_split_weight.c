@@ -165,6 +165,20 @@ double ak__split_weight_cost(const ak__conv *g)
                       NUMBER_COST * (split * (double)s.shares + results * tall)) + numbers);
 }
 
+/* Rows of a chunk's gradient that the unit could not hold, from panel j0 to j1: by plain sums. */
+static void mend_rows(const ak__conv *g, const ak_real *x, const ak_real *dy, int64_t first,
+                      int64_t images, int64_t j0, int64_t j1, ak_real *part)
+{
+    const int64_t K = ak__conv_k(g), pixels = g->OH * g->OW;
+    for (int64_t o = j0 * AK_SPLIT_SIDE; o < ak__conv_min(j1 * AK_SPLIT_SIDE, g->O); o++) {
+        if (ak__all_finite(part + o * K, K))
+            continue;
+        memset(part + o * K, 0, (size_t)K * sizeof *part);
+        for (int64_t p = first * pixels; p < (first + images) * pixels; p++)
+            ak__plain_weight(g, x, dy, p, o, 0, g->I, part + o * K);
+    }
+}
+
 static void weight_chunk(split_weight *s, const ak__conv *g, const ak_real *x, const ak_real *dy,
                          int64_t chunk, int64_t share)
 {
@@ -187,6 +201,7 @@ static void weight_chunk(split_weight *s, const ak__conv *g, const ak_real *x, c
         for (int64_t j = j0; j < j1; j++)
             multiply_panel(s, g, j, steps, part, i > 0, &ahead);
     }
+    mend_rows(g, x, dy, first, images, j0, j1, part);
 }
 
 void ak__split_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,

@@ -12,6 +12,8 @@
  * depend on the cut. The data gradient is the same with turned and transposed weights. */
 #include "tensor/conv_paths.h"
 
+#include <math.h>
+
 /* Fewer channels leave the vectors of the transforms half empty. */
 #define MIN_CHANNELS 16
 /* What transforms cost, measured, in multiplications of a product: of each transformed number of
@@ -189,6 +191,8 @@ int64_t ak__winograd_ld(int64_t channels)
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 typedef struct winograd_pass {
+    const ak__conv *g;
+    const ak_real *w;
     ak__tiling     q;
     const ak_real *src, *bias;
     ak_real       *dst;
@@ -207,7 +211,7 @@ typedef struct winograd_pass {
 
 static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 {
-    winograd_pass s = { .q = ak__winograd_tiling(g, m, data), .data = data,
+    winograd_pass s = { .g = g, .q = ak__winograd_tiling(g, m, data), .data = data,
                         .C = data ? g->O : g->I, .D = data ? g->I : g->O };
     /* where tiles are short, many points belong to half of the tiles only */
     const bool halves = s.q.FH < s.q.TH || s.q.FW < s.q.TW;
@@ -266,7 +270,7 @@ static void weight_panel(const winograd_pass *s, const ak_real *w, int64_t j, in
         .out = ak__winograd_planes(s->u + (j * s->C + c) * nr, plane,
                                    ak__winograd_weights(s->q.m)),
     };
-    ak__k.winograd(AK__WINOGRAD_WEIGHT, &call);
+    (void)ak__k.winograd(AK__WINOGRAD_WEIGHT, &call);
 }
 
 static void transform_weights(const winograd_pass *s, const ak_real *w)
@@ -312,7 +316,44 @@ static void input_tile(const winograd_pass *s, int64_t i, ak_real *v)
         .in = ak__winograd_source(&s->q, s->src, s->C, i),
         .out = ak__winograd_planes(v, s->plane * s->ld_v, s->q.side),
     };
-    ak__k.winograd(s->data ? AK__WINOGRAD_DATA_INPUT : AK__WINOGRAD_INPUT, &call);
+    (void)ak__k.winograd(s->data ? AK__WINOGRAD_DATA_INPUT : AK__WINOGRAD_INPUT, &call);
+}
+
+/* Channels of a tile that are looked at together. */
+#define MENDED 16
+
+/* Results of tile i that overflowed: some of Winograd's numbers are up to a few hundred times as
+ * large as the results, and what is infinite spreads over the tile. */
+static void mend_tile(const winograd_pass *s, const ak__winograd_call *made)
+{
+    enum { SIDE = 8 };
+    const ak__winograd_square *y = &made->out;
+    ak_real again[SIDE * SIDE * MENDED], sums[MENDED];
+    for (int64_t d = 0; d < s->D; d += MENDED) {
+        ak__winograd_call call = *made;
+        call.n = ak__conv_min(MENDED, s->D - d);
+        call.bias = NULL;
+        call.accumulate = false;
+        call.in.data += d;
+        call.out.data = again;
+        call.out.row = SIDE * MENDED;
+        call.out.column = MENDED;
+        if (ak__k.winograd(s->data ? AK__WINOGRAD_DATA_OUTPUT : AK__WINOGRAD_OUTPUT, &call))
+            continue;
+        for (int at = y->i0 * SIDE + y->j0; at < y->i1 * SIDE; at++) {
+            if (at % SIDE < y->j0 || at % SIDE >= y->j1)
+                continue;
+            ak_real *to = y->data + at / SIDE * y->row + at % SIDE * y->column;
+            const ak_real *was = again + at * MENDED;
+            if (ak__all_finite(was, call.n))
+                continue;
+            ak__plain_pixel(s->g, s->data, s->src, s->w, (to - s->dst) / s->D, d, call.n, sums);
+            for (int64_t j = 0; j < call.n; j++)
+                if (!isfinite(was[j]))
+                    ak__plain_put(to + d + j, sums + j, 1, s->bias ? s->bias + d + j : NULL,
+                                  s->accumulate);
+        }
+    }
 }
 
 static void output_tile(const winograd_pass *s, int64_t i, ak_real *m)
@@ -323,7 +364,8 @@ static void output_tile(const winograd_pass *s, int64_t i, ak_real *m)
         .in = ak__winograd_planes(m, s->plane * s->ld_m, s->q.side),
         .out = ak__winograd_results(&s->q, s->dst, s->D, i),
     };
-    ak__k.winograd(s->data ? AK__WINOGRAD_DATA_OUTPUT : AK__WINOGRAD_OUTPUT, &call);
+    if (!ak__k.winograd(s->data ? AK__WINOGRAD_DATA_OUTPUT : AK__WINOGRAD_OUTPUT, &call))
+        mend_tile(s, &call);
 }
 
 /* M = V U of one point: v, m and u are its planes. */
@@ -376,6 +418,7 @@ static void run_block(const winograd_pass *s, int64_t b, int64_t t)
 static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
 {
     carve_pass(s, scratch);
+    s->w = w;
     transform_weights(s, w);
     const int64_t blocks = ak__conv_up(s->q.total, s->block);
     if (s->shared) {

@@ -9,6 +9,8 @@
  * points in its own cache, and adds them to dw. Chunks, blocks and pieces are cut by the shape. */
 #include "tensor/conv_paths.h"
 
+#include <math.h>
+
 /* Bytes of the sums [weights][O][I] up to which a chunk is one thread's. */
 #define OWN_SUMS     (3 << 19)
 #define OWN_BLOCK    (3 << 18)
@@ -20,6 +22,7 @@
 #define PIECE_COLUMNS 64
 
 typedef struct weight_pass {
+    const ak__conv *g;
     ak__tiling     q;
     const ak_real *x, *dy;
     ak_real       *dw;          /* the gradient, or the parts of chunks */
@@ -37,7 +40,7 @@ typedef struct weight_pass {
 
 static weight_pass plan_weight(const ak__conv *g, int m)
 {
-    weight_pass s = { .q = ak__winograd_tiling(g, m, false), .I = g->I, .O = g->O };
+    weight_pass s = { .g = g, .q = ak__winograd_tiling(g, m, false), .I = g->I, .O = g->O };
     const int64_t real = (int64_t)sizeof(ak_real);
     s.ld_v = ak__winograd_ld(s.I);
     s.ld_z = ak__winograd_ld(s.O);
@@ -104,8 +107,8 @@ static void transform_tile(const weight_pass *s, int64_t i, ak_real *v, ak_real 
         .in = ak__winograd_results(&s->q, s->dy, s->O, i),
         .out = ak__winograd_planes(z, s->block * s->ld_z, s->q.side),
     };
-    ak__k.winograd(AK__WINOGRAD_INPUT, &x);
-    ak__k.winograd(AK__WINOGRAD_DY, &dy);
+    (void)ak__k.winograd(AK__WINOGRAD_INPUT, &x);
+    (void)ak__k.winograd(AK__WINOGRAD_DY, &dy);
 }
 
 /* sums[rows][columns] (+)= Z^T V of one point: rows from o, columns from i on. */
@@ -161,9 +164,49 @@ static void multiply_block(const weight_pass *s, const ak_real *work, const ak__
     }
 }
 
-/* The gradient of a piece from its sums. */
-static void transform_sums(const weight_pass *s, ak_real *sums, int64_t o, int64_t i, ak_real *dw,
-                           bool add)
+/* What the pixels of tiles [first, last) give to row o of a piece, columns [i, i + n): plain sums
+ * [9][n]. */
+static void plain_sums(const weight_pass *s, int64_t first, int64_t last, int64_t o, int64_t i,
+                       int64_t n, ak_real *sums)
+{
+    memset(sums, 0, (size_t)(9 * n) * sizeof *sums);
+    for (int64_t t = first; t < last; t++) {
+        const ak__winograd_square dy = ak__winograd_results(&s->q, s->dy, s->O, t);
+        for (int at = dy.i0 * dy.j1; at < dy.i1 * dy.j1; at++) {
+            const ak_real *pixel = dy.data + at / dy.j1 * dy.row + at % dy.j1 * dy.column;
+            ak__plain_weight(s->g, s->x, s->dy, (pixel - s->dy) / s->O, o, i, n, sums);
+        }
+    }
+}
+
+/* Columns of a row that are looked at together. */
+#define MENDED 64
+
+/* Numbers of row o of the gradient that overflowed in the sums of tiles [first, last): see
+ * mend_tile in conv_winograd.c. */
+static void mend_row(const weight_pass *s, const ak__winograd_call *made, int64_t first,
+                     int64_t last, int64_t o, int64_t i)
+{
+    ak_real again[9 * MENDED], sums[9 * MENDED];
+    for (int64_t c = 0; c < made->n; c += MENDED) {
+        ak__winograd_call call = *made;
+        call.n = ak__conv_min(MENDED, made->n - c);
+        call.accumulate = false;
+        call.in.data += c;
+        call.out = ak__winograd_planes(again, call.n, 3);
+        if (ak__k.winograd(AK__WINOGRAD_DW, &call))
+            continue;
+        plain_sums(s, first, last, o, i + c, call.n, sums);
+        for (int64_t at = 0; at < 9 * call.n; at++)
+            if (!isfinite(again[at]))
+                ak__plain_put(made->out.data + at / call.n * s->I + c + at % call.n, sums + at, 1,
+                              NULL, made->accumulate);
+    }
+}
+
+/* The gradient of a piece from its sums over tiles [first, last). */
+static void transform_sums(const weight_pass *s, ak_real *sums, int64_t first, int64_t last,
+                           int64_t o, int64_t i, ak_real *dw, bool add)
 {
     const int64_t rows = ak__conv_min(s->rows, s->O - o);
     for (int64_t r = 0; r < rows; r++) {
@@ -174,7 +217,8 @@ static void transform_sums(const weight_pass *s, ak_real *sums, int64_t o, int64
                                       ak__winograd_weights(s->q.m)),
             .out = ak__winograd_planes(dw + (o + r) * 9 * s->I + i, s->I, 3),
         };
-        ak__k.winograd(AK__WINOGRAD_DW, &call);
+        if (!ak__k.winograd(AK__WINOGRAD_DW, &call))
+            mend_row(s, &call, first, last, o + r, i);
     }
 }
 
@@ -196,7 +240,8 @@ static void run_chunk(const weight_pass *s, int64_t chunk)
             transform_tile(s, at + t.tile[i], v + i * s->ld_v, z + i * s->ld_z);
         multiply_block(s, v, &t, 0, 0, sums, at > first);
     }
-    transform_sums(s, sums, 0, 0, s->part + chunk * s->O * 9 * s->I, false);
+    transform_sums(s, sums, chunk * s->chunk * image, last, 0, 0,
+                   s->part + chunk * s->O * 9 * s->I, false);
 }
 
 static void run_shared(const weight_pass *s, ak_real *dw, bool accumulate)
@@ -215,7 +260,7 @@ static void run_shared(const weight_pass *s, ak_real *dw, bool accumulate)
             ak_real *sums = s->sums + ak__thread_id() * sum_numbers(s);
             const int64_t o = p / across * s->rows, i = p % across * s->columns;
             multiply_block(s, v, &t, o, i, sums, false);
-            transform_sums(s, sums, o, i, dw, accumulate || at > 0);
+            transform_sums(s, sums, at, at + count, o, i, dw, accumulate || at > 0);
         }
     }
 }

@@ -20,6 +20,7 @@
 
 #include "base/arena.h"
 #include "base/parallel.h"
+#include "split_panels.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -141,8 +142,7 @@ typedef struct gemm_job {
     int64_t            ldc;
     const ak__epilogue *ep;
     bool               direct_a, direct_b;  /* read the operand where it is */
-    bool               split;               /* both are split (kernels.h) */
-    atomic_bool       *unfit;               /* one of them could not be */
+    bool               split;               /* both are split (split_panels.h) */
     int64_t            mr, nr;              /* positions of a panel */
     int64_t            kb;                  /* block of K */
     int64_t            mb;                  /* block of rows at most */
@@ -330,39 +330,34 @@ typedef struct split_block {
     int64_t step;                           /* elements from one block of B to the next */
 } split_block;
 
-/* False: a number does not fit. */
-static bool pack_split(const gemm_job *job, const ak__operand *x, ak_real *dst, int64_t i0,
+static void pack_split(const gemm_job *job, const ak__operand *x, ak_real *dst, int64_t i0,
                        int64_t i1, int64_t k, int64_t nk)
 {
     const bool left = x == job->X;
-    bool fits = true;
     for (int64_t i = i0; i < i1; i += AK_SPLIT_SIDE, dst += AK_SPLIT_SIZE(nk)) {
         const ak_real *from = x->data + (x->k_major ? k * x->ld + i : i * x->ld + k);
-        fits &= ak__k.split_pack(dst, from, x->ld, min_of(AK_SPLIT_SIDE, i1 - i), nk,
-                                 left ? job->alpha : 1, x->k_major, left);
+        ak__split_pack(dst, from, x->ld, min_of(AK_SPLIT_SIDE, i1 - i), nk, left ? job->alpha : 1,
+                       x->k_major, left);
     }
-    return fits;
 }
 
 /* Rows [i0, i1) of C, one panel, with what is packed of B. */
-static bool split_rows(const gemm_job *job, const pack_space *mine, const split_block *b,
+static void split_rows(const gemm_job *job, const pack_space *mine, const split_block *b,
                        int64_t i0, int64_t i1)
 {
     const int m = (int)(i1 - i0);
     const int64_t n = b->j1 - b->j0;
     ak_real *c = job->C + i0 * job->ldc + b->j0;
     const ak_real *packed = mine->b;
-    bool fits = true;
     for (int64_t k = b->k0; k < b->k1; k += job->kb, packed += b->step) {
         const int64_t nk = min_of(job->kb, b->k1 - k);
-        fits &= pack_split(job, job->X, mine->a, i0, i1, k, nk);
-        ak__k.split_multiply(nk, mine->a, packed, AK_SPLIT_SIZE(nk), c, job->ldc, m, n,
-                             k > job->k_from || job->beta != 0);
+        pack_split(job, job->X, mine->a, i0, i1, k, nk);
+        ak__split_multiply(nk, mine->a, packed, AK_SPLIT_SIZE(nk), c, job->ldc, m, n,
+                           k > job->k_from || job->beta != 0);
     }
     if (job->ep && b->k1 == job->K)
         ak__k.gemm_finish(c, job->ldc, m, n, job->ep->bias ? job->ep->bias + b->j0 : NULL,
                           job->ep->relu);
-    return fits;
 }
 
 /* One thread's piece of C. */
@@ -372,20 +367,17 @@ static void run_split(const gemm_job *job, const grid_place *g, const pack_space
     const int64_t room = min_of(mine->room_b / panel, SPLIT_PANELS);
     const int64_t panels = min_of(ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
     const int64_t nc = panels * AK_SPLIT_SIDE, depth = panels > 0 ? room / panels * job->kb : 1;
-    bool fits = true;
     for (int64_t j = g->j0; j < g->j1; j += nc) {
         for (int64_t k = job->k_from; k < job->K; k += depth) {
             const split_block b = {j, min_of(j + nc, g->j1), k, min_of(k + depth, job->K),
                                    panels * panel};
             ak_real *to = mine->b;
             for (int64_t at = k; at < b.k1; at += job->kb, to += b.step)
-                fits &= pack_split(job, job->Y, to, b.j0, b.j1, at, min_of(job->kb, b.k1 - at));
+                pack_split(job, job->Y, to, b.j0, b.j1, at, min_of(job->kb, b.k1 - at));
             for (int64_t i = g->i0; i < g->i1; i += AK_SPLIT_SIDE)
-                fits &= split_rows(job, mine, &b, i, min_of(i + AK_SPLIT_SIDE, g->i1));
+                split_rows(job, mine, &b, i, min_of(i + AK_SPLIT_SIDE, g->i1));
         }
     }
-    if (!fits)
-        atomic_store(job->unfit, true);
 }
 
 /* ---- one thread ------------------------------------------------------------------------------ */
@@ -461,7 +453,6 @@ static void choose_split(gemm_job *job)
 
 static void choose_paths(gemm_job *job)
 {
-    job->split = false;
     job->mr = ak__k.mr;
     job->nr = ak__k.nr;
     const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
@@ -631,23 +622,6 @@ static void run_in_pieces(gemm_job *job, int pieces)
     give_spaces(have, team);
 }
 
-/* Can alpha * x be split? Not if a number is infinite, no number, or rounds to infinity. */
-static bool fits(const ak__operand *x, ak_real alpha, int64_t positions, int64_t K)
-{
-    const ak_real largest = (ak_real)0x1.fefffep127;
-    const int64_t lines = x->k_major ? K : positions, n = x->k_major ? positions : K;
-    atomic_bool all = true;
-    AK__PARALLEL_FOR(i, lines, lines * n > 1 << 16) {
-        const ak_real *line = x->data + i * x->ld;
-        int bad = 0;
-        for (int64_t j = 0; j < n; j++)
-            bad |= !(alpha * line[j] <= largest && alpha * line[j] >= -largest);
-        if (bad)
-            atomic_store_explicit(&all, false, memory_order_relaxed);
-    }
-    return atomic_load(&all);
-}
-
 static void run_job(gemm_job *job)
 {
     assert(ak__k.mr * job->kb <= SMALL_A && ak__k.nr * job->kb <= SMALL_B);
@@ -674,16 +648,10 @@ void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak_
         only_scale(&job);
         return;
     }
-    /* What can not be split is found while it is packed; C has to be whole then. */
-    atomic_bool unfit = false;
-    job.unfit = &unfit;
-    if (worth_splitting(&job) && (beta == 0 || (fits(X, alpha, M, K) && fits(Y, 1, N, K)))) {
+    if (worth_splitting(&job))
         choose_split(&job);
-        run_job(&job);
-        if (!atomic_load(&unfit))
-            return;
-    }
-    choose_paths(&job);
+    else
+        choose_paths(&job);
     run_job(&job);
 }
 

@@ -6,9 +6,8 @@
  * results added in order. Called inside a parallel region it runs on the calling thread.
  * Packing buffers come from a process-wide pool that ak_open() fills, so a product never fails.
  *
- * Where the kernels have products of split operands (kernels.h, AMX), products large enough use
- * them: whether depends on the shape, and on there being no number in A and B that can not be
- * split (infinite ones, NaN, some above 3.39e38), since then the plain tile gives the result.
+ * Where the kernels have products of split operands (split_panels.h, AMX), products large enough
+ * use them: whether depends on the shape alone.
  */
 #ifndef AK_GEMM_H
 #define AK_GEMM_H

@@ -2,6 +2,8 @@
 /* Operands packed once, and the two inner loops of gemm.c over them. */
 #include "panels.h"
 
+#include "split_panels.h"
+
 /* Block of K of split panels: a left and a right one are in L1 together. */
 #define SPLIT_BLOCK 128
 
@@ -50,7 +52,7 @@ ak__panels ak__panels_pack(ak_real *to, const ak_real *x, int64_t ld, bool k_maj
             const ak_real *from = k_major ? x + k * ld + i : x + i * ld + k;
             const int64_t ni = min_of(width, I - i);
             if (ak__panels_are_split())
-                ak__k.split_pack(dst, from, ld, ni, nk, alpha, k_major, side == AK__LEFT);
+                ak__split_pack(dst, from, ld, ni, nk, alpha, k_major, side == AK__LEFT);
             else
                 ak__k.gemm_pack(dst, from, ld, ni, nk, (int)width, k_major);
         }
@@ -100,7 +102,7 @@ void ak__panels_multiply(const ak__panels *A, const ak__panels *B, ak_real *C, i
             continue;
         }
         for (int64_t i = 0; i < A->I; i += AK_SPLIT_SIDE, a += step)
-            ak__k.split_multiply(nk, a, b, step, C + i * ldc, ldc,
+            ak__split_multiply(nk, a, b, step, C + i * ldc, ldc,
                                  (int)min_of(AK_SPLIT_SIDE, A->I - i), B->I, add);
     }
 }
@@ -120,8 +122,8 @@ void ak__panels_multiply_rows(const ak_real *a, int64_t lda, int64_t M, const ak
         }
         for (int64_t i = 0; i < M; i += AK_SPLIT_SIDE) {
             const int m = (int)min_of(AK_SPLIT_SIDE, M - i);
-            ak__k.split_pack(split, a + i * lda + k, lda, m, nk, 1, false, true);
-            ak__k.split_multiply(nk, split, b, AK_SPLIT_SIZE(nk), C + i * ldc, ldc, m, B->I, add);
+            ak__split_pack(split, a + i * lda + k, lda, m, nk, 1, false, true);
+            ak__split_multiply(nk, split, b, AK_SPLIT_SIZE(nk), C + i * ldc, ldc, m, B->I, add);
         }
     }
 }

@@ -5,7 +5,7 @@
  * matrix: a row of blocks uses the same rows of X against every block of Y) that is a good part of
  * the work. Here the caller packs into its own memory and multiplies panels.
  *
- * Where the kernels have products of split operands (kernels.h), panels are split. */
+ * Where the kernels have products of split operands, panels are split (split_panels.h). */
 #ifndef AK_PANELS_H
 #define AK_PANELS_H
 

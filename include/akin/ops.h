@@ -352,8 +352,12 @@ typedef struct ak_conv_options {
  *
  * With the matrix unit of AMX, strided convolutions, and others that gain by it, sum the products
  * of the three bfloat16 that make a float: all of them, with errors no larger than those of plain
- * sums, so `exact` does not avoid it. But an infinite x, w or dy makes NaN of what it is part of;
- * AK_CPU=avx512 leaves the unit out.
+ * sums, so `exact` does not avoid it; AK_CPU=avx512 leaves the unit out.
+ *
+ * Both hold for numbers of any size. Products of split numbers lose nothing above 2^-172, where
+ * plain sums lose what is below 2^-150. A result that either way can not hold (sums of split
+ * numbers end at 2^82; some of Winograd's numbers are a few hundred times as large as what they
+ * make) and what an infinite x, w or dy is part of is computed by plain sums, which takes longer.
  */
 /* Convolution of pictures (a correlation: the kernel is not flipped) and of sequences.
  *

@@ -42,6 +42,9 @@ static inline ak__split_operand ak__split_panels(const void *data, int64_t panel
     return (ak__split_operand){ data, NULL, 64, 1024, 2048, panel };
 }
 
+/* Numbers of a size below this one can be split so that no sum of products of them overflows. */
+#define AK_SPLIT_LIMIT 0x1p30
+
 /* Bytes of a line of split_lines. */
 #define AK_SPLIT_LINE 192
 
@@ -107,12 +110,15 @@ typedef struct ak_kernels {
     /* ---- matrix product of split operands; NULL = use the one above ----
      * For matrix units that multiply bfloat16 only, many times faster. A float is the sum of three
      * bfloat16 of 8 bits, and of the nine products of parts the six are summed, in float, that a
-     * float can tell. Errors are a half to a fifth of those of gemm_tile, which adds more numbers
-     * to one sum (kernelcheck holds both to one bound). But numbers that are infinite or round to
-     * an infinite bfloat16 give NaN, and parts below 2^-126 are lost. */
+     * float can tell. Errors are a half to a fifth of those of gemm_direct, which adds more numbers
+     * to one sum (kernelcheck holds both to one bound), down to the smallest subnormal number. But
+     * sums overflow beyond 2^82, and a number beyond 2^104 is like an infinite one, which gives
+     * infinity or NaN: such a result has to be made in another way (split_panels.h, conv_plain.c).
+     * A NaN gives NaN. */
     /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
-     * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ. False: a number was
-     * such that products with it are NaN (or it is NaN itself). */
+     * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ: see
+     * ak__split_operand; pair p of a step is k = p and p + 16, and panels hold 2^23 times the
+     * numbers. False: a number's size is AK_SPLIT_LIMIT or more (to within 2^-8). */
     bool (*split_pack)(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
                        ak_real alpha, bool k_major, bool left);
     /* C[m,n] = one left panel by n columns of right panels, `step` elements from one to the next
@@ -129,12 +135,12 @@ typedef struct ak_kernels {
                         const void *ahead, int64_t ahead_bytes);
     /* Split lines, to be put together as operands: sixteen pairs of x[i ld + l] and y[i ld + l],
      * l < 16 (0 from l = nx, ny on), of line i, at dst + i step bytes, 64-byte aligned: three parts
-     * of 64 bytes. What can not be split is NaN in a part. */
+     * of 64 bytes. */
     void (*split_lines)(void *dst, int64_t step, const ak_real *x, const ak_real *y, int64_t ld,
                         int64_t lines, int nx, int ny);
     /* dst[i dst_step + j] = (accumulate: dst +) src[i src_step + j] + bias[j], j < n.
-     * bias NULL = 0. */
-    void (*split_put)(ak_real *dst, int64_t dst_step, const ak_real *src, int64_t src_step,
+     * bias NULL = 0. False: a number of src is not finite, and nothing has been written. */
+    bool (*split_put)(ak_real *dst, int64_t dst_step, const ak_real *src, int64_t src_step,
                       int64_t rows, int n, const ak_real *bias, bool accumulate);
 
     /* ---- level 1 ---- */
@@ -240,7 +246,7 @@ typedef struct ak_kernels {
                           int64_t C);
 
     /* ---- Winograd convolution: one tile, see winograd.h ---- */
-    void (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
+    bool (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
 } ak_kernels;
 
 /* The table in use. Set before main code runs any kernel: ak_open() and kernel tests see to it. */

@@ -8,15 +8,27 @@
  * A step of a panel covers 32 k. It is [part 3][half 2][16][16] pairs of bfloat16: of a left
  * operand a pair for each (position, p), of a right one for each (p, position), as the instruction
  * wants them. Pair p of a step holds k = p and p + 16: both operands agree on it, and two vectors
- * become sixteen pairs without a permutation. */
+ * become sixteen pairs without a permutation.
+ *
+ * The unit takes a subnormal bfloat16 for 0 and makes 0 of a subnormal sum. The smallest float is
+ * 2^-149, so numbers are split times 2^23: then no part is subnormal, and what a sum loses lies
+ * below 2^-172, where plain sums lose more. Products of them are stored times 2^-46. All these
+ * factors are exact. */
 #define AK__ISA amx
 #define AK__VW  16
 #include "vector.h"
+#ifdef AK_AMX_EMULATED
+#include "amx_emulated.h"
+#endif
 
 #define HALF   16                       /* positions of a matrix register, pairs of a step */
 #define SQUARE (2 * HALF * HALF)        /* bfloat16 of a matrix register */
 #define PART   (2 * SQUARE)
 #define STEP   (3 * PART)
+
+#define SPLIT_FACTOR   0x1p23F
+#define PRODUCT_FACTOR 0x1p-46F
+#define TOO_LARGE      0x5a00           /* AK_SPLIT_LIMIT times the factor, as a bfloat16 */
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
@@ -28,29 +40,39 @@ V_INLINE vf v_round_half(vf x)
 }
 
 /* Sixteen pairs of the upper halves of a and b. */
-V_INLINE void v_put_pairs(uint16_t *dst, vf a, vf b)
+V_INLINE vi v_put_pairs(uint16_t *dst, vf a, vf b)
 {
     const vi low = _mm512_srli_epi32(v_bits(a), 16);
     const vi high = v_and_i(v_bits(b), v_set1_i(-0x10000));
-    _mm512_store_si512(dst, _mm512_or_si512(low, high));
+    const vi pairs = _mm512_or_si512(low, high);
+    _mm512_store_si512(dst, pairs);
+    return pairs;
 }
 
 /* The three parts of a and b, `part` apart; x - hi and x - hi - mid are exact. *seen takes up the
- * last ones: from a number that has no three parts they are NaN, and NaN stays. */
-V_INLINE void v_split(uint16_t *dst, int64_t part, vf a, vf b, vf *seen)
+ * sizes of the first ones. A NaN has one in its last part, whatever its first one is. */
+V_INLINE void v_split(uint16_t *dst, int64_t part, vf a, vf b, vi *seen)
 {
     const vf hi_a = v_round_half(a), hi_b = v_round_half(b);
     a = v_sub(a, hi_a);
     b = v_sub(b, hi_b);
     const vf mid_a = v_round_half(a), mid_b = v_round_half(b);
-    v_put_pairs(dst, hi_a, hi_b);
-    v_put_pairs(dst + part, mid_a, mid_b);
-    const vf lo_a = v_sub(a, mid_a), lo_b = v_sub(b, mid_b);
-    v_put_pairs(dst + 2 * part, lo_a, lo_b);
-    if (seen) {
-        seen[0] = v_add(seen[0], lo_a);
-        seen[1] = v_add(seen[1], lo_b);
-    }
+    const vi hi = v_put_pairs(dst, hi_a, hi_b);
+    (void)v_put_pairs(dst + part, mid_a, mid_b);
+    (void)v_put_pairs(dst + 2 * part, v_sub(a, mid_a), v_sub(b, mid_b));
+    if (seen)
+        *seen = _mm512_max_epu16(*seen, v_and_i(hi, v_set1_i(0x7fff7fff)));
+}
+
+/* Is every size in `seen` that of a number that may be split? */
+V_INLINE bool v_all_fit(vi seen)
+{
+    _Alignas(64) uint16_t size[2 * HALF];
+    uint16_t most = 0;
+    _mm512_store_si512(size, seen);
+    for (int i = 0; i < 2 * HALF; i++)
+        most = size[i] > most ? size[i] : most;
+    return most < TOO_LARGE;
 }
 
 /* Row l of a square of `lines` rows and `lanes` columns; 0 outside of it. */
@@ -101,7 +123,7 @@ typedef struct square_pair {
 
 /* Lines of the squares become lines of pairs, or with `turned` columns do. */
 V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool turned,
-                           vf *seen)
+                           vi *seen)
 {
     vf a[HALF], b[HALF];
     V_UNROLL
@@ -124,7 +146,7 @@ V_INLINE void v_pack_square(uint16_t *dst, const square_pair *s, vf alpha, bool 
  * every packer would take compilers minutes. */
 #define PACK_SQUARE(name, turned, whole)                                                           \
     static __attribute__((noinline)) void name(uint16_t *dst, const square_pair *s, vf alpha,      \
-                                               vf *seen)                                           \
+                                               vi *seen)                                           \
     {                                                                                              \
         square_pair all = *s;                                                                      \
         if (whole)                                                                                 \
@@ -143,7 +165,7 @@ static int within(int64_t n)
 
 /* One half of one step: ni positions, nk of its k. */
 static void pack_half(uint16_t *dst, const float *x, int64_t ld, int64_t ni, int64_t nk, vf alpha,
-                      bool k_major, bool turned, vf *seen)
+                      bool k_major, bool turned, vi *seen)
 {
     const int i = within(ni), k0 = within(nk), k1 = within(nk - HALF);
     const square_pair s = {
@@ -162,16 +184,16 @@ static bool split_pack_amx(void *dst, const float *x, int64_t ld, int64_t ni, in
                            float alpha, bool k_major, bool left)
 {
     const int64_t step = k_major ? ld : 1, half = HALF * (k_major ? 1 : ld);
-    const vf va = v_set1(alpha);
-    vf seen[2] = {v_zero(), v_zero()};
+    const vf va = v_set1(alpha * SPLIT_FACTOR);
+    vi seen = v_set1_i(0);
     uint16_t *to = dst;
     for (int64_t k = 0; k < nk; k += 2 * HALF, to += STEP) {
         const float *from = x + k * step;
-        pack_half(to, from, ld, ni, nk - k, va, k_major, k_major == left, seen);
+        pack_half(to, from, ld, ni, nk - k, va, k_major, k_major == left, &seen);
         pack_half(to + SQUARE, from + half, ld, ni - HALF, nk - k, va, k_major, k_major == left,
-                  seen);
+                  &seen);
     }
-    return !v_any(v_is_nan(v_add(seen[0], seen[1])));
+    return v_all_fit(seen);
 }
 
 /* ---- the register tile ----------------------------------------------------------------------- */
@@ -294,25 +316,38 @@ static void split_tile_any(int64_t steps, const ak__split_operand *a, const ak__
         split_tile(false, false, steps, a, b, c, ldc, more);
 }
 
-/* By way of a tile of its own: for pieces of C that have no room for whole squares, and for sums,
- * which are more exact if each block of k is added as one number. */
+/* C = or += the tile, a square of rows of 32. */
+V_INLINE void v_put_tile(const float *tile, float *c, int64_t ldc, int m, int n, bool accumulate)
+{
+    const vf factor = v_set1(PRODUCT_FACTOR);
+    for (int i = 0; i < m; i++) {
+        for (int j = 0; j < n; j += HALF) {
+            const vf x = v_load(tile + i * 2 * HALF + j);
+            float *to = c + i * ldc + j;
+            const int lanes = within(n - j);
+            if (lanes == HALF)
+                v_store(to, accumulate ? v_fma(x, factor, v_load(to)) : v_mul(x, factor));
+            else
+                v_store_n(to, accumulate ? v_fma(x, factor, v_load_n(to, lanes))
+                                         : v_mul(x, factor), lanes);
+        }
+    }
+}
+
+/* By way of a tile of its own: each block of k is added as one number, which is more exact, and
+ * the next tile's products do not wait for it. */
 static void split_aside(int64_t steps, const ak__split_operand *a, const ak__split_operand *b,
                         float *c, int64_t ldc, int m, int n, bool accumulate,
                         const fetch_plan *more)
 {
-    _Alignas(64) float whole[4 * HALF * HALF];
-    split_tile_any(steps, a, b, whole, 2 * HALF, m, n, more);
-    for (int i = 0; i < m; i++) {
-        for (int j = 0; j < n; j += HALF) {
-            const vf x = v_load(whole + i * 2 * HALF + j);
-            float *to = c + i * ldc + j;
-            const int lanes = within(n - j);
-            if (lanes == HALF)
-                v_store(to, accumulate ? v_add(v_load(to), x) : x);
-            else
-                v_store_n(to, accumulate ? v_add(v_load_n(to, lanes), x) : x, lanes);
-        }
-    }
+    _Alignas(64) float tile[4 * HALF * HALF];
+    split_tile_any(steps, a, b, tile, 2 * HALF, m, n, more);
+    if (m == AK_SPLIT_SIDE && n == AK_SPLIT_SIDE && accumulate)
+        v_put_tile(tile, c, ldc, AK_SPLIT_SIDE, AK_SPLIT_SIDE, true);
+    else if (m == AK_SPLIT_SIDE && n == AK_SPLIT_SIDE)
+        v_put_tile(tile, c, ldc, AK_SPLIT_SIDE, AK_SPLIT_SIDE, false);
+    else
+        v_put_tile(tile, c, ldc, m, n, accumulate);
 }
 
 static int at_most_side(int64_t n) { return n < AK_SPLIT_SIDE ? (int)n : AK_SPLIT_SIDE; }
@@ -329,11 +364,8 @@ static void split_tiles_amx(int64_t steps, const ak__split_operand *a, const ak_
         ak__split_operand left = *a;
         for (int64_t i = 0; i < m; i += AK_SPLIT_SIDE) {
             const int tall = at_most_side(m - i);
-            float *to = c + i * ldc + j;
-            if (!accumulate && tall % HALF == 0 && wide % HALF == 0)
-                split_tile_any(steps, &left, &right, to, ldc, tall, wide, &more);
-            else
-                split_aside(steps, &left, &right, to, ldc, tall, wide, accumulate, &more);
+            split_aside(steps, &left, &right, c + i * ldc + j, ldc, tall, wide, accumulate,
+                        &more);
             left.data = (const char *)left.data + left.panel;
             if (more.lines)
                 more.at += more.tile;
@@ -358,17 +390,30 @@ static void split_lines_amx(void *dst, int64_t step, const float *x, const float
                             int64_t lines, int nx, int ny)
 {
     const int64_t part = HALF * 2;      /* parts of a line follow each other */
+    const vf factor = v_set1(SPLIT_FACTOR);
     char *to = dst;
     for (int64_t i = 0; i < lines; i++, x += ld, y += ld, to += step) {
         vf a = nx == HALF ? v_load(x) : v_load_n(x, nx);
         vf b = ny == HALF ? v_load(y) : v_load_n(y, ny);
-        v_split((uint16_t *)(void *)to, part, a, b, NULL);
+        v_split((uint16_t *)(void *)to, part, v_mul(a, factor), v_mul(b, factor), NULL);
     }
 }
 
-static void split_put_amx(float *dst, int64_t dst_step, const float *src, int64_t src_step,
+/* x 0 is NaN if x is infinite or NaN, and NaN stays. */
+static bool all_finite(const float *x, int64_t ld, int64_t rows, int n)
+{
+    vf seen = v_zero();
+    for (int64_t i = 0; i < rows; i++, x += ld)
+        for (int j = 0; j < n; j += HALF)
+            seen = v_fma(v_load_n(x + j, within(n - j)), v_zero(), seen);
+    return !v_any(v_is_nan(seen));
+}
+
+static bool split_put_amx(float *dst, int64_t dst_step, const float *src, int64_t src_step,
                           int64_t rows, int n, const float *bias, bool accumulate)
 {
+    if (!all_finite(src, src_step, src_step ? rows : 1, n))
+        return false;
     for (int j = 0; j < n; j += HALF) {
         const int lanes = within(n - j);
         const vf more = bias ? v_load_n(bias + j, lanes) : v_zero();
@@ -381,6 +426,7 @@ static void split_put_amx(float *dst, int64_t dst_step, const float *src, int64_
             v_store_n(to, bias ? v_add(x, more) : x, lanes);
         }
     }
+    return true;
 }
 
 void ak__kernels_split_amx(ak_kernels *table)

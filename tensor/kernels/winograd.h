@@ -41,6 +41,12 @@ typedef enum ak__winograd_kind {
     AK__WINOGRAD_DATA_OUTPUT,
 } ak__winograd_kind;
 
+static inline bool ak__winograd_makes_results(ak__winograd_kind kind)
+{
+    return kind == AK__WINOGRAD_OUTPUT || kind == AK__WINOGRAD_DATA_OUTPUT ||
+           kind == AK__WINOGRAD_DW;
+}
+
 /* Points of one side, and how many different weights they have. */
 static inline int ak__winograd_points(int stride, int m) { return stride == 2 ? 2 * m + 1 : m + 2; }
 static inline int ak__winograd_weights(int m) { return m + 2; }
@@ -103,6 +109,8 @@ typedef struct ak__winograd_call {
     bool                accumulate;
 } ak__winograd_call;
 
-void ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c);
+/* Of the kinds that make results (OUTPUT, DATA_OUTPUT, DW), false: some are not finite before bias
+ * and what is there are added. Such a one is written without `accumulate` only. */
+bool ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The transforms of winograd.h as products with their matrices, in double. */
+#include <math.h>
 #include <string.h>
 
 #include "kernels.h"
@@ -143,12 +144,13 @@ static bool exists(const ak__winograd_square *q, int i, int j)
     return i >= q->i0 && i < q->i1 && j >= q->j0 && j < q->j1;
 }
 
-void ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c)
+bool ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c)
 {
     const int rows = ak__winograd_side_out(kind, c->stride, c->m);
     const int columns = ak__winograd_side_in(kind, c->stride, c->m);
     const ak__winograd_square *in = &c->in, *out = &c->out;
     matrix l, x, y;
+    bool finite = true;
     matrix_of(kind, c->stride, c->m, l);
     for (int64_t at = 0; at < c->n; at++) {
         for (int i = 0; i < columns; i++)
@@ -161,9 +163,15 @@ void ak__winograd_ref(ak__winograd_kind kind, const ak__winograd_call *c)
                 if (!exists(out, i, j))
                     continue;
                 ak_real *to = out->data + i * out->row + j * out->column + at;
+                if (!isfinite((ak_real)y[i][j])) {
+                    finite = false;
+                    *to = c->accumulate ? *to : (ak_real)y[i][j];
+                    continue;
+                }
                 const double more = y[i][j] + (c->bias ? (double)c->bias[at] : 0);
                 *to = (ak_real)(more + (c->accumulate ? (double)*to : 0));
             }
         }
     }
+    return finite || !ak__winograd_makes_results(kind);
 }

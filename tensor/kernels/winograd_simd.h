@@ -248,10 +248,10 @@ V_INLINE void v_column(ak__winograd_kind kind, int stride, int m, const ak__wino
         half[i][j] = y[i];
 }
 
-/* Row i of the result. */
+/* Row i of the result. y 0 is NaN if y is infinite or NaN, and stays in *seen. */
 V_INLINE void v_row(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c,
                     const ak__winograd_square *out, int64_t at, int i, int lanes, bool plain_out,
-                    const vf *half)
+                    const vf *half, vf *seen)
 {
     const int rows = ak__winograd_side_out(kind, stride, m);
     const bool accumulate = !plain_out && c->accumulate, biased = !plain_out && c->bias;
@@ -265,8 +265,12 @@ V_INLINE void v_row(ak__winograd_kind kind, int stride, int m, const ak__winogra
             continue;
         float *p = to + j * out->column;
         vf z = biased ? v_add(y[j], bias) : y[j];
-        if (accumulate)
-            z = v_add(v_get(p, lanes), z);
+        if (ak__winograd_makes_results(kind))
+            *seen = v_fma(y[j], v_zero(), *seen);
+        if (accumulate) {
+            const vf old = v_get(p, lanes);
+            z = v_select(v_is_nan(v_sub(y[j], y[j])), old, v_add(old, z));
+        }
         v_put(p, z, lanes);
     }
 }
@@ -277,7 +281,7 @@ V_INLINE void v_row(ak__winograd_kind kind, int stride, int m, const ak__winogra
  * compiler knows. Squares of stride 2 are too large for registers: unrolled they would only be
  * long. */
 V_INLINE void v_square(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c,
-                       int64_t at, int lanes, bool whole_in, bool plain_out)
+                       int64_t at, int lanes, bool whole_in, bool plain_out, vf *seen)
 {
     const int rows = ak__winograd_side_out(kind, stride, m);
     const int columns = ak__winograd_side_in(kind, stride, m);
@@ -292,7 +296,7 @@ V_INLINE void v_square(ak__winograd_kind kind, int stride, int m, const ak__wino
             v_column(kind, 2, m, &in, from, steps, j, lanes, whole_in, half);
         V_ROLLED
         for (int i = 0; i < rows; i++)
-            v_row(kind, 2, m, c, &out, at, i, lanes, plain_out, half[i]);
+            v_row(kind, 2, m, c, &out, at, i, lanes, plain_out, half[i], seen);
         return;
     }
     V_UNROLL
@@ -300,7 +304,7 @@ V_INLINE void v_square(ak__winograd_kind kind, int stride, int m, const ak__wino
         v_column(kind, 1, m, &in, from, steps, j, lanes, whole_in, half);
     V_UNROLL
     for (int i = 0; i < rows; i++)
-        v_row(kind, 1, m, c, &out, at, i, lanes, plain_out, half[i]);
+        v_row(kind, 1, m, c, &out, at, i, lanes, plain_out, half[i], seen);
 }
 
 V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
@@ -308,34 +312,36 @@ V_INLINE bool winograd_all(const ak__winograd_square *q, int side)
     return q->i0 == 0 && q->j0 == 0 && q->i1 == side && q->j1 == side;
 }
 
-V_INLINE void winograd_run(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c)
+V_INLINE bool winograd_run(ak__winograd_kind kind, int stride, int m, const ak__winograd_call *c)
 {
     const bool whole = winograd_all(&c->in, ak__winograd_side_in(kind, stride, m));
     const bool full = winograd_all(&c->out, ak__winograd_side_out(kind, stride, m));
     int64_t at = 0;
+    vf seen = v_zero();
     if (full && !c->bias && !c->accumulate) {
         for (; whole && at + VW <= c->n; at += VW)
-            v_square(kind, stride, m, c, at, VW, true, true);
+            v_square(kind, stride, m, c, at, VW, true, true, &seen);
         for (; at + VW <= c->n; at += VW)
-            v_square(kind, stride, m, c, at, VW, false, true);
+            v_square(kind, stride, m, c, at, VW, false, true, &seen);
     }
     for (; whole && at + VW <= c->n; at += VW)
-        v_square(kind, stride, m, c, at, VW, true, false);
+        v_square(kind, stride, m, c, at, VW, true, false, &seen);
     for (; at < c->n; at += VW)
-        v_square(kind, stride, m, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false, false);
+        v_square(kind, stride, m, c, at, c->n - at < VW ? (int)(c->n - at) : VW, false, false,
+                 &seen);
+    return !v_any(v_is_nan(seen));
 }
 
 #define WINOGRAD_CASE(kind)                                                                        \
     case kind:                                                                                     \
         if (c->stride == 2)                                                                        \
-            winograd_run(kind, 2, 4, c);                                                           \
+            return winograd_run(kind, 2, 4, c);                                                    \
         else if (c->m == 2)                                                                        \
-            winograd_run(kind, 1, 2, c);                                                           \
+            return winograd_run(kind, 1, 2, c);                                                    \
         else                                                                                       \
-            winograd_run(kind, 1, 4, c);                                                           \
-        break;
+            return winograd_run(kind, 1, 4, c);
 
-static void FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
+static bool FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
 {
     if (c->stride == 1 && kind == AK__WINOGRAD_DATA_INPUT)
         kind = AK__WINOGRAD_INPUT;
@@ -348,10 +354,9 @@ static void FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
         WINOGRAD_CASE(AK__WINOGRAD_DY)
         WINOGRAD_CASE(AK__WINOGRAD_DW)
         case AK__WINOGRAD_DATA_INPUT:
-            winograd_run(AK__WINOGRAD_DATA_INPUT, 2, 4, c);
-            break;
+            return winograd_run(AK__WINOGRAD_DATA_INPUT, 2, 4, c);
         case AK__WINOGRAD_DATA_OUTPUT:
-            winograd_run(AK__WINOGRAD_DATA_OUTPUT, 2, 4, c);
-            break;
+            return winograd_run(AK__WINOGRAD_DATA_OUTPUT, 2, 4, c);
     }
+    return true;
 }

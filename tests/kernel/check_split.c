@@ -61,14 +61,14 @@ static void check_split(const isa_table *isa, int m, int n, int64_t nk, int vari
     free(pb);
 }
 
-/* Packing tells of numbers that have no three parts, wherever they are. */
+/* Packing tells of numbers that can not be split, wherever they are. */
 static void check_split_fits(const isa_table *isa)
 {
     enum { SIDE = 29 };
     static const struct { float x; bool fits; } cases[] = {
-        {0, true}, {-0.0F, true}, {1e-45F, true}, {0x1.fefffep127F, true},
-        {-0x1.fefffep127F, true}, {0x1.ffp127F, false}, {-FLT_MAX, false}, {INFINITY, false},
-        {-INFINITY, false}, {NAN, false},
+        {0, true}, {-0.0F, true}, {1e-45F, true}, {-FLT_MIN, true}, {0x1.fep29F, true},
+        {-0x1.fep29F, true}, {0x1p30F, false}, {-0x1p30F, false}, {0x1p104F, false},
+        {FLT_MAX, false}, {-FLT_MAX, false}, {INFINITY, false}, {-INFINITY, false}, {NAN, false},
     };
     float x[SIDE * SIDE];
     float *to = aligned_alloc(64, (size_t)AK_SPLIT_SIZE(SIDE) * sizeof(float));
@@ -115,13 +115,14 @@ static float half_value(uint16_t bits)
     return x;
 }
 
-/* The number of pair l of a line (its first, or its second): the sum of its parts is exact. */
+/* The number of pair l of a line (its first, or its second): the sum of its parts is exact, and
+ * 2^23 times as large. */
 static float line_value(const char *line, int l, int second)
 {
     uint16_t part[3];
     for (int i = 0; i < 3; i++)
         memcpy(&part[i], line + i * 64 + (2 * l + second) * 2, sizeof part[i]);
-    return half_value(part[0]) + half_value(part[1]) + half_value(part[2]);
+    return (half_value(part[0]) + half_value(part[1]) + half_value(part[2])) * 0x1p-23F;
 }
 
 static void check_lines(const isa_table *isa, int64_t lines, int nx, int ny)
@@ -130,6 +131,9 @@ static void check_lines(const isa_table *isa, int64_t lines, int nx, int ny)
     guarded x = matrix_new(lines, nx, ld), y = matrix_new(lines, ny, ld);
     fill(x.x, x.n, FILL_PLAIN);
     fill(y.x, y.n, FILL_PLAIN);
+    if (lines % 2)                      /* subnormal numbers and the largest as well */
+        for (int64_t i = 0; i < x.n; i++)
+            x.x[i] = ldexpf(x.x[i], (int)(random_bits() % 250) - 150);
     const size_t bytes = (size_t)(lines * step + 64) / 64 * 64;
     char *to = memset(aligned_alloc(64, bytes), 0x55, bytes);
     isa->table.split_lines(to, step, x.x, y.x, ld, lines, nx, ny);
@@ -240,9 +244,20 @@ static void check_put(const isa_table *isa, int64_t rows, int n, int variant)
             *to = (accumulate ? *to + src.x[i * from + j] : src.x[i * from + j]) +
                   (variant & 2 ? bias.x[j] : 0);
         }
-    isa->table.split_put(dst.x, step, src.x, from, rows, n, variant & 2 ? bias.x : NULL,
-                         accumulate);
     bool right = true;
+    if (src.n > 0) {                    /* what is not finite is refused, and nothing written */
+        float *one = &src.x[(from ? (int64_t)(random_bits() % (uint64_t)rows) * from : 0) +
+                            (int64_t)(random_bits() % (uint64_t)n)], kept = *one;
+        *one = variant & 1 ? INFINITY : NAN;
+        float *before = malloc((size_t)dst.n * sizeof *before);
+        memcpy(before, dst.x, (size_t)dst.n * sizeof *before);
+        right = !isa->table.split_put(dst.x, step, src.x, from, rows, n, NULL, accumulate) &&
+                memcmp(before, dst.x, (size_t)dst.n * sizeof *before) == 0;
+        free(before);
+        *one = kept;
+    }
+    right = isa->table.split_put(dst.x, step, src.x, from, rows, n, variant & 2 ? bias.x : NULL,
+                                 accumulate) && right;
     for (int64_t i = 0; i < dst.n; i++)
         right = right && near_enough(dst.x[i], want[i], 0);
     const bool kept = guarded_free(dst) + guarded_free(src) + guarded_free(bias) == 3;

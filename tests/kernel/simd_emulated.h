@@ -31,6 +31,7 @@
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_extractf32x8_ps
 #undef _mm512_mask_blend_ps
+#undef _mm512_shuffle_f32x4
 #undef _mm512_stream_ps
 #undef _mm512_rsqrt14_ps
 #undef _mm512_fpclass_ps_mask
@@ -40,6 +41,7 @@
 #define _mm512_cvtepu8_epi32 emulated_cvtepu8_epi32
 #define _mm512_extractf32x8_ps emulated_extractf32x8_ps
 #define _mm512_mask_blend_ps emulated_mask_blend_ps
+#define _mm512_shuffle_f32x4 emulated_shuffle_f32x4
 #define _mm512_stream_ps emulated_stream_ps
 #define _mm512_rsqrt14_ps emulated_rsqrt14_ps
 #define _mm512_fpclass_ps_mask emulated_fpclass_ps_mask
@@ -71,6 +73,17 @@ static inline __m512 emulated_mask_blend_ps(__mmask16 m, __m512 a, __m512 b)
         if (m >> i & 1)
             x[i] = y[i];
     return _mm512_loadu_ps(x);
+}
+
+/* Quarters of a, a, b, b: two bits of `which` each. */
+static inline __m512 emulated_shuffle_f32x4(__m512 a, __m512 b, int which)
+{
+    float x[2][16], y[16];
+    _mm512_storeu_ps(x[0], a);
+    _mm512_storeu_ps(x[1], b);
+    for (int q = 0; q < 4; q++)
+        memcpy(y + 4 * q, x[q / 2] + 4 * (which >> 2 * q & 3), 4 * sizeof *y);
+    return _mm512_loadu_ps(y);
 }
 
 /* Traps where the instruction would: at an address that is not a multiple of 64. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution of split numbers against sums in double. Where the processor has no matrix unit there
- * is nothing to test. */
+/* Convolution of split numbers against sums in double: with the matrix unit, or with one in C
+ * (tests/kernel/split_emulated.h). */
 #include <criterion/criterion.h>
 
 #include <math.h>
@@ -98,6 +98,13 @@ static void sum_up(const ak__conv *g, const passes *p, bool accumulate, double *
     }
 }
 
+/* Numbers by powers of two. */
+static void scale(ak_real *x, int64_t n, int power)
+{
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (ak_real)ldexp((double)x[i], power);
+}
+
 static double difference(const ak_real *got, const double *want, int64_t n)
 {
     double most = 0, largest = 0;
@@ -106,10 +113,12 @@ static double difference(const ak_real *got, const double *want, int64_t n)
         most = d <= most ? most : d;    /* NaN stays */
         largest = fmax(largest, fabs(want[i]));
     }
-    return largest > 0 ? most / largest : most;
+    /* a few roundings to the smallest float: plain sums have one for each product */
+    return most <= 0x1p-146 ? 0 : largest > 0 ? most / largest : most;
 }
 
-static void check(ak__conv g, bool accumulate)
+/* x, w and dy times powers of two. */
+static void check_sizes(ak__conv g, bool accumulate, int x_power, int w_power, int dy_power)
 {
     ak_ctx *ctx = quiet();
     const int64_t nx = g.N * g.H * g.W * g.I, ny = g.N * g.OH * g.OW * g.O;
@@ -117,6 +126,13 @@ static void check(ak__conv g, bool accumulate)
     const passes p = arrays(ctx, &g, accumulate);
     double *y = room(ctx, (size_t)ny * sizeof *y), *dx = room(ctx, (size_t)nx * sizeof *dx);
     double *dw = room(ctx, (size_t)nw * sizeof *dw);
+    scale(p.x, nx, x_power);
+    scale(p.w, nw, w_power);
+    scale(p.dy, ny, dy_power);
+    if (p.bias)
+        scale(p.bias, g.O, x_power + w_power);
+    if (p.back)
+        scale(p.back, g.I, dy_power + w_power);
     sum_up(&g, &p, accumulate, y, dx, dw);
     run(ctx, &g, &p, accumulate);
     const double errors[] = { difference(p.y, y, ny), difference(p.dx, dx, nx),
@@ -129,6 +145,11 @@ static void check(ak__conv g, bool accumulate)
                   (int)g.kH, (int)g.kW, (int)g.sh, (int)g.sw, (int)g.ph, (int)g.pw, (int)g.dh,
                   (int)g.dw, errors[i]);
     ak_close(ctx);
+}
+
+static void check(ak__conv g, bool accumulate)
+{
+    check_sizes(g, accumulate, 0, 0, 0);
 }
 
 static bool possible(void)
@@ -184,6 +205,65 @@ Test(conv_split, cuts)
     };
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
         check(sized(list[i]), i % 2);
+}
+
+static const ak__conv two_shapes[] = {
+    { .N = 5, .H = 12, .W = 13, .I = 40, .O = 70, .kH = 3, .kW = 3, .sh = 2, .sw = 2, .ph = 1,
+      .pw = 1, .dh = 1, .dw = 1 },
+    { .N = 3, .H = 9, .W = 8, .I = 33, .O = 20, .kH = 3, .kW = 3, .sh = 1, .sw = 1, .ph = 1,
+      .pw = 1, .dh = 1, .dw = 1 },
+};
+
+/* Small numbers, whose lower parts would be subnormal, down to subnormal ones; large ones, whose
+ * sums overflow in the unit. */
+Test(conv_split, numbers_of_any_size)
+{
+    if (!possible())
+        return;
+    static const int powers[][3] = {
+        { -100, 0, -100 }, { -110, 0, 0 }, { 0, -110, 0 }, { 0, 0, -110 }, { -126, 0, 0 },
+        { -146, 0, 0 }, { 0, 0, -146 }, { -60, -60, -60 }, { -70, -76, -70 }, { -146, 100, -146 },
+        { 60, 20, 60 }, { 105, 0, 0 }, { 0, 105, 0 }, { 0, 0, 105 }, { 120, -100, -100 },
+        { 124, -60, -60 },
+    };
+    for (size_t i = 0; i < sizeof powers / sizeof *powers; i++)
+        for (int j = 0; j < 2; j++)
+            check_sizes(sized(two_shapes[j]), false, powers[i][0], powers[i][1], powers[i][2]);
+}
+
+static int64_t count_odd(const ak_real *got, const ak_real *want, int64_t n)
+{
+    int64_t odd = 0;
+    for (int64_t i = 0; i < n; i++)
+        odd += isfinite(want[i]) ? !(fabs((double)got[i] - (double)want[i]) < 1e-3)
+                                 : got[i] != want[i] && !(isnan(got[i]) && isnan(want[i]));
+    return odd;
+}
+
+/* An infinite number gives what plain sums give: to what it is part of, and to nothing else. */
+Test(conv_split, infinite_numbers)
+{
+    if (!possible())
+        return;
+    for (int j = 0; j < 4; j++) {
+        const ak__conv g = sized(two_shapes[j % 2]);
+        ak_ctx *ctx = quiet();
+        const passes a = arrays(ctx, &g, j / 2), b = arrays(ctx, &g, j / 2);
+        const int64_t nx = g.N * g.H * g.W * g.I, ny = g.N * g.OH * g.OW * g.O;
+        const int64_t x = ((g.H + 4) * g.W + 5) * g.I + 3, y = ((g.OH + 2) * g.OW + 2) * g.O + 7;
+        a.x[x] = b.x[x] = (ak_real)INFINITY;
+        a.dy[y] = b.dy[y] = -(ak_real)INFINITY;
+        run(ctx, &g, &a, j / 2);
+        ak__patches_forward(&g, b.x, b.w, b.bias, b.y, j / 2,
+                            room(ctx, ak__patches_forward_scratch(&g)));
+        ak__patches_data(&g, b.dy, b.w, b.back, b.dx, j / 2,
+                         room(ctx, ak__patches_data_scratch(&g)));
+        ak__patches_weight(&g, b.x, b.dy, b.dw, j / 2, room(ctx, ak__patches_weight_scratch(&g)));
+        cr_expect_eq(count_odd(a.y, b.y, ny), 0);
+        cr_expect_eq(count_odd(a.dx, b.dx, nx), 0);
+        cr_expect_eq(count_odd(a.dw, b.dw, g.O * ak__conv_k(&g)), 0);
+        ak_close(ctx);
+    }
 }
 
 #ifdef _OPENMP

@@ -57,16 +57,37 @@ static void *scratch_of(ak_ctx *ctx, size_t bytes)
     return p;
 }
 
+/* What is done to the normal numbers of x, w and dy. */
+typedef struct change {
+    double x, w, dy;                    /* factors; 0 = 1 */
+    bool   odd;                         /* an infinite x and dy in the middle of picture 1 */
+} change;
+
+static void apply(const ak__conv *g, const change *c, ak_real *x, ak_real *w, ak_real *dy)
+{
+    const double factor[] = { c->x, c->w, c->dy };
+    const int64_t n[] = { g->N * g->H * g->W * g->I, g->O * 9 * g->I, g->N * g->OH * g->OW * g->O };
+    ak_real *all[] = { x, w, dy };
+    for (int i = 0; i < 3; i++)
+        for (int64_t j = 0; factor[i] != 0 && j < n[i]; j++)
+            all[i][j] = (ak_real)(fmax(fmin((double)all[i][j], 3.3), -3.3) * factor[i]);
+    if (c->odd) {
+        x[((g->H + g->H / 2) * g->W + g->W / 2) * g->I + 1] = (ak_real)INFINITY;
+        dy[((g->OH + g->OH / 2) * g->OW + g->OW / 2) * g->O + 2] = -(ak_real)INFINITY;
+    }
+}
+
 typedef struct passes { ak_real *y, *dx, *dw; } passes;
 
 /* All passes by plain sums (m = 0), or by tiles of m x m. */
-static passes run(ak_ctx *ctx, ak__conv g, int m, bool accumulate)
+static passes run_changed(ak_ctx *ctx, ak__conv g, int m, bool accumulate, const change *c)
 {
     const int64_t nx = g.N * g.H * g.W * g.I, ny = g.N * g.OH * g.OW * g.O, nw = g.O * 9 * g.I;
-    const ak_real *x = normal(ctx, nx, 1), *w = normal(ctx, nw, 2), *dy = normal(ctx, ny, 3);
+    ak_real *x = normal(ctx, nx, 1), *w = normal(ctx, nw, 2), *dy = normal(ctx, ny, 3);
     const ak_real *bias = accumulate ? NULL : normal(ctx, g.O, 4);
     const ak_real *back = accumulate ? normal(ctx, g.I, 5) : NULL;
     const passes p = { normal(ctx, ny, 6), normal(ctx, nx, 7), normal(ctx, nw, 8) };
+    apply(&g, c, x, w, dy);
     if (m == 0) {
         g.exact = true;
         ak__conv_forward(&g, x, w, bias, p.y, accumulate,
@@ -84,6 +105,11 @@ static passes run(ak_ctx *ctx, ak__conv g, int m, bool accumulate)
     ak__winograd_weight(&g, m, x, dy, p.dw, accumulate,
                         scratch_of(ctx, ak__winograd_weight_scratch(&g, m)));
     return p;
+}
+
+static passes run(ak_ctx *ctx, ak__conv g, int m, bool accumulate)
+{
+    return run_changed(ctx, g, m, accumulate, &(change){ 0 });
 }
 
 static double difference(const ak_real *a, const ak_real *b, int64_t n)
@@ -194,6 +220,49 @@ Test(winograd, short_tiles)
         seen[places[i]] = true;
     for (int i = 0; i < 8; i++)
         cr_expect(seen[i], "tile %d", i);
+}
+
+/* Are finite results near, and all others the same? */
+static void expect_same_kinds(const char *name, const ak_real *got, const ak_real *want, int64_t n)
+{
+    double largest = 0;
+    int64_t wrong = 0;
+    for (int64_t i = 0; i < n; i++)
+        largest = isfinite(want[i]) ? fmax(largest, fabs((double)want[i])) : largest;
+    for (int64_t i = 0; i < n; i++) {
+        const double d = fabs((double)got[i] - (double)want[i]);
+        wrong += isfinite(want[i]) ? !(d <= TOL * largest)
+                                   : got[i] != want[i] && !(isnan(got[i]) && isnan(want[i]));
+    }
+    cr_expect_eq(wrong, 0, "%s: %d of %d results", name, (int)wrong, (int)n);
+}
+
+/* Numbers so large that Winograd's overflow though the results do not, and infinite ones, which
+ * plain sums give to some results of a tile only. */
+Test(winograd, results_that_it_can_not_hold)
+{
+    const double huge = (sizeof(ak_real) == 8 ? 1.7e308 : 3.4e38) / 3.4;
+    const change changes[] = {
+        { .x = huge, .w = 1e-5, .dy = 1e-6 }, { .x = 1e-6, .w = 1e-5, .dy = huge },
+        { .w = huge, .x = 1e-5, .dy = 1e-6 }, { .odd = true },
+    };
+    const ak__conv list[] = {
+        geometry(5, 14, 11, 24, 40, 1), geometry(3, 9, 9, 136, 170, 1),
+        strided(5, 21, 19, 24, 40, 1, 2), strided(3, 14, 13, 130, 136, 0, 2),
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        for (size_t j = 0; j < sizeof changes / sizeof *changes; j++)
+            for (int m = list[i].sh == 1 ? 2 : 4; m <= 4; m += 2) {
+                const ak__conv *g = &list[i];
+                ak_ctx *ctx = quiet();
+                const bool add = (i + j) % 2;
+                const passes got = run_changed(ctx, *g, m, add, &changes[j]);
+                const passes want = run_changed(ctx, *g, 0, add, &changes[j]);
+                expect_same_kinds("y", got.y, want.y, g->N * g->OH * g->OW * g->O);
+                expect_same_kinds("dx", got.dx, want.dx, g->N * g->H * g->W * g->I);
+                expect_same_kinds("dw", got.dw, want.dw, g->O * 9 * g->I);
+                ak_close(ctx);
+            }
 }
 
 /* The stated error in float, for the channels that networks have. */

@@ -9,6 +9,9 @@
  *     ak_loss_infonce   anchors q, candidates k (and a queue); one direction only
  *     ak_loss_clip      the same for two modalities, in both directions
  *     ak_loss_supcon    partners are all rows with the same label
+ *     ak_loss_dcl       NT-Xent without the partner among the candidates
+ *     ak_loss_siglip    no choice among candidates: is this pair one, yes or no?
+ *     ak_loss_alignment, ak_loss_uniformity: partners lie together, all others apart
  *
  * A training step:
  *
@@ -26,7 +29,7 @@
  * works (0.005 too): e^(1/tau) is never formed.
  *
  * A loss of one's own is a composition of ops, and needs no backward. This is the decoupled
- * contrastive loss (Yeh et al., ECCV 2022): NT-Xent without the partner among the candidates:
+ * contrastive loss as it could be written outside the library:
  *
  *     ak_tensor *dcl(ak_tensor *z1, ak_tensor *z2, double tau)
  *     {
@@ -226,6 +229,111 @@ AK_API ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau);
  *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi, AK_ERR_SHAPE)
  */
 AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
+
+/* ---- DCL and DCLW ---------------------------------------------------------------------------- */
+
+typedef struct ak_dcl_options {
+    double     tau;             /* temperature, (0, inf); 0 = 0.1 */
+    double     sigma;           /* dclw: temperature of the weights, (0, inf); 0 = 0.5 */
+    bool       through;         /* dclw: gradient flows through the weights too */
+    bool       normalized;      /* rows are of unit length already */
+    ak_index  *ids;             /* [N]: as in ak_ntxent_options */
+    ak_tensor *weights;         /* [N] >= 0: of each sample as anchor; the mean is weighted */
+    ak_loss_report *report;     /* filled if not NULL */
+} ak_dcl_options;
+
+/* NT-Xent without the partner in the sum, so that an easy partner does not shrink the gradient.
+ *
+ *   L = 1/(2N) sum_i [ log sum_{j != i, p(i)} exp(s_ij) - s_{i,p(i)} ],  u, p, s of ak_loss_ntxent
+ *   z1, z2   [N, D], N >= 2
+ *   grad     dL/ds_ij = (softmax_{j != i, p(i)}(s_i)_j - [j = p(i)]) / (2N), to both views
+ *   value    may be below 0, at least log(2N-2) - 2/tau; chance is ln(2N-2). An anchor whose
+ *            negatives are all left out by ids adds 0 (and is lonely)
+ *   source   Yeh et al., "Decoupled contrastive learning", ECCV 2022
+ *
+ * Worked example: z1 = z2 = [1 0; 0 1], tau = 1: each anchor has two negatives of score 0 and a
+ * partner of score 1: L = log 2 - 1 = -0.306853.
+ */
+AK_API ak_tensor *ak_loss_dcl(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+AK_API ak_tensor *ak_loss_dcl_composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+/* The same with weights on the partners, larger where they are far apart:
+ *
+ *   -omega_i s_{i,p(i)}, omega_i = 2 - exp(c_i / sigma) / mean_j exp(c_j / sigma), c_i = cosine of
+ *   u_i and its partner, j over the anchors of the same view. Their mean is 1; one may be below 0.
+ *   They are constants unless `through`.
+ */
+AK_API ak_tensor *ak_loss_dclw(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+AK_API ak_tensor *ak_loss_dclw_composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+
+/* ---- SigLIP ---------------------------------------------------------------------------------- */
+
+typedef struct ak_siglip_options {
+    double     tau;             /* without a log scale: temperature, (0, inf); 0 = 0.1 */
+    bool       normalized;      /* rows are of unit length already */
+    ak_index  *labels;          /* [N]: equal labels are pairs too (-1: its own only) */
+    ak_index  *ids;             /* [N]: as in ak_ntxent_options */
+    ak_loss_report *report;     /* filled if not NULL */
+} ak_siglip_options;
+
+/* Each image and text of the batch: are they a pair? No softmax, so no row needs the others.
+ *
+ *   l_ij = e^log_scale <unit(image_i), unit(text_j)> + bias,  z_ij = 1 if i = j, else -1
+ *   L = 1/N sum_ij softplus(-z_ij l_ij)                       (over N, not over the pairs)
+ *   image       [N, D]
+ *   text        [M, D]: texts past the images are pairs of none; M = N with labels or ids
+ *   log_scale   one number; NULL = log(1 / o.tau). Published start: ln 10 (ak_temperature, 0.1)
+ *   bias        one number; NULL = -10, the published start. Without it the first steps go into
+ *               pushing everything apart
+ *   grad        dL/dl_ij = (sigmoid(l_ij) - [z_ij = 1]) / N; to both, scale and bias
+ *   N = 1       softplus(-l), which still pulls the pair together, without limit
+ *   source      Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023
+ *
+ * Worked example: image = text = [1 0; 0 1], scale 1, bias 0: two pairs cost log(1 + 1/e), two
+ * others log 2: L = 0.313262 + 0.693147 = 1.006409.
+ */
+AK_API ak_tensor *ak_loss_siglip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
+                                 ak_tensor *bias, ak_siglip_options o);
+AK_API ak_tensor *ak_loss_siglip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
+                                          ak_tensor *bias, ak_siglip_options o);
+
+/* ---- alignment and uniformity ---------------------------------------------------------------- */
+
+typedef struct ak_alignment_options {
+    bool normalized;            /* rows are of unit length already */
+} ak_alignment_options;
+
+/* Partners lie together: L = 1/N sum_i |unit(x_i) - unit(y_i)|^2.
+ *
+ *   x, y     [N, D]
+ *   grad     2 (unit(x_i) - unit(y_i)) / N through the normalisation, to both
+ *   source   Wang, Isola, "Understanding contrastive representation learning through alignment and
+ *            uniformity on the hypersphere", ICML 2020
+ * Worked example: x = [1 0; 0 1], y = [1 0; 1 0]: L = (0 + 2) / 2 = 1. */
+AK_API ak_tensor *ak_loss_alignment(ak_tensor *x, ak_tensor *y, ak_alignment_options o);
+
+typedef struct ak_uniformity_options {
+    double t;                   /* (0, inf); 0 = 2 */
+    bool   normalized;          /* rows are of unit length already (they must be: distances are
+                                 * taken as 2 - 2 <x, y>) */
+} ak_uniformity_options;
+
+/* Rows spread over the sphere: the log of the mean Gaussian kernel over pairs.
+ *
+ *   L = log( 1/(N(N-1)) sum_{i != j} exp(-t |u_i - u_j|^2) ),  u = unit(x)
+ *   x        [N, D], N >= 2
+ *   grad     dL/d<u_i, u_j> = 2t p_ij, p the softmax over all pairs
+ *   value    in [-4t, 0]; 0 where all rows are alike
+ *   source   as ak_loss_alignment
+ * Worked example: x = [1 0; 0 1]: L = -2t = -4. */
+AK_API ak_tensor *ak_loss_uniformity(ak_tensor *x, ak_uniformity_options o);
+AK_API ak_tensor *ak_loss_uniformity_composed(ak_tensor *x, ak_uniformity_options o);
+/* The same between two sets: pairs (x_i, y_j), i != j; x, y [N, D], N >= 2.
+ *
+ *   source   Fahim et al., "It's not a modality gap: characterizing and addressing the contrastive
+ *            gap", 2024 */
+AK_API ak_tensor *ak_loss_cross_uniformity(ak_tensor *x, ak_tensor *y, ak_uniformity_options o);
+AK_API ak_tensor *ak_loss_cross_uniformity_composed(ak_tensor *x, ak_tensor *y,
+                                                    ak_uniformity_options o);
 
 /* ---- registry -------------------------------------------------------------------------------- */
 

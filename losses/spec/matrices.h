@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For the composed forms of losses: masks and targets as constant matrices, and the cross entropy
  * of ops over them. Written apart from the fused form, whose specification they are. */
-#ifndef AK_LOSS_MASKS_H
-#define AK_LOSS_MASKS_H
+#ifndef AK_LOSS_MATRICES_H
+#define AK_LOSS_MATRICES_H
 
 #include <akin/losses.h>
 

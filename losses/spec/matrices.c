@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which pairs are candidates and which are partners, as matrices, for the composed losses. */
-#include "losses/masks.h"
+#include "losses/spec/matrices.h"
 
 #include <akin/ops.h>
 
@@ -38,12 +38,18 @@ ak_tensor *ak__sample_matrix(ak__pairs p)
     return m;
 }
 
+/* -1 is a class unknown: unlike any but the sample's own. */
+static bool same_label(const ak_index *labels, int64_t a, int64_t b)
+{
+    return a == b || (labels->data[a] == labels->data[b] && labels->data[a] != -1);
+}
+
 ak_tensor *ak__label_matrix(ak__pairs p, const ak_index *labels)
 {
     ak_tensor *m = pair_matrix(p);
     for (int64_t r = 0; r < p.R && !ak_is_poison(m); r++)
         for (int64_t c = 0; c < p.batch; c++)
-            m->data[r * p.C + c] = labels->data[r % p.N] == labels->data[c % p.N] ? 1 : 0;
+            m->data[r * p.C + c] = same_label(labels, r % p.N, c % p.N) ? 1 : 0;
     return m;
 }
 

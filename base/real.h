@@ -11,10 +11,12 @@
 #define AK__F(name) name
 #define AK_REAL_EPS DBL_EPSILON
 #define AK_REAL_MAX DBL_MAX
+#define AK_REAL_MIN DBL_MIN
 #else
 #define AK__F(name) name##f
 #define AK_REAL_EPS FLT_EPSILON
 #define AK_REAL_MAX FLT_MAX
+#define AK_REAL_MIN FLT_MIN
 #endif
 
 static inline ak_real ak__exp(ak_real x) { return AK__F(exp)(x); }

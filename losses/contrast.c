@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "base/real.h"
+#include "tensor/far_rows.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
@@ -13,6 +14,8 @@
 
 /* Rows of unit(x) = x / max(|x|, this). */
 #define NORM_FLOOR 1e-12
+/* Rows with smaller inverse norms take products in another order. */
+#define FAR_INVERSE ((ak_real)1e-15)
 /* Largest bound of the scores for which exp(-2 bound) and its inverse are normal numbers with room
  * for sums. */
 #if AK_REAL_BITS == 64
@@ -65,6 +68,18 @@ static ak_status check_index(ak_call *k, const ak_index *ix, const char *name, i
         return ak_call_fail(k, AK_ERR_SHAPE, "%s %s should hold one number for each of %" PRId64
                             " samples", name, ak_shape_text(ix->shape, text), n);
     return AK_OK;
+}
+
+/* Labels and ids go from -1 (unknown, padding) on. */
+static ak_status check_classes(ak_call *k, const ak_index *ix, const char *name, int64_t n)
+{
+    const ak_status st = check_index(k, ix, name, n);
+    for (int64_t i = 0; ix && st == AK_OK && i < n; i++)
+        if (ix->data[i] < -1)
+            return ak_call_fail(k, AK_ERR_VALUE, "%s: item %" PRId64 " has %d; numbers go from 0 "
+                                "on, and -1 means %s", name, i, (int)ix->data[i],
+                                ix == ((const ak__contrast *)k->attr)->ids ? "padding" : "unknown");
+    return st;
 }
 
 static ak_status check_matrix(ak_call *k, int operand, const char *name, int64_t n, int64_t m)
@@ -122,13 +137,23 @@ static ak_status check_numbers_in(ak_call *k)
         ak_call_hint(k, "usual values are 0.05 to 0.5; leave it out for the default");
         return st;
     }
+    if (o->log_scale < 0 && !ak__scale_fits(1 / o->tau))
+        return ak_call_fail(k, AK_ERR_VALUE, "temperature %g: its inverse is out of the range of "
+                            "numbers", o->tau);
     if (!(o->smoothing >= 0 && o->smoothing < 1))
         return ak_call_fail(k, AK_ERR_VALUE, "label smoothing %g, must be in [0, 1)",
                             o->smoothing);
-    if (!(o->factor > 0) || o->factor > DBL_MAX)
-        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0");
+    if (!(o->factor > 0) || o->factor > (double)AK_REAL_MAX)
+        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0, and "
+                            "tau over it in range");
     if (o->log_scale >= 0 && k->in[o->log_scale]->size != 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "log scale must be one number");
+    if (o->log_scale >= 0 && !ak__scale_fits(exp((double)k->in[o->log_scale]->data[0]))) {
+        ak_status st = ak_call_fail(k, AK_ERR_VALUE, "log scale %g: the scale e^s is out of the "
+                                    "range of numbers", (double)k->in[o->log_scale]->data[0]);
+        ak_call_hint(k, "ak_temperature_clamp(log_scale, 0, 0) after each optimiser step keeps it");
+        return st;
+    }
     return AK_OK;
 }
 
@@ -196,9 +221,9 @@ static ak_status contrast_shape(ak_call *k)
     const contrast_sizes z = sizes_of(k);
     st = check_count(k, &z);
     if (st == AK_OK)
-        st = check_index(k, o->ids, "ids", z.samples);
+        st = check_classes(k, o->ids, "ids", z.samples);
     if (st == AK_OK)
-        st = check_index(k, o->labels, "labels", z.samples);
+        st = check_classes(k, o->labels, "labels", z.samples);
     if (st == AK_OK)
         st = check_targets(k, &z);
     if (st == AK_OK)
@@ -293,6 +318,15 @@ static int64_t source_row(const ak__contrast *o, const contrast_sizes *z, int64_
     return o->layout == AK__INTERLEAVED ? at % z->samples * z->views + at / z->samples : at;
 }
 
+/* 1 / max(|x|, floor), also where squares overflow. */
+static ak_real inverse_norm(const ak_real *x, int64_t D)
+{
+    const ak_real s = ak__k.sum_squares(x, D);
+    if ((double)s > AK__LARGEST_SQUARES)
+        return (ak_real)ak__far_inverse(x, D);
+    return 1 / ak__fmax(ak__sqrt(s), (ak_real)NORM_FLOOR);
+}
+
 /* 1/norm of the rows of t into inverse (NULL: none), and the rows times it into y (NULL: not). */
 static void prepare_rows(const ak__contrast *o, const contrast_sizes *z, const ak_tensor *t,
                          ak_real *y, ak_real *inverse)
@@ -302,7 +336,7 @@ static void prepare_rows(const ak__contrast *o, const contrast_sizes *z, const a
         for (int64_t r = begin; r < end; r++) {
             const ak_real *x = t->data + source_row(o, z, r) * D;
             if (inverse)
-                inverse[r] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(x, D)), (ak_real)NORM_FLOOR);
+                inverse[r] = inverse_norm(x, D);
             if (y)
                 ak__k.scale(y + r * D, inverse ? inverse[r] : 1, x, D);
         }
@@ -506,7 +540,9 @@ static void contrast_forward(ak_call *k)
         .row = s.row, .column = symmetric ? s.row : s.column,
         .row_more = s.row_more, .column_more = symmetric ? s.row_more : s.column_more,
         .bounded = bound <= LARGEST_BOUND, .bound = bound, .smoothing = o->smoothing,
-        .accuracy = o->report != NULL, .count = counts(o) };
+        .accuracy = o->report != NULL, .count = counts(o),
+        .not_negative = o->pair_weights < 0 && o->target_weights < 0 &&
+                        (o->matrix < 0 || o->by_sample) };
     st->sim.program = &st->program;
     prepare_targets(k, &z, &s, &st->program);
     run_forward(k, &z, st);
@@ -562,6 +598,12 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
     const ak_real inverse = u->inverse ? u->inverse[r] : 1;
     const bool projected = u->inverse && inverse < (ak_real)(0.999 / NORM_FLOOR);
     const ak_real a = u->factor * inverse;
+    if (inverse < FAR_INVERSE) {        /* a * inverse may vanish, <x, g> is of unit rows */
+        const ak_real own = (ak_real)dot, one = u->units ? 1 : inverse;
+        for (int64_t d = 0; d < D; d++)
+            out[d] = (u->assign ? 0 : out[d]) + a * (g[d] - own * (x[d] * one));
+        return;
+    }
     const ak_real b = projected ? a * (ak_real)dot * (u->units ? 1 : inverse) : 0;
     if (u->assign)
         for (int64_t d = 0; d < D; d++)
@@ -571,13 +613,15 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
             out[d] += a * g[d] - b * x[d];
 }
 
-/* dot[r] = <x_r, g_r>, x_r times its factor if it has one */
+/* dot[r] = <x_r, g_r>, x_r times its factor if it has one; factors of long rows come first */
 static void row_dots(double *dot, const ak_real *x, const ak_real *inverse, const ak_real *g,
                      int64_t rows, int64_t D)
 {
     AK__PARALLEL_CHUNKS(c, rows, 64, begin, end)
         for (int64_t r = begin; r < end; r++)
-            dot[r] = (double)(ak__k.dot(x + r * D, g + r * D, D) * (inverse ? inverse[r] : 1));
+            dot[r] = inverse && inverse[r] < FAR_INVERSE
+                ? ak__far_dot((double)inverse[r], x + r * D, 1, g + r * D, D)
+                : (double)(ak__k.dot(x + r * D, g + r * D, D) * (inverse ? inverse[r] : 1));
 }
 
 /* Hand the gradient of stacked rows to operands first .. first+n-1. */

@@ -7,6 +7,7 @@
 
 #include <akin/losses.h>
 
+#include "base/real.h"
 #include "losses/cross_entropy.h"
 
 typedef enum ak__contrast_layout {
@@ -43,6 +44,12 @@ typedef struct ak__contrast_operands {
 
 /* op: one of the records below (its name is what messages say). */
 ak_tensor *ak__contrast_apply(const ak_op *op, ak__contrast o, ak__contrast_operands in);
+
+/* Can scores be made with this scale? It is a normal number. */
+static inline bool ak__scale_fits(double scale)
+{
+    return scale >= (double)AK_REAL_MIN && scale <= (double)AK_REAL_MAX;
+}
 
 extern const ak_op ak__op_ntxent, ak__op_infonce, ak__op_clip, ak__op_supcon;
 

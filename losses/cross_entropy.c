@@ -115,7 +115,7 @@ static void fill_targets(const ak__similarity *sim, const ak__tile *t, int64_t i
     for (int64_t j = 0; j < t->n; j++, b = b + 1 == N ? 0 : b + 1) {
         ak_real v;
         if (p->rule == AK__TARGET_LABEL)
-            v = p->labels[a] == p->labels[b] ? (ak_real)1 : 0;
+            v = a == b || (p->labels[a] >= 0 && p->labels[a] == p->labels[b]) ? (ak_real)1 : 0;
         else
             v = column ? p->matrix[b * p->ld + a] : p->matrix[a * p->ld + b];
         w[j] = finite_score(s[j]) ? v : 0;
@@ -438,30 +438,52 @@ void ak__cross_entropy_absorb(const ak__similarity *sim, const ak__tile *t)
 
 /* ---- loss and coefficients ------------------------------------------------------------------- */
 
-/* One anchor of weight w (its share of the mean, factor included). more: NULL unless it is kept;
- * candidates: their summed weight. */
-static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, ak__anchor_more *more,
-                          double candidates, double w, ak__side *side)
+static bool is_lonely(const ak__anchor *a) { return !(a->mass > 0) && a->mass == a->mass; }
+
+static void no_gradient(ak__anchor *a, ak__anchor_more *more)
 {
-    const bool lonely = !(a->mass > 0) && a->mass == a->mass;
-    if (lonely || w == 0) {
-        side->lonely += w != 0 && lonely;
-        a->exp_coefficient = a->target_coefficient = 0;
-        if (more)
-            more->smooth_coefficient = 0;
+    a->exp_coefficient = a->target_coefficient = 0;
+    if (more)
+        more->smooth_coefficient = 0;
+}
+
+/* Is row or column i no anchor at all: padding, or of unknown class and without another view? */
+static bool is_out(const ak__cross_entropy *p, const ak__anchor *a, int64_t sample,
+                   const int32_t *ids)
+{
+    return (ids && ids[sample] == -1) ||
+           (p->rule == AK__TARGET_LABEL && p->labels[sample] < 0 && is_lonely(a));
+}
+
+/* One anchor of weight w (its share of the mean, factor included). more: NULL unless it is kept;
+ * number: of its candidates; candidates: their summed weight. */
+static void finish_anchor(const ak__cross_entropy *p, ak__anchor *a, ak__anchor_more *more,
+                          double number, double candidates, double w, ak__side *side)
+{
+    if (is_lonely(a) || w == 0) {
+        side->lonely += w != 0;
+        no_gradient(a, more);
         return;
     }
     const double eps = p->smoothing, mass = p->shares ? 1 : a->mass;
     const double positive = p->shares ? a->positive / a->mass : a->positive;
-    const double lse = a->max + log(a->sum);
+    const double lse = a->max + log(a->sum), whole = (1 - eps) * mass + eps;
     double loss = (1 - eps) * (mass * lse - positive);
     if (eps > 0)
         loss += eps * (lse - more->linear / more->number);
+    if (number == 1)            /* the target itself: what rounding leaves is no loss */
+        loss = lse - lse == 0 ? whole * log(candidates) : loss;
+    else if (loss < 0 && p->not_negative)
+        loss = 0;
     side->loss += w * loss;
-    side->chance += w * ((1 - eps) * mass + eps) * log(candidates);
+    side->chance += w * whole * log(candidates);
     side->judged += w;
     side->right += more && more->best_positive > more->best_negative ? w : 0;
-    a->exp_coefficient = w * ((1 - eps) * mass + eps) / a->sum;
+    if (number == 1) {
+        no_gradient(a, more);
+        return;
+    }
+    a->exp_coefficient = w * whole / a->sum;
     a->target_coefficient = w * (1 - eps) / (p->shares ? a->mass : 1);
     if (more)
         more->smooth_coefficient = eps > 0 ? w * eps / more->number : 0;
@@ -477,18 +499,19 @@ ak__side ak__cross_entropy_finish(const ak__cross_entropy *p, bool column, int64
     ak__side side = { 0 };
     double total = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (ids && ids[i % N] == -1)
+        if (is_out(p, &anchor[i], i % N, ids))
             continue;
         total += weight ? (double)weight[i % N] : 1;
         side.anchors++;
     }
     for (int64_t i = 0; i < n; i++) {
-        const bool padding = ids && ids[i % N] == -1;
-        const double w = padding || !(total > 0) ? 0 : weight ? (double)weight[i % N] : 1;
+        const bool padding = ids && ids[i % N] == -1, out = is_out(p, &anchor[i], i % N, ids);
+        const double w = out || !(total > 0) ? 0 : weight ? (double)weight[i % N] : 1;
         if (p->count && !padding)
             side.masked += full - more[i].number;
-        finish_anchor(p, &anchor[i], more ? &more[i] : NULL, p->count ? more[i].candidates : full,
-                      w == 0 ? 0 : factor * w / total, &side);
+        finish_anchor(p, &anchor[i], more ? &more[i] : NULL, p->count ? more[i].number : full,
+                      p->count ? more[i].candidates : full, w == 0 ? 0 : factor * w / total,
+                      &side);
     }
     return side;
 }

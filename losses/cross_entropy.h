@@ -20,7 +20,8 @@
 /* Which candidates are an anchor's targets, all within candidates[0] for the first two. */
 typedef enum ak__target_rule {
     AK__TARGET_SAMPLE,      /* the other views of the same sample, equal shares of 1 */
-    AK__TARGET_LABEL,       /* candidates with the same label that are not masked, equal shares */
+    AK__TARGET_LABEL,       /* candidates with the same label that are not masked, equal shares;
+                             * a label of -1 is unknown: then only views of the same sample */
     AK__TARGET_LIST,        /* listed (column, weight) pairs */
     AK__TARGET_MATRIX       /* given weights; equal shares of 1 (by weight) if `shares` */
 } ak__target_rule;
@@ -74,6 +75,7 @@ typedef struct ak__cross_entropy {
     int64_t         ld;
     bool            by_sample;
     bool            shares;         /* targets are divided by their sum */
+    bool            not_negative;   /* no target is, and no pair weighs less than 1: nor is l_a */
     const ak_real  *top_row, *top_column;   /* matrix: largest target of each anchor */
 } ak__cross_entropy;
 

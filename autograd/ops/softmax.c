@@ -179,7 +179,7 @@ static void log_softmax_backward(ak_call *k)
 }
 
 static const ak_op log_softmax = {
-    .name = "log_softmax", .formula = "y = x - top - log sum e^(x - top), last axis", .n_in = 1,
+    .name = "log_softmax", .formula = "y = x - log sum e^x, last axis", .n_in = 1,
     .flags = AK_OP_MAKES_INF, .shape = softmax_shape, .forward = log_softmax_forward,
     .backward = log_softmax_backward, .flops = softmax_flops, .samples = ROW_SAMPLES,
     .misuse = ROW_MISUSE,

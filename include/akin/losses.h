@@ -45,9 +45,9 @@
  *
  * Rows may be of any length that a number can have, 1e30 too: only their direction counts. A row of
  * zeros has score 0 with everything, and the gradient of x / 1e-12. A label or id is any number
- * from 0 on; labels of -1 are unknown and never a class, ids of -1 are padding, and what is below is
- * refused. A loss that can not be negative is not, and an anchor with no candidate but its partner
- * costs exactly 0.
+ * from 0 on; labels of -1 are unknown and never a class, ids of -1 are padding, and what is below
+ * is refused. A loss that can not be negative is not, and an anchor with no candidate but its
+ * partner costs exactly 0.
  *
  * Common rules. Options go by value; zero means the default. All results belong to the step and are
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids

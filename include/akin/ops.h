@@ -77,7 +77,8 @@ AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x
 /* Sum and mean of all elements.
  *
  *   x        any shape
- *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double.
+ *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double; the
+ *            mean is a number even where the sum is not.
  *   grad     dx = dy, or dy / number of elements
  *   errors   AK_ERR_SHAPE for the mean of no elements
  */
@@ -91,9 +92,10 @@ AK_API ak_tensor *ak_mean(ak_tensor *x);
  *   max_axis   largest                  min_axis   smallest
  *   logsumexp  ln sum e^x, shifted by the largest: exact for any range; -inf if all are -inf
  *   x        rank >= 1, axis in [-rank, rank)
- *   returns  the shape of x without the axis; belongs to the step
+ *   returns  the shape of x without the axis; belongs to the step. Rounding errors do not grow with
+ *            n, and a mean or variance is a number even where the sum or the squares are not
  *   grad     dy; dy / n; 2 (x - mean) dy / (n - correction); max, min: dy to the first of the
- *            largest (smallest); logsumexp: dy e^(x - y), 0 where y = -inf
+ *            largest (smallest); logsumexp: dy softmax(x), 0 where y = -inf
  *   errors   AK_ERR_SHAPE for the axis, and for an axis of no elements (sum_axis gives 0 there,
  *            logsumexp -inf); AK_ERR_VALUE unless 0 <= correction < n
  */
@@ -381,6 +383,7 @@ typedef struct ak_pool_options {
  *
  *   y[n,i,j,c] = max or mean of x[n, i s - p + 0..kernel-1, j s - p + 0..kernel-1, c]
  *   x        [N, H, W, C]; padding never is the largest, but counts as 0 in the mean
+ *   digits   the rounding error of a mean does not grow with the window, here and below
  *   returns  [N, H', W', C]; H' = (H + 2p - kernel) / s + 1; belongs to the step
  *   grad     to the first largest; evenly
  *   errors   AK_ERR_SHAPE, AK_ERR_VALUE
@@ -430,7 +433,7 @@ typedef struct ak_attention_options {
  *   grad     with P = softmax(..), dS = scale P (dy v^T - <y, dy>): dv = P^T dy, dq = dS k,
  *            dk = dS^T q; none by the bias
  *   memory   scores exist in tiles only, and backward makes them again (Dao et al., arXiv
- *            2205.14135): what is kept is y and one number a query
+ *            2205.14135): what is kept is y and two numbers a query
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, lengths, the mask, and for a bias that
  *            needs a gradient. Index arrays must live as long as the tape.
  */

@@ -10,6 +10,10 @@
 
 #include <akin/akin.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
 #define DOUBLE_BUILD (sizeof(ak_real) == 8)
 #define ROUNDED (DOUBLE_BUILD ? 1e-14 : 1e-6)
 #define GATHERED (DOUBLE_BUILD ? 1e-13 : 2e-6)
@@ -146,6 +150,36 @@ Test(digits, log_softmax_and_logsumexp_at_any_offset)
                                    axis, offsets[k]);
             ak_step_end(ctx);
         }
+    }
+}
+
+/* Scores that are whole numbers, and a bias that is the same for all keys. */
+static ak_tensor *attention_with_bias(double offset, ak_tensor **operand)
+{
+    enum { T = 2, S = 5 };
+    const double q[T] = { 1, -2 }, k[S] = { 0, 1, -1, 2, 3 };
+    operand[0] = parameter(AK_SHAPE(1, 1, T, 1), q);
+    operand[1] = parameter(AK_SHAPE(1, 1, S, 1), k);
+    operand[2] = parameter(AK_SHAPE(1, 1, S, 1), (double[]){ 5, -3, 2, 7, 1 });
+    ak_tensor *y = ak_attention(operand[0], operand[1], operand[2], (ak_attention_options){
+        .scale = 1, .bias = ak_full(ctx, AK_SHAPE(T, S), offset) });
+    ak_backward(ak_sum(ak_square(y)));
+    return y;
+}
+
+Test(digits, attention_at_any_offset)
+{
+    for (int k = 1; k < OFFSETS; k++) {
+        ak_tensor *at_0[3], *far[3];
+        ak_tensor *a = attention_with_bias(0, at_0), *b = attention_with_bias(offsets[k], far);
+        for (int i = 0; i < 2; i++)
+            cr_expect_float_eq((double)a->data[i], (double)b->data[i], ROUNDED * 10);
+        for (int o = 0; o < 3; o++)
+            for (int i = 0; i < at_0[o]->size; i++)
+                cr_expect_float_eq((double)at_0[o]->grad[i], (double)far[o]->grad[i],
+                                   ROUNDED * 100, "operand %d, offset %g: %g, expected %g", o,
+                                   offsets[k], (double)far[o]->grad[i], (double)at_0[o]->grad[i]);
+        ak_step_end(ctx);
     }
 }
 
@@ -542,3 +576,110 @@ Test(digits, scales_at_the_edge)
         expect_refused("tau");
     }
 }
+
+/* ---- all alike, all out ---------------------------------------------------------------------- */
+
+static void expect_finite_gradient(ak_tensor *loss, ak_tensor *x)
+{
+    ak_backward(loss);
+    cr_assert_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
+    for (int64_t i = 0; i < x->size; i++)
+        cr_expect(isfinite((double)x->grad[i]), "%g", (double)x->grad[i]);
+    ak_step_end(ctx);
+}
+
+static ak_tensor *all_alike(double value)
+{
+    return ak_require_grad(ak_full(ctx, AK_SHAPE(4, 3), value));
+}
+
+/* Equal rows, and rows that are all zeros, have a gradient that is a number. */
+Test(digits, gradients_of_equal_rows)
+{
+    for (int zero = 0; zero < 2; zero++) {
+        const double value = zero ? 0 : 0.7;
+        ak_tensor *x = all_alike(value);
+        expect_finite_gradient(ak_loss_ntxent(x, x, (ak_ntxent_options){ .tau = 0.005 }), x);
+        x = all_alike(value);
+        expect_finite_gradient(ak_loss_clip(x, x, NULL, (ak_infonce_options){ 0 }), x);
+        x = all_alike(value);
+        ak_index *labels = ak_index_from(ctx, AK_SHAPE(4), (int32_t[]){ 0, 0, 1, 1 });
+        expect_finite_gradient(ak_loss_supcon(x, labels, (ak_supcon_options){ 0 }), x);
+        x = all_alike(value);
+        expect_finite_gradient(ak_sum(ak_cosine_similarity(x, x)), x);
+        x = all_alike(value);
+        expect_finite_gradient(ak_sum(ak_sqrt(ak_pairwise_sqdist(x, x))), x);
+        x = all_alike(value);
+        expect_finite_gradient(ak_sum(ak_sqrt(ak_var_axis(x, 1, 1))), x);
+        x = all_alike(value);
+        expect_finite_gradient(ak_sum(ak_layer_norm(x, NULL, NULL, 0)), x);
+    }
+}
+
+/* Nobody is an anchor: 0, and no gradient. */
+Test(digits, a_batch_of_padding_costs_nothing)
+{
+    const int32_t out[] = { -1, -1, -1, -1 };
+    for (int kind = 0; kind < 3; kind++) {
+        ak_index *ids = ak_index_from(ctx, AK_SHAPE(4), out);
+        ak_tensor *x = rows_times(AK_SHAPE(4, 3), 1, 1), *y = rows_times(AK_SHAPE(4, 3), 2, 1);
+        ak_tensor *loss = kind == 0 ? ak_loss_ntxent(x, y, (ak_ntxent_options){ .ids = ids })
+                        : kind == 1 ? ak_loss_clip(x, y, NULL, (ak_infonce_options){ .ids = ids })
+                                    : ak_loss_supcon(x, ak_index_from(ctx, AK_SHAPE(4), (int32_t[]){
+                                                            1, 1, 1, 1 }),
+                                                     (ak_supcon_options){ .ids = ids });
+        cr_expect_eq(ak_item(loss), 0.0, "%d", kind);
+        ak_backward(loss);
+        for (int i = 0; i < 12; i++)
+            cr_expect_eq((double)x->grad[i], 0.0);
+        ak_step_end(ctx);
+    }
+}
+
+/* ---- threads --------------------------------------------------------------------------------- */
+
+#ifdef _OPENMP
+enum { FIGURES = 10 };
+
+/* Sums that are long enough to be shared out, and measures. */
+static void long_sums(double *out)
+{
+    enum { N = 700, D = 20 };
+    ak_tensor *x = many(AK_SHAPE(3, 90, 70, 5)), *w = ak_require_grad(ak_full(ctx, AK_SHAPE(5), 1));
+    ak_tensor *g = ak_group_norm(x, w, NULL, 1, 0);
+    ak_backward_from(g, x->data);
+    out[0] = (double)g->data[g->size - 1];
+    out[1] = (double)w->grad[4];
+    out[2] = (double)ak_global_avg_pool(x)->data[7];
+    out[3] = (double)x->grad[x->size / 2];
+    out[4] = (double)ak_mean_axis(ak_reshape(x, AK_SHAPE(-1, 5)), 0)->data[3];
+    ak_tensor *a = rows_times(AK_SHAPE(N, D), 1, 1), *b = rows_times(AK_SHAPE(N, D), 2, 1);
+    int32_t label[N];
+    for (int i = 0; i < N; i++)
+        label[i] = i * i % 7 * 1000;
+    ak_features *f = ak_features_from(a, label, "a"), *h = ak_features_from(b, label, "b");
+    out[5] = ak_eval_knn_on(f, h, (ak_knn_options){ .k = 7 }).accuracy;
+    out[6] = ak_eval_knn_on(f, f, (ak_knn_options){ .k = 7, .leave_one_out = true }).accuracy;
+    const ak_eval_result r = ak_eval_linear_on(f, h, (ak_linear_probe_options){
+        .max_iterations = 5 });
+    out[7] = r.accuracy + r.gradient_norm;
+    out[8] = ak_eval_uniformity(a);
+    out[9] = ak_eval_contrastive(a, b);
+    cr_assert_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
+    ak_step_end(ctx);
+}
+
+Test(digits, same_bits_for_any_number_of_threads)
+{
+    double one[FIGURES], more[FIGURES];
+    omp_set_num_threads(1);
+    long_sums(one);
+    for (int threads = 2; threads <= 4; threads++) {
+        omp_set_num_threads(threads);
+        long_sums(more);
+        for (int i = 0; i < FIGURES; i++)
+            cr_expect_eq(one[i], more[i], "%d with %d threads: %.17g, with one %.17g", i, threads,
+                         more[i], one[i]);
+    }
+}
+#endif

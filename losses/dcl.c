@@ -48,7 +48,7 @@ static omegas omegas_of(const ak__pair_run *run, const ak__anchors *of, int64_t 
 
 static double dcl_finish(ak__pair_run *run, bool *again)
 {
-    const ak__anchors of = ak__anchors_of(run, false);
+    const ak__anchors of = ak__anchors_of(run, false, NULL);
     const double *number = run->loss->number, full = ak__anchor_candidates(run, false);
     ak__side side = { .anchors = of.count };
     for (int64_t view = 0; view < run->size.views; view++) {
@@ -56,14 +56,12 @@ static double dcl_finish(ak__pair_run *run, bool *again)
         const omegas o = omegas_of(run, &of, first);
         for (int64_t i = first; i < first + run->size.samples; i++) {
             ak__anchor *a = ak__anchor_at(run, false, i);
-            const ak__anchor_more *more = ak__anchor_more_at(run, false, i);
             const double w = ak__anchor_weight(run, &of, i) / of.total, s = a->positive;
             const double p = exp(o.kappa * s - o.max) / o.sum;
             const double omega = number[WEIGHTED] != 0 && a->mass > 0 ? 2 - o.n * p : 1;
-            const bool counted = run->loss->ids;
-            side.masked += counted && !ak__anchor_is_padding(run, i) ? full - more->number : 0;
-            ak__cross_entropy_anchor(run, false, i, omega, counted ? more->candidates : full,
-                                     w > 0 ? w : 0, &side);
+            const ak__candidate_count n = ak__candidates_of(run, false, i);
+            side.masked += ak__anchor_is_padding(run, i) ? 0 : full - n.number;
+            ak__cross_entropy_anchor(run, false, i, omega, n, w > 0 ? w : 0, &side);
             if (number[THROUGH] != 0 && w > 0)  /* d omega / d s of all anchors of the view */
                 a->target_coefficient -= o.n * o.kappa * p * (w * s - o.slope / of.total);
         }
@@ -132,10 +130,10 @@ static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool 
     ak_tensor *none = ak_full(u->ctx, s->shape, -(double)INFINITY);
     ak_tensor *negatives = ak_logsumexp(ak_where(others, s, none), 1);          /* [2N] */
     ak_tensor *partner = ak_pair_diagonal(s);                                   /* [2N] */
-    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids);
+    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, NULL, s);
     ak_tensor *any = ak_mul(w, ak_sum_axis(others, 1));     /* no negatives: no anchor */
     if (weighted) {
-        ak_tensor *there = ak__anchor_weights(pairs, NULL, o.ids);
+        ak_tensor *there = ak__anchor_weights(pairs, NULL, o.ids, NULL, s);
         there = ak_where(there, ak_add_scalar(ak_scale(there, 0), 1), there);
         partner = ak_mul(partner, omega_of(ak_scale(partner, tau), there, N, o));
     }

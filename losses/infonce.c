@@ -71,9 +71,9 @@ ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_optio
     if (o.pair_weights)
         candidates = ak_mul(candidates, o.pair_weights);
     ak_tensor *ones = ak_where(candidates, ak_add_scalar(ak_scale(candidates, 0), 1), candidates);
-    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids);
-    return ak__rows_cross_entropy(s, candidates, infonce_targets(pairs, ones, o), w,
-                                  o.label_smoothing);
+    ak_tensor *t = infonce_targets(pairs, ones, o);
+    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, o.labels, t);
+    return ak__rows_cross_entropy(s, candidates, t, w, o.label_smoothing);
 }
 
 ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
@@ -94,11 +94,11 @@ ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *l
     ak_tensor *u = o.labels
                  ? ak__shares(ak__label_matrix(columns, o.labels), ak_transpose(ones))
                  : ak_transpose(t);
-    ak_tensor *a = ak__rows_cross_entropy(s, v, t, ak__anchor_weights(rows, o.weights, o.ids),
-                                          o.label_smoothing);
-    ak_tensor *b = ak__rows_cross_entropy(ak_transpose(s), ak_transpose(v), u,
-                                          ak__anchor_weights(columns, o.weights, o.ids),
-                                          o.label_smoothing);
+    ak_tensor *a = ak__rows_cross_entropy(
+        s, v, t, ak__anchor_weights(rows, o.weights, o.ids, o.labels, t), o.label_smoothing);
+    ak_tensor *b = ak__rows_cross_entropy(
+        ak_transpose(s), ak_transpose(v), u,
+        ak__anchor_weights(columns, o.weights, o.ids, o.labels, u), o.label_smoothing);
     return ak_scale(ak_add(a, b), 0.5);
 }
 

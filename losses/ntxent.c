@@ -94,7 +94,7 @@ static ak_tensor *ntxent_rows_composed(ak_tensor *u, int64_t N, ak_ntxent_option
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [VN, VN] */
     ak_tensor *candidates = ak__candidate_matrix(pairs, o.ids, false);
     ak_tensor *partners = ak__shares(ak__sample_matrix(pairs), candidates);
-    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids);
+    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, NULL, partners);
     return ak__rows_cross_entropy(s, candidates, partners, w, o.label_smoothing);
 }
 

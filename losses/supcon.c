@@ -56,8 +56,9 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
     ak_tensor *partners = labels ? ak__label_matrix(pairs, labels)
                         : o.positives ? ak__spread_matrix(pairs, o.positives)
                                       : ak__sample_matrix(pairs);
-    ak_tensor *mean = ak__rows_cross_entropy(s, candidates, ak__shares(partners, candidates),
-                                             ak__anchor_weights(pairs, o.weights, o.ids), 0);
+    ak_tensor *t = ak__shares(partners, candidates);
+    ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, labels, t);
+    ak_tensor *mean = ak__rows_cross_entropy(s, candidates, t, w, 0);
     return ak_scale(mean, factor_of(o, tau));
 }
 

@@ -46,10 +46,17 @@
  * The losses here are such compositions too: ak_loss_*_composed is the specification of each, made
  * of ops alone and with the whole score matrix in memory; tests hold both forms equal.
  *
+ * Rows may be of any length that a number can have, 1e30 too: only their direction counts. A row of
+ * zeros has score 0 with everything, and the gradient of x / 1e-12. A label or id is any number
+ * from 0 on; labels of -1 are unknown and never a class, ids of -1 are padding, and what is below
+ * is refused. A loss that can not be negative is not, and an anchor with no candidate but its
+ * partner costs exactly 0.
+ *
  * Common rules. Options go by value; zero means the default. All results belong to the step and are
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids
  * are constants. Errors: AK_ERR_SHAPE for embeddings that do not fit, AK_ERR_VALUE for a
- * temperature below 0 (0 is the default) or a batch of 1.
+ * temperature below 0 (0 is the default), a temperature or a learned log scale whose scale, 1/tau
+ * or e^s, is no normal number (s beyond 88.7 or NaN), labels or ids below -1, or a batch of 1.
  */
 #ifndef AKIN_LOSSES_H
 #define AKIN_LOSSES_H
@@ -71,7 +78,8 @@ typedef struct ak_loss_report {
     double  tau;        /* temperature in use, 1 / scale */
     double  scale;
     int64_t anchors;    /* in the mean (both directions counted) */
-    int64_t lonely;     /* of them without a partner: they add 0 */
+    int64_t lonely;     /* of them without a partner: they add 0. Those of unknown label are not
+                         * in the mean at all */
     double  masked;     /* share of the candidates that ids took away (duplicates) */
 } ak_loss_report;
 
@@ -127,7 +135,8 @@ typedef struct ak_infonce_options {
     ak_tensor *queue;           /* [K, D]: more candidates, constant (infonce only) */
     bool       no_batch_negatives;  /* candidates are the partner and the queue (MoCo) */
     /* Targets; default: row i's partner is row i of k. At most one of: */
-    ak_index  *labels;          /* [N]: all k with q's label, in equal shares */
+    ak_index  *labels;          /* [N]: all k with q's label, in equal shares; -1 is unknown: q's
+                                 * own key alone */
     ak_tensor *targets;         /* [N, M + K]: weight of each candidate, taken as it is */
     ak_index  *target_columns;  /* [N, c]: c candidates a row, with */
     ak_tensor *target_weights;  /* [N, c]: these weights; NULL = 1/c each */
@@ -200,8 +209,11 @@ typedef struct ak_supcon_options {
  *   L_i = 1/|P(i)| sum_{p in P(i)} [ log sum_{a in A(i)} exp(s_ia) - s_ip ],  s = <f, f> / tau
  *   L = tau / base_tau * mean over anchors of L_i
  *   z        [N, V, D], views of a sample side by side, N V >= 2; [N, D] is one view
- *   labels   [N], any numbers; NULL = each sample is its own class (then V >= 2)
- *   grad     to z. An anchor with empty P(i) adds 0 but counts in the mean; report->lonely
+ *   labels   [N], any numbers from 0 on; NULL = each sample is its own class (then V >= 2).
+ *            -1 is unknown: P(i) are the other views of the sample; if there are none (V = 1) the
+ *            row is a candidate of others, but no anchor and not in the mean
+ *   grad     to z. An anchor of known label with empty P(i) adds 0 but counts in the mean;
+ *            report->lonely
  *   source   Khosla et al., "Supervised contrastive learning", NeurIPS 2020
  *
  * Worked example: z = [1 0; 1 0; 0 1], labels 0 0 1, tau = 1. Rows 0 and 1 score each other 1 and
@@ -214,9 +226,9 @@ AK_API ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_sup
 
 /* A learned temperature: the parameter s = log(1 / tau), shape [1], without weight decay.
  *
- *   name     of the parameter;  tau: start, (0, inf); 0 = 0.07
+ *   name     of the parameter;  tau: start, (0, inf), with an inverse; 0 = 0.07
  *   returns  context lifetime; for .log_scale and ak_loss_clip
- *   errors   AK_ERR_VALUE for tau < 0, and those of ak_param
+ *   errors   AK_ERR_VALUE for tau < 0 or out of range, and those of ak_param
  *
  * Normal: e^s rises from 14 towards 50..100 over a long training, and stays near 10..20 on small
  * data. Down to 1 means that the pairs carry no signal.
@@ -226,7 +238,8 @@ AK_API ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau);
  * gradient is never cut.
  *
  *   lo, hi   (0, inf); 0 = 1 and 100 (those of CLIP)
- *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi, AK_ERR_SHAPE)
+ *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi or hi out of range,
+ *            AK_ERR_NUMBER for an s that is NaN, AK_ERR_SHAPE)
  */
 AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
 

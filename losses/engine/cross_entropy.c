@@ -36,6 +36,14 @@ ak__anchor_more *ak__anchor_more_at(const ak__pair_run *run, bool column, int64_
     return keeps_more(run->loss) ? (ak__anchor_more *)(ak__anchor_at(run, column, i) + 1) : NULL;
 }
 
+ak__candidate_count ak__candidates_of(const ak__pair_run *run, bool column, int64_t i)
+{
+    const double all = ak__anchor_candidates(run, column);
+    const ak__anchor_more *more = ak__anchor_more_at(run, column, i);
+    return counts(run->loss) ? (ak__candidate_count){ more->number, more->candidates }
+                             : (ak__candidate_count){ all, all };
+}
+
 static ak__lse_of lse_of(const ak__pair_run *run)
 {
     return (ak__lse_of){
@@ -175,33 +183,66 @@ void ak__cross_entropy_absorb(const ak__walk *w, const ak__tile *t)
 
 /* ---- loss and coefficients ------------------------------------------------------------------- */
 
+/* No target among the candidates, or no candidate in the sum. */
+static bool is_lonely(const ak__anchor *a)
+{
+    return (!(a->mass > 0) && a->mass == a->mass) || a->lse.sum == 0;
+}
+
+static void no_gradient(ak__anchor *a, ak__anchor_more *more)
+{
+    a->exp_coefficient = a->target_coefficient = 0;
+    if (more)
+        more->smooth_coefficient = 0;
+}
+
+/* No anchor at all: of unknown class and without another view. */
+static bool is_unknown(const ak__pair_run *run, bool column, int64_t i)
+{
+    const ak__targets *t = &run->targets;
+    return t->rule == AK__TARGET_LABEL && t->labels[i % t->samples] < 0 &&
+           is_lonely(ak__anchor_at(run, column, i));
+}
+
+/* No target is negative and no pair weighs less than 1: nor is the loss of an anchor, then. */
+static bool not_negative(const ak__pair_loss *o)
+{
+    return ak__sums_targets(o) && o->pair_weights < 0 && o->target_weights < 0 &&
+           (o->matrix < 0 || o->target.by_sample);
+}
+
 void ak__cross_entropy_anchor(const ak__pair_run *run, bool column, int64_t i, double omega,
-                              double candidates, double w, ak__side *side)
+                              ak__candidate_count candidates, double w, ak__side *side)
 {
     ak__anchor *a = ak__anchor_at(run, column, i);
     ak__anchor_more *more = ak__anchor_more_at(run, column, i);
-    const bool nobody = a->lse.sum == 0;        /* no candidate in the sum */
-    const bool lonely = nobody || (!(a->mass > 0) && a->mass == a->mass);
-    if (lonely || w == 0) {
-        side->lonely += w != 0 && lonely;
-        a->exp_coefficient = a->target_coefficient = 0;
-        if (more)
-            more->smooth_coefficient = 0;
+    if (is_lonely(a) || w == 0) {
+        side->lonely += w != 0;
+        no_gradient(a, more);
         return;
     }
     const double eps = run->loss->smoothing;
     const bool shares = run->targets.shares;
     const double mass = shares ? 1 : a->mass;
     const double positive = shares ? a->positive / a->mass : a->positive;
-    const double lse = ak__lse_value(&a->lse), sum = a->lse.sum;
+    const double lse = ak__lse_value(&a->lse), sum = a->lse.sum, whole = (1 - eps) * mass + eps;
+    const bool only = candidates.number == 1 && ak__sums_targets(run->loss);
     double loss = (1 - eps) * (mass * lse - omega * positive);
     if (eps > 0)
         loss += eps * (lse - more->linear / more->number);
+    if (only)                   /* the target itself: what rounding leaves is no loss */
+        loss = lse - lse == 0 ? whole * log(candidates.weight) : loss;
+    else if (loss < 0 && not_negative(run->loss))
+        loss = 0;
     side->loss += w * loss;
-    side->chance += w * ((1 - eps) * mass + eps) * log(candidates);
+    side->chance += w * whole * log(candidates.weight);
     side->judged += w;
     side->right += run->loss->report && ak__best_is_right(&more->best) ? w : 0;
-    a->exp_coefficient = w * ((1 - eps) * mass + eps) / sum;
+    if (only) {
+        no_gradient(a, more);
+        return;
+    }
+    a->exp_coefficient = w * whole / sum;
     a->target_coefficient = omega * w * (1 - eps) / (shares ? a->mass : 1);
     if (more)
         more->smooth_coefficient = eps > 0 ? w * eps / more->number : 0;
@@ -209,17 +250,15 @@ void ak__cross_entropy_anchor(const ak__pair_run *run, bool column, int64_t i, d
 
 static ak__side finish_side(const ak__pair_run *run, bool column, double factor)
 {
-    const ak__anchors of = ak__anchors_of(run, column);
+    const ak__anchors of = ak__anchors_of(run, column, is_unknown);
     const double full = ak__anchor_candidates(run, column);
     ak__side side = { .anchors = of.count };
     for (int64_t i = 0; i < of.n; i++) {
         const double w = ak__anchor_weight(run, &of, i);
-        const ak__anchor_more *more = ak__anchor_more_at(run, column, i);
-        const bool counted = counts(run->loss);
-        if (counted && !ak__anchor_is_padding(run, i))
-            side.masked += full - more->number;
-        ak__cross_entropy_anchor(run, column, i, 1, counted ? more->candidates : full,
-                                 w == 0 ? 0 : factor * w / of.total, &side);
+        const ak__candidate_count n = ak__candidates_of(run, column, i);
+        if (!ak__anchor_is_padding(run, i))
+            side.masked += full - n.number;
+        ak__cross_entropy_anchor(run, column, i, 1, n, w == 0 ? 0 : factor * w / of.total, &side);
     }
     return side;
 }

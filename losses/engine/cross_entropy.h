@@ -52,9 +52,14 @@ void   ak__cross_entropy_start(ak__pair_run *run);
 void   ak__cross_entropy_absorb(const ak__walk *w, const ak__tile *t);
 double ak__cross_entropy_finish(ak__pair_run *run, bool *again);
 void   ak__cross_entropy_gradient(const ak__walk *w, const ak__tile *t);
+/* Candidates in an anchor's sum: how many, and their summed weight. */
+typedef struct ak__candidate_count { double number, weight; } ak__candidate_count;
+ak__candidate_count ak__candidates_of(const ak__pair_run *run, bool column, int64_t i);
+/* Are an anchor's targets in its sum, too? */
+static inline bool ak__sums_targets(const ak__pair_loss *o) { return !o->unsummed; }
 /* What one anchor of share w adds (its weight in the mean, factor included), and its coefficients.
- * omega weighs its targets against its sum; candidates: summed weight of those. */
+ * omega weighs its targets against its sum. */
 void   ak__cross_entropy_anchor(const ak__pair_run *run, bool column, int64_t i, double omega,
-                                double candidates, double w, ak__side *side);
+                                ak__candidate_count candidates, double w, ak__side *side);
 
 #endif

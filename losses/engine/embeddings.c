@@ -5,11 +5,15 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "base/real.h"
+#include "tensor/far_rows.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
+
+/* Rows with smaller inverse norms take products in another order. */
+#define FAR_INVERSE ((ak_real)1e-15)
 
 /* ---- where operands stand -------------------------------------------------------------------- */
 
@@ -76,6 +80,17 @@ ak_status ak__pair_matrix_check(ak_call *k, int operand, const char *name, int64
         return ak_call_fail(k, AK_ERR_SHAPE, "%s is %s, expected [%" PRId64 ",%" PRId64 "]", name,
                             ak_shape_text(s, text), n, m);
     return AK_OK;
+}
+
+ak_status ak__pair_classes_check(ak_call *k, const ak_index *ix, const char *name,
+                                 const char *unknown, int64_t n)
+{
+    const ak_status st = ak__pair_index_check(k, ix, name, n);
+    for (int64_t i = 0; ix && st == AK_OK && i < n; i++)
+        if (ix->data[i] < -1)
+            return ak_call_fail(k, AK_ERR_VALUE, "%s: item %" PRId64 " has %d; numbers go from 0 "
+                                "on, and -1 means %s", name, i, (int)ix->data[i], unknown);
+    return st;
 }
 
 /* The other pairs have a row for each row and for each column. */
@@ -186,6 +201,15 @@ static int64_t source_row(bool interleaved, const ak__pair_sizes *z, int64_t at)
     return interleaved ? at % z->samples * z->views + at / z->samples : at;
 }
 
+/* 1 / max(|x|, floor), also where squares overflow. */
+static ak_real inverse_norm(const ak_real *x, int64_t D)
+{
+    const ak_real s = ak__k.sum_squares(x, D);
+    if ((double)s > AK__LARGEST_SQUARES)
+        return (ak_real)ak__far_inverse(x, D);
+    return 1 / ak__fmax(ak__sqrt(s), (ak_real)AK__NORM_FLOOR);
+}
+
 /* 1/norm of the rows of t into inverse (NULL: none), and the rows times it into y (NULL: not). */
 static void prepare_rows(bool interleaved, const ak__pair_sizes *z, const ak_tensor *t, ak_real *y,
                          ak_real *inverse)
@@ -195,8 +219,7 @@ static void prepare_rows(bool interleaved, const ak__pair_sizes *z, const ak_ten
         for (int64_t r = begin; r < end; r++) {
             const ak_real *x = t->data + source_row(interleaved, z, r) * D;
             if (inverse)
-                inverse[r] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(x, D)),
-                                          (ak_real)AK__NORM_FLOOR);
+                inverse[r] = inverse_norm(x, D);
             if (y)
                 ak__k.scale(y + r * D, inverse ? inverse[r] : 1, x, D);
         }
@@ -305,6 +328,12 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
     const ak_real inverse = u->inverse ? u->inverse[r] : 1;
     const bool projected = u->inverse && inverse < (ak_real)(0.999 / AK__NORM_FLOOR);
     const ak_real a = u->factor * inverse;
+    if (inverse < FAR_INVERSE) {        /* a * inverse may vanish, <x, g> is of unit rows */
+        const ak_real own = (ak_real)dot, one = u->units ? 1 : inverse;
+        for (int64_t d = 0; d < D; d++)
+            out[d] = (u->assign ? 0 : out[d]) + a * (g[d] - own * (x[d] * one));
+        return;
+    }
     const ak_real b = projected ? a * (ak_real)dot * (u->units ? 1 : inverse) : 0;
     if (u->assign)
         for (int64_t d = 0; d < D; d++)
@@ -314,13 +343,15 @@ static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, dou
             out[d] += a * g[d] - b * x[d];
 }
 
-/* dot[r] = <x_r, g_r>, x_r times its factor if it has one */
+/* dot[r] = <x_r, g_r>, x_r times its factor if it has one; factors of long rows come first */
 static void row_dots(double *dot, const ak_real *x, const ak_real *inverse, const ak_real *g,
                      int64_t rows, int64_t D)
 {
     AK__PARALLEL_CHUNKS(c, rows, 64, begin, end)
         for (int64_t r = begin; r < end; r++)
-            dot[r] = (double)(ak__k.dot(x + r * D, g + r * D, D) * (inverse ? inverse[r] : 1));
+            dot[r] = inverse && inverse[r] < FAR_INVERSE
+                ? ak__far_dot((double)inverse[r], x + r * D, 1, g + r * D, D)
+                : (double)(ak__k.dot(x + r * D, g + r * D, D) * (inverse ? inverse[r] : 1));
 }
 
 /* A stack of rows and its gradient, on the way to the operands first .. first+n-1. */

@@ -20,13 +20,23 @@ static ak_status check_numbers(ak_call *k)
         ak_call_hint(k, "usual values are 0.05 to 0.5; leave it out for the default");
         return st;
     }
+    if (o->log_scale < 0 && !ak__scale_fits(1 / o->tau))
+        return ak_call_fail(k, AK_ERR_VALUE, "temperature %g: its inverse is out of the range of "
+                            "numbers", o->tau);
     if (!(o->smoothing >= 0 && o->smoothing < 1))
         return ak_call_fail(k, AK_ERR_VALUE, "label smoothing %g, must be in [0, 1)",
                             o->smoothing);
-    if (!(o->factor > 0) || o->factor > DBL_MAX)
-        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0");
+    if (!(o->factor > 0) || o->factor > (double)AK_REAL_MAX)
+        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0, and "
+                            "tau over it in range");
     if (o->log_scale >= 0 && k->in[o->log_scale]->size != 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "log scale must be one number");
+    if (o->log_scale >= 0 && !ak__scale_fits(exp((double)k->in[o->log_scale]->data[0]))) {
+        ak_status st = ak_call_fail(k, AK_ERR_VALUE, "log scale %g: the scale e^s is out of the "
+                                    "range of numbers", (double)k->in[o->log_scale]->data[0]);
+        ak_call_hint(k, "ak_temperature_clamp(log_scale, 0, 0) after each optimiser step keeps it");
+        return st;
+    }
     return AK_OK;
 }
 
@@ -100,9 +110,9 @@ ak_status ak__pairs_shape(ak_call *k)
     const ak__pair_sizes z = ak__pair_sizes_of(k);
     st = check_count(k, &z);
     if (st == AK_OK)
-        st = ak__pair_index_check(k, o->ids, "ids", z.samples);
+        st = ak__pair_classes_check(k, o->ids, "ids", "padding", z.samples);
     if (st == AK_OK)
-        st = ak__pair_index_check(k, o->target.labels, "labels", z.samples);
+        st = ak__pair_classes_check(k, o->target.labels, "labels", "unknown", z.samples);
     if (st == AK_OK)
         st = check_targets(k, &z);
     if (st == AK_OK)

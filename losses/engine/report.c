@@ -16,11 +16,16 @@ bool ak__anchor_is_padding(const ak__pair_run *run, int64_t i)
     return ids && ids->data[i % run->size.samples] == -1;
 }
 
-ak__anchors ak__anchors_of(const ak__pair_run *run, bool column)
+static bool is_none(const ak__pair_run *run, const ak__anchors *of, int64_t i)
 {
-    ak__anchors a = { .n = column ? run->size.C : run->size.R };
+    return ak__anchor_is_padding(run, i) || (of->out && of->out(run, of->column, i));
+}
+
+ak__anchors ak__anchors_of(const ak__pair_run *run, bool column, ak__anchor_fn *out)
+{
+    ak__anchors a = { .column = column, .out = out, .n = column ? run->size.C : run->size.R };
     for (int64_t i = 0; i < a.n; i++) {
-        if (ak__anchor_is_padding(run, i))
+        if (is_none(run, &a, i))
             continue;
         a.total += run->weight ? (double)run->weight[i % run->size.samples] : 1;
         a.count++;
@@ -30,7 +35,7 @@ ak__anchors ak__anchors_of(const ak__pair_run *run, bool column)
 
 double ak__anchor_weight(const ak__pair_run *run, const ak__anchors *of, int64_t i)
 {
-    if (ak__anchor_is_padding(run, i) || !(of->total > 0))
+    if (is_none(run, of, i) || !(of->total > 0))
         return 0;
     return run->weight ? (double)run->weight[i % run->size.samples] : 1;
 }

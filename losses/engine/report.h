@@ -6,15 +6,19 @@
 
 #include "losses/engine/pairs.h"
 
-/* Anchors of one side, rows or columns: padding (id -1) is none. */
+/* Anchors of one side, rows or columns: padding (id -1) is none, and what the program says. */
 typedef struct ak__anchors {
+    bool column;
+    bool (*out)(const ak__pair_run *run, bool column, int64_t i);
     int64_t n;                  /* rows or columns */
     int64_t count;              /* of them anchors */
     double  total;              /* their summed weight */
 } ak__anchors;
 bool ak__anchor_is_padding(const ak__pair_run *run, int64_t i);
-ak__anchors ak__anchors_of(const ak__pair_run *run, bool column);
-/* Weight of row or column i as anchor; 0 for padding, and for all if they have none together. */
+typedef bool ak__anchor_fn(const ak__pair_run *run, bool column, int64_t i);
+/* out: more that are no anchors; NULL = none. */
+ak__anchors ak__anchors_of(const ak__pair_run *run, bool column, ak__anchor_fn *out);
+/* Weight of row or column i as anchor; 0 for what is none, and for all if they have none together. */
 double ak__anchor_weight(const ak__pair_run *run, const ak__anchors *of, int64_t i);
 /* Candidates in the sum of an anchor where no id takes any away. */
 double ak__anchor_candidates(const ak__pair_run *run, bool column);

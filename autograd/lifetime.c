@@ -43,7 +43,7 @@ void ak_done_with(ak_tensor *t, bool make_again)
 /* "<op>: <which> \"name\" [shape] was changed by <who> .." */
 static bool fail_changed(ak_call *k, const ak_tensor *t, int operand)
 {
-    char shape[160], which[32] = "its result";
+    char shape[AK_SHAPE_TEXT], which[32] = "its result";
     if (operand >= 0)
         snprintf(which, sizeof which, "operand %d", operand);
     ak_fail(k->ctx, AK_ERR_STATE, "%s: %s %s%s%s%s was changed by %s after forward had used it, "

@@ -25,7 +25,7 @@ bool ak__at_close(ak_ctx *ctx, void (*fn)(void *), void *obj);
 typedef enum ak__slot {
     AK__SLOT_PARAMS,            /* tensor/param.c */
     AK__SLOT_STATE,             /* base/state.c */
-    AK__SLOT_LOSS_REPORT,       /* losses/ */
+    AK__SLOT_LOSSES,            /* losses/: has a warning been given? */
     AK__SLOT_LOADER,            /* data/ */
     AK__SLOT_NN,                /* nn/ */
     AK__SLOT_OPTIM,             /* optim/ */

@@ -5,6 +5,7 @@
 #include "data/dataset.h"
 
 #include "base/base.h"
+#include "base/classes.h"
 #include "base/state.h"
 #include "tensor/tensor_internal.h"
 
@@ -301,6 +302,26 @@ static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
     return AK_OK;
 }
 
+/* For the sampler, which counts by class: labels numbered without gaps, in context memory. */
+static ak_status number_classes(ak_loader *l)
+{
+    const int64_t n = l->ds.size;
+    if (!l->sampler.balance)
+        return AK_OK;
+    int32_t *value = ak__malloc((size_t)n * sizeof *value);
+    int32_t *class = ak__ctx_alloc(l->ctx, (size_t)n * sizeof *class);
+    if (!value)
+        ak__fail_memory(l->ctx, (size_t)n * sizeof *value);
+    if (value && class) {
+        l->sampler.classes = ak__distinct(l->ds.labels, n, value);
+        for (int64_t i = 0; i < n; i++)
+            class[i] = (int32_t)ak__place_of(value, l->sampler.classes, l->ds.labels[i]);
+        l->sampler.labels = class;
+    }
+    ak__free(value);
+    return value && class ? AK_OK : AK_ERR_MEMORY;
+}
+
 /* Copies of the lists, in context memory. */
 static ak_status copy_lists(ak_loader *l, const ak_loader_options *o)
 {
@@ -408,13 +429,13 @@ ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
     l->keep_last = o.keep_last;
     l->batches = ds->size / l->batch + (o.keep_last && ds->size % l->batch);
     l->seed = o.seed ? o.seed : ds->ctx->seed;
-    l->sampler = (ak__sampler){ .seed = l->seed, .in_order = o.in_order, .balance = o.balance,
-                                .labels = ds->labels, .classes = ds->classes };
+    l->sampler = (ak__sampler){ .seed = l->seed, .in_order = o.in_order,
+                                .balance = o.balance };
     l->order_epoch = -1;
     l->n_slots = threads ? threads + 2 : 1;
     l->slots = ak__ctx_alloc(l->ctx, (size_t)l->n_slots * sizeof *l->slots);
     l->closed = true;
-    if (!l->slots || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
+    if (!l->slots || number_classes(l) || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
         return NULL;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->ready, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contrastive accuracy: how often a row finds its partner among all rows of a batch. */
 #include <math.h>
+#include <string.h>
 
 #include "base/base.h"
 #include "eval/eval.h"
@@ -37,21 +38,26 @@ double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2)
         !ak__rows_finite(z1->ctx, "contrastive accuracy: z2", "row", z2->data, n, d))
         return (double)NAN;
     const ak_mark mark = ak_mark_step(z1->ctx);
-    ak_real *inverse = ak__step_alloc(z1->ctx, (size_t)rows * sizeof *inverse);
     ak_real *score = ak__step_alloc(z1->ctx, (size_t)(n * rows) * sizeof *score);
-    if (!inverse || !score)
+    ak_real *inverse = ak__step_alloc(z1->ctx, (size_t)rows * sizeof *inverse);
+    ak__cosine_rows_of half[2] = { 0 };
+    if (!score || !inverse || !ak__cosine_rows(z1->ctx, z1->data, n, d, &half[0]) ||
+        !ak__cosine_rows(z1->ctx, z2->data, n, d, &half[1])) {
+        ak__cosine_rows_free(&half[0]);
         return (double)NAN;
-    ak__inverse_norms(z1->data, n, d, inverse);
-    ak__inverse_norms(z2->data, n, d, inverse + n);
-    int64_t right = 0;
-    for (int half = 0; half < 2; half++) {      /* rows of z1, then of z2, against all */
-        const ak_real *x = half ? z2->data : z1->data;
-        ak__gemm(AK__NT, n, n, d, 1, x, d, z1->data, d, 0, score, rows, NULL);
-        ak__gemm(AK__NT, n, n, d, 1, x, d, z2->data, d, 0, score + n, rows, NULL);
-        for (int64_t i = 0; i < n; i++)
-            right += best_match(score + i * rows, inverse, rows, half * n + i) ==
-                     (half ? i : n + i);
     }
+    for (int h = 0; h < 2; h++)
+        memcpy(inverse + h * n, half[h].inverse, (size_t)n * sizeof *inverse);
+    int64_t right = 0;
+    for (int h = 0; h < 2; h++) {               /* rows of z1, then of z2, against all */
+        for (int other = 0; other < 2; other++)
+            ak__gemm(AK__NT, n, n, d, 1, half[h].x, d, half[other].x, d, 0, score + other * n,
+                     rows, NULL);
+        for (int64_t i = 0; i < n; i++)
+            right += best_match(score + i * rows, inverse, rows, h * n + i) == (h ? i : n + i);
+    }
+    ak__cosine_rows_free(&half[1]);
+    ak__cosine_rows_free(&half[0]);
     ak_release(z1->ctx, mark);
     return (double)right / (double)rows;
 }

@@ -7,7 +7,6 @@
 #include <akin/autograd.h>
 
 #include "base/base.h"
-#include "base/parallel.h"
 #include "base/text.h"
 #include "eval/eval.h"
 #include "tensor/kernels/kernels.h"
@@ -262,12 +261,4 @@ bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_f
     ak_features_close(*a);
     *a = NULL;
     return false;
-}
-
-void ak__inverse_norms(const ak_real *x, int64_t n, int64_t d, ak_real *inverse)
-{
-    AK__PARALLEL_FOR(i, n, n * d > 65536) {
-        const double square = (double)ak__k.sum_squares(x + i * d, d);
-        inverse[i] = square > 0 ? (ak_real)(1 / sqrt(square)) : 0;
-    }
 }

@@ -40,14 +40,14 @@ double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2)
 }
 
 /* Sum of exp(-2 |u_i - u_j|^2) = exp(4 cos - 4) over j > i for rows [begin, end). */
-static double block_sum(const ak_tensor *z, const ak_real *inverse, int64_t begin, int64_t end,
-                        ak_real *tile)
+static double block_sum(const ak__cosine_rows_of *rows, int64_t n, int64_t d, int64_t begin,
+                        int64_t end, ak_real *tile)
 {
-    const int64_t n = z->shape.dims[0], d = z->shape.dims[1];
+    const ak_real *z = rows->x, *inverse = rows->inverse;
     double sum = 0;
     for (int64_t at = begin; at < n; at += BLOCK) {
         const int64_t count = at + BLOCK < n ? BLOCK : n - at;
-        ak__gemm(AK__NT, end - begin, count, d, 1, z->data + begin * d, d, z->data + at * d, d, 0,
+        ak__gemm(AK__NT, end - begin, count, d, 1, z + begin * d, d, z + at * d, d, 0,
                  tile, BLOCK, NULL);
         for (int64_t i = begin; i < end; i++)
             for (int64_t j = i + 1 > at ? i + 1 : at; j < at + count; j++)
@@ -67,25 +67,25 @@ double ak_eval_uniformity(const ak_tensor *z)
                 ak_shape_text(z->shape, text));
         return (double)NAN;
     }
-    const int64_t n = z->shape.dims[0], blocks = ak__chunk_count(n, BLOCK);
-    if (!ak__rows_finite(z->ctx, "uniformity", "row", z->data, n, z->shape.dims[1]))
+    const int64_t n = z->shape.dims[0], d = z->shape.dims[1], blocks = ak__chunk_count(n, BLOCK);
+    if (!ak__rows_finite(z->ctx, "uniformity", "row", z->data, n, d))
         return (double)NAN;
     const ak_mark mark = ak_mark_step(z->ctx);
-    ak_real *inverse = ak__step_alloc(z->ctx, (size_t)n * sizeof *inverse);
+    ak__cosine_rows_of rows;
     double  *sums = ak__step_alloc(z->ctx, (size_t)blocks * sizeof *sums);
     ak_real *tiles = ak__step_alloc(z->ctx, (size_t)ak__max_threads() * BLOCK * BLOCK *
                                                 sizeof *tiles);
-    if (!inverse || !sums || !tiles)
+    if (!sums || !tiles || !ak__cosine_rows(z->ctx, z->data, n, d, &rows))
         return (double)NAN;
-    ak__inverse_norms(z->data, n, z->shape.dims[1], inverse);
     AK__PARALLEL_FOR_DYNAMIC(b, blocks, blocks > 1) {
         const int64_t begin = b * BLOCK, end = begin + BLOCK < n ? begin + BLOCK : n;
-        sums[b] = block_sum(z, inverse, begin, end,
+        sums[b] = block_sum(&rows, n, d, begin, end,
                             tiles + (size_t)ak__thread_id() * BLOCK * BLOCK);
     }
     double sum = 0;
     for (int64_t b = 0; b < blocks; b++)
         sum += sums[b];
+    ak__cosine_rows_free(&rows);
     ak_release(z->ctx, mark);
     return log(sum / ((double)n * (double)(n - 1) / 2));
 }

@@ -159,16 +159,16 @@ static ak__attention problem_of(const ak_call *k)
         .at_q = places_of(q, o->heads), .at_k = places_of(key, o->heads),
         .at_v = places_of(v, o->heads),
         .at_y = places_of((head_sizes){ q.N, q.H, q.T, v.D }, o->heads),
-        .lse = k->saved,
+        .query = k->saved,
     };
 }
 
 static void attention_forward(ak_call *k)
 {
     ak__attention a = problem_of(k);
-    a.lse = ak_call_save(k, (size_t)(a.N * a.H * a.Tq) * sizeof(ak_real));
+    a.query = ak_call_save(k, (size_t)(a.N * a.H * a.Tq) * sizeof *a.query);
     a.memory = ak_call_scratch(k, ak__attention_memory(&a, false) * sizeof(ak_real));
-    if (a.lse && a.memory)
+    if (a.query && a.memory)
         ak__attention_forward(&a);
 }
 

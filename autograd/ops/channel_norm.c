@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Norms with statistics per channel over positions: batch_norm and group_norm. */
 #include <assert.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -532,11 +533,34 @@ static int64_t positions_of(const ak_tensor *x)
     return x->shape.dims[0] > 0 ? rows / x->shape.dims[0] : 0;
 }
 
-/* Statistics of one sample, written to every channel of a group. room: 3 C. */
-static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
+/* Samples of more positions are summed in parts, so that errors do not grow with them. */
+#define MANY_POSITIONS 1024
+
+/* Statistics of one sample from those of its channels. room: ak__statistics_room, each: 2 C. */
+static void large_group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
+                                   ak_real *room, double *each, channel_stats st)
+{
+    const int64_t per = C / groups;
+    double *mean = each, *var = each + C;
+    ak__column_statistics(x, P, C, room, mean, var);
+    for (int64_t first = 0; first < C; first += per) {
+        double m = 0, v = 0;
+        for (int64_t c = first; c < first + per; c++)
+            m += mean[c] / (double)per;
+        for (int64_t c = first; c < first + per; c++)
+            v += (var[c] + (mean[c] - m) * (mean[c] - m)) / (double)per;
+        for (int64_t c = first; c < first + per; c++)
+            put_stats(st, c, m, v, eps);
+    }
+}
+
+/* Statistics of one sample, written to every channel of a group. room: 3 C. False: squares
+ * overflowed. */
+static bool group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
                              ak_real *room, channel_stats st)
 {
     const int64_t per = C / groups;
+    bool good = true;
     ak_real *sum = room, *square = room + C, *shift = room + 2 * C;
     memset(sum, 0, (size_t)C * sizeof *sum);
     ak__k.column_sum(sum, x, P, C);
@@ -557,9 +581,11 @@ static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups,
         }
         m /= (double)(per * P);
         v = v / (double)(per * P) - m * m;
+        good = good && v <= DBL_MAX;
         for (int64_t c = g * per; c < (g + 1) * per; c++)
             put_stats(st, c, (double)shift[c] + m, v > 0 ? v : 0, eps);
     }
+    return good;
 }
 
 /* Samples in parallel: each has its own room. */
@@ -569,23 +595,51 @@ static void group_norm_forward(ak_call *k)
     const ak_tensor *x = k->in[0];
     const int64_t N = x->shape.dims[0], C = ak_last_dim(x), P = positions_of(x);
     ak_real *saved = ak_call_save(k, (size_t)(N * STAT_NUMBERS * C) * sizeof(ak_real));
-    const int64_t need = (MAP_NUMBERS + 3) * C;
+    const int64_t need = (MAP_NUMBERS + 3) * C + ak__statistics_room(P, C);
     ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
-    if (!saved || !rooms || x->size == 0)
+    double *each = ak_call_scratch(k, (size_t)(ak__max_threads() * 2 * C) * sizeof *each);
+    if (!saved || !rooms || !each || x->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, x->size > AK__SPAN) {
         ak_real *room = rooms + ak__thread_id() * need;
         const channel_stats st = stats_at(saved + n * STAT_NUMBERS * C, C);
-        group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, st);
+        const ak_real *sample = x->data + n * P * C;
+        const double eps = eps_of(o->eps);
+        if (P > MANY_POSITIONS || !group_statistics(sample, P, C, o->groups, eps, room, st))
+            large_group_statistics(sample, P, C, o->groups, eps, room + (MAP_NUMBERS + 3) * C,
+                                   each + ak__thread_id() * 2 * C, st);
         const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
                                          false, room + 3 * C);
-        apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, NULL, P, C);
+        apply_map(&map, k->out->data + n * P * C, sample, NULL, P, C);
     }
 }
 
-/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: GRAD_NUMBERS C. */
+/* Sums [2][C] of g and of g (x - mean) rstd over P positions. room: 2 C, fine: 2 C. */
+static void group_sums(ak_real *sums, const ak_real *dy, const ak_real *x, channel_stats st,
+                       int64_t P, int64_t C, ak_real *room, double *fine)
+{
+    const size_t bytes = (size_t)(2 * C) * sizeof *sums;
+    if (P <= MANY_POSITIONS) {
+        memset(sums, 0, bytes);
+        ak__k.batch_norm_sums(sums, sums + C, dy, x, (ak__gate){ 0 }, st.mean, st.rstd, P, C);
+        return;
+    }
+    memset(fine, 0, (size_t)(2 * C) * sizeof *fine);
+    for (int64_t p = 0; p < P; p += MANY_POSITIONS) {
+        memset(room, 0, bytes);
+        ak__k.batch_norm_sums(room, room + C, dy + p * C, x + p * C, (ak__gate){ 0 }, st.mean,
+                              st.rstd, P - p < MANY_POSITIONS ? P - p : MANY_POSITIONS, C);
+        for (int64_t i = 0; i < 2 * C; i++)
+            fine[i] += (double)room[i];
+    }
+    for (int64_t i = 0; i < 2 * C; i++)
+        sums[i] = (ak_real)fine[i];
+}
+
+/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: GRAD_NUMBERS C,
+ * fine: 2 C. */
 static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real *dx, bool fresh,
-                            ak_real *room)
+                            ak_real *room, double *fine)
 {
     const group_norm_options *o = k->attr;
     const int64_t C = ak_last_dim(k->out), P = positions_of(k->in[0]), per = C / o->groups;
@@ -593,8 +647,7 @@ static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real 
     const ak_real *w = ak__norm_values(k, 1), *x = k->in[0]->data + n * P * C;
     const ak_real *dy = k->out->grad + n * P * C;
     ak_real *sum_g = sums, *sum_gx = sums + C;
-    memset(sums, 0, (size_t)(2 * C) * sizeof *sums);
-    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, (ak__gate){ 0 }, st.mean, st.rstd, P, C);
+    group_sums(sums, dy, x, st, P, C, room, fine);
     for (int64_t c = 0; c < C; c++)
         sum_gx[c] -= sum_g[c] * st.rest[c] * st.rstd[c];
     if (!dx)
@@ -623,16 +676,13 @@ static void group_norm_backward(ak_call *k)
     ak_real *sums = ak_call_scratch(k, (size_t)(N * 2 * C) * sizeof(ak_real));  /* [N][2][C] */
     const int64_t need = GRAD_NUMBERS * C;
     ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
-    if (!sums || !rooms || k->out->size == 0)
+    double *fine = ak_call_scratch(k, (size_t)(ak__max_threads() * 2 * C) * sizeof *fine);
+    if (!sums || !rooms || !fine || k->out->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, k->out->size > AK__SPAN)
-        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * need);
-    for (int64_t n = 0; n < N; n++) {
-        if (db)
-            ak__k.add(db, db, sums + n * 2 * C, C);
-        if (dw)
-            ak__k.add(dw, dw, sums + n * 2 * C + C, C);
-    }
+        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * need,
+                        fine + ak__thread_id() * 2 * C);
+    ak__add_pairs(db, dw, sums, N, C);
 }
 
 #define GROUP(...) (&(const group_norm_options){ __VA_ARGS__ })

@@ -8,6 +8,7 @@
 #include <akin/ops.h>
 
 #include "base/real.h"
+#include "tensor/far_rows.h"
 #include "tensor/gemm.h"
 #include "tensor/kernels/kernels.h"
 
@@ -252,6 +253,21 @@ typedef struct cosine_work {
     ak_real *da, *db;
 } cosine_work;
 
+/* 1 / max(|a|, eps), also where squares overflow. */
+static ak_real cosine_inverse(const ak_real *a, int64_t D)
+{
+    const ak_real s = ak__k.sum_squares(a, D);
+    if ((double)s > AK__LARGEST_SQUARES)
+        return (ak_real)ak__far_inverse(a, D);
+    return 1 / ak__fmax(ak__sqrt(s), COSINE_EPS);
+}
+
+/* Products of such rows, or of their inverses, leave the range of numbers. */
+static bool is_far(const ak_real *inverse)
+{
+    return inverse[0] < (ak_real)1e-14 || inverse[1] < (ak_real)1e-14;
+}
+
 static void cosine_rows(void *user, int64_t begin, int64_t end)
 {
     const cosine_work *w = user;
@@ -259,9 +275,11 @@ static void cosine_rows(void *user, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const ak_real *a = w->k->in[0]->data + r * D, *b = w->k->in[1]->data + r * D;
         ak_real *inverse = w->inverse + 2 * r;
-        inverse[0] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(a, D)), COSINE_EPS);
-        inverse[1] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(b, D)), COSINE_EPS);
-        w->k->out->data[r] = ak__k.dot(a, b, D) * inverse[0] * inverse[1];
+        inverse[0] = cosine_inverse(a, D);
+        inverse[1] = cosine_inverse(b, D);
+        w->k->out->data[r] = is_far(inverse)
+            ? (ak_real)ak__far_dot((double)inverse[0], a, (double)inverse[1], b, D)
+            : ak__k.dot(a, b, D) * inverse[0] * inverse[1];
     }
 }
 
@@ -277,6 +295,12 @@ static void cosine_forward(ak_call *k)
 static void cosine_side(ak_real *da, ak_real g, ak_real y, const ak_real *a, ak_real inverse_a,
                         const ak_real *b, ak_real inverse_b, int64_t D)
 {
+    if (is_far((ak_real[]){ inverse_a, inverse_b })) {      /* unit rows first */
+        const ak_real own = inverse_a < 1 / COSINE_EPS ? y : 0;
+        for (int64_t i = 0; i < D; i++)
+            da[i] += g * inverse_a * (b[i] * inverse_b - own * (a[i] * inverse_a));
+        return;
+    }
     ak__k.axpy(da, g * inverse_a * inverse_b, b, D);
     if (inverse_a < 1 / COSINE_EPS)
         ak__k.axpy(da, -g * y * inverse_a * inverse_a, a, D);
@@ -363,7 +387,7 @@ static void sqdist_rows(void *user, int64_t begin, int64_t end)
         for (int64_t j = 0; j < N; j++) {
             const ak_real both = w->length[i] + w->length[M + j];
             y[j] += both;
-            if (y[j] < (ak_real)0.01 * both)
+            if (!(y[j] >= (ak_real)0.01 * both) || both > AK_REAL_MAX)
                 y[j] = direct_sqdist(a->data + i * D, b->data + j * D, D);
         }
     }

@@ -181,8 +181,10 @@ static ak_status elu_shape(ak_call *k) { return option_shape(k, "alpha"); }
 #define AWAY AK_SAMPLE_AWAY_FROM_ZERO
 #define NAN_OPTION ((double)NAN)
 
-/* sigmoid(c x) from y = x sigmoid(c x), without another exponential */
-#define GATE (x != 0 ? y / x : (ak_real)0.5)
+/* sigmoid(c x) from y = x sigmoid(c x), without another exponential; x of few digits are near 0 */
+#define GATE (ak__fabs(x) > (ak_real)1e-30 ? y / x : (ak_real)0.5)
+/* x, short of where a product with it overflows: far out its other factor is 0. */
+#define HELD (x > (ak_real)1e30 ? (ak_real)1e30 : x < (ak_real)-1e30 ? (ak_real)-1e30 : x)
 #define TWO_OVER_ROOT_PI ((ak_real)1.12837916709551257390)
 #define QUICK ((ak_real)1.702)
 
@@ -205,7 +207,7 @@ UNARY(gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", KERNEL_PUT
 UNARY(silu, "y = x / (1 + e^-x)", TIMES_KERNEL(sigmoid, 1),
       SLOPE(GATE * (1 + x * (1 - GATE))), -4, 4, NONE)
 UNARY(quick_gelu, "y = x / (1 + e^(-1.702 x))", TIMES_KERNEL(sigmoid, QUICK),
-      SLOPE(GATE * (1 + QUICK * x * (1 - GATE))), -3, 3, NONE)
+      SLOPE(GATE * (1 + QUICK * HELD * (1 - GATE))), -3, 3, NONE)
 UNARY(sigmoid, "y = 1 / (1 + e^-x)", KERNEL(sigmoid), SLOPE(y * (1 - y)), -4, 4, NONE)
 UNARY(tanh, "y = tanh x", KERNEL(tanh), SLOPE(1 - y * y), -2, 2, NONE)
 /* Its derivative is sigmoid(x) = 1 - e^-y. */

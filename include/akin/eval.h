@@ -39,7 +39,8 @@ extern "C" {
 typedef struct ak_features {
     const ak_real *x;           /* [n, d], row-major */
     const int32_t *label;       /* [n], each in [0, classes) */
-    int64_t        n, d, classes;
+    int64_t        n, d, classes;   /* classes: one more than the largest label. Labels may be far
+                                     * apart: measures cost by the items, not by the largest */
     const char    *what;        /* "eval-mode output of encoder", "raw values", or what was given */
     ak_ctx        *ctx;
     const char *const *class_names; /* of the data set, ended by NULL; NULL = none are known */
@@ -111,18 +112,24 @@ typedef struct ak_knn_options {
     int    k;           /* neighbours, [1, training items]; 0 = 20 */
     bool   plain;       /* every neighbour has one vote; otherwise exp(cosine / temperature) */
     double temperature; /* of the weights, (0, inf); 0 = 0.1 */
+    bool   leave_one_out;   /* train and test are the same items: item i is no neighbour of itself,
+                             * and k is at most N - 1 */
 } ak_knn_options;
 
 /* Classify every test item by the votes of its k nearest training items.
  *
  *   formula   s[i] = <x, t[i]> / (|x| |t[i]|); vote[c] = sum of exp(s[i] / T), or of 1, over the
  *             neighbours i of class c; the largest vote wins
+ *   self      items that are both in train and in test find themselves first, which makes any
+ *             figure too good: set leave_one_out, or read "test items are training items" in the
+ *             protocol
  *   ties      equal cosines: the lower training index is nearer; equal votes: the class whose first
- *             neighbour is nearer. Zero rows have cosine 0 to everything
+ *             neighbour is nearer. Zero rows have cosine 0 to everything; other rows may be of any
+ *             length that a number can have
  *   shapes    train [N, D], test [M, D]
  *   returns   result with interval; accuracy NaN after an error
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature; a class has another name in
- *             one set than in the other), AK_ERR_MEMORY
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature, leave_one_out with two sets; a
+ *             class has another name in one set than in the other), AK_ERR_MEMORY
  *   source    weighted vote: Wu et al., "Unsupervised feature learning via non-parametric instance
  *             discrimination", CVPR 2018
  */
@@ -153,7 +160,8 @@ typedef struct ak_linear_probe_options {
  *             that are constant there are left out
  *   method    L-BFGS (two-loop recursion) from zero, line search by the strong Wolfe conditions;
  *             result.iterations and .gradient_norm say where it stopped, the protocol text too
- *   shapes    train [N, D], test [M, D]; classes of both together
+ *   shapes    train [N, D], test [M, D]; the C classes that occur in one of them or both, whatever
+ *             numbers they have
  *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (options; class names differ), AK_ERR_MEMORY
  *   source    Nocedal, Wright, "Numerical Optimization", 2nd ed., algorithms 7.4, 3.5 and 3.6
  */

@@ -77,7 +77,8 @@ AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x
 /* Sum and mean of all elements.
  *
  *   x        any shape
- *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double.
+ *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double; the
+ *            mean is a number even where the sum is not.
  *   grad     dx = dy, or dy / number of elements
  *   errors   AK_ERR_SHAPE for the mean of no elements
  */
@@ -91,9 +92,10 @@ AK_API ak_tensor *ak_mean(ak_tensor *x);
  *   max_axis   largest                  min_axis   smallest
  *   logsumexp  ln sum e^x, shifted by the largest: exact for any range; -inf if all are -inf
  *   x        rank >= 1, axis in [-rank, rank)
- *   returns  the shape of x without the axis; belongs to the step
+ *   returns  the shape of x without the axis; belongs to the step. Rounding errors do not grow with
+ *            n, and a mean or variance is a number even where the sum or the squares are not
  *   grad     dy; dy / n; 2 (x - mean) dy / (n - correction); max, min: dy to the first of the
- *            largest (smallest); logsumexp: dy e^(x - y), 0 where y = -inf
+ *            largest (smallest); logsumexp: dy softmax(x), 0 where y = -inf
  *   errors   AK_ERR_SHAPE for the axis, and for an axis of no elements (sum_axis gives 0 there,
  *            logsumexp -inf); AK_ERR_VALUE unless 0 <= correction < n
  */
@@ -191,7 +193,8 @@ AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);
 
 /* Softmax and its logarithm, along the last axis.
  *
- *   softmax      y = e^x / sum e^x          log_softmax  y = x - log sum e^x
+ *   softmax      y = e^x / sum e^x          log_softmax  y = x - log sum e^x, with all digits
+ *                                               whatever is added to all x
  *   x        [.., D]   rank >= 1; a row of only -inf gives zeros (softmax) or -inf
  *   returns  [.., D]   belongs to the step
  *   grad     dx = y (dy - <dy, y>);  dx = dy - e^y sum dy
@@ -203,13 +206,17 @@ AK_API ak_tensor *ak_log_softmax(ak_tensor *x);
 typedef struct ak_cross_entropy_options {
     double label_smoothing;     /* s, [0, 1); default 0 */
     int    ignore_index;        /* label that does not count; 0 = -100 */
+    bool   has_ignore;          /* ignore_index is meant even if it is 0: set it for a variable one,
+                                 * such as the number of a padding token */
 } ak_cross_entropy_options;
 /* Cross-entropy with class numbers.
  *
  *   mean over counted rows of (1-s) (-log p[target]) + s mean_c (-log p[c]),  p = softmax(x)
- *   x        [N, C];  target [N], labels in [0, C) or ignore_index; must live as long as the tape
+ *   x        [N, C];  target [N], labels in [0, C), or -1 (unknown, as loaders have it) or
+ *            ignore_index, which do not count; must live as long as the tape
  *   returns  a scalar of the step; 0 if no row counts
  *   grad     dx = (p - (1-s) onehot - s/C) / counted; 0 for ignored rows
+ *   digits   here and below: a number added to all logits changes nothing, however large
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for another label (the message names its row) or s
  */
 AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o);
@@ -254,9 +261,9 @@ AK_API ak_tensor *ak_smooth_l1(ak_tensor *x, ak_tensor *target, double beta);
 /* Cosine of corresponding rows.
  *
  *   y = <a, b> / (max(|a|, 1e-8) max(|b|, 1e-8))
- *   a, b     [.., D]   one shape
- *   returns  [..]      belongs to the step
- *   grad     da = dy (b/|b| - y a/|a|) / |a|, db likewise; finite for zero rows
+ *   a, b     [.., D]   one shape; rows of any length, 1e30 too
+ *   returns  [..]      belongs to the step; 0 for a zero row
+ *   grad     da = dy (b/|b| - y a/|a|) / |a|, db likewise; for a zero row dy b/|b| / 1e-8
  *   errors   AK_ERR_SHAPE
  */
 AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);
@@ -275,8 +282,8 @@ AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);
 /* Scale every row to unit Euclidean length.
  *
  *   y = x / max(|x|, 1e-12)   along the last axis
- *   x        [.., D]   rank >= 1
- *   returns  [.., D]   belongs to the step
+ *   x        [.., D]   rank >= 1; rows of any length, 1e30 too
+ *   returns  [.., D]   belongs to the step; a zero row stays zero
  *   grad     dx = (dy - y <dy, y>) / |x|; dy / 1e-12 where |x| is below
  *   errors   AK_ERR_SHAPE if x is a scalar
  */
@@ -389,6 +396,7 @@ typedef struct ak_pool_options {
  *
  *   y[n,i,j,c] = max or mean of x[n, i s - p + 0..kernel-1, j s - p + 0..kernel-1, c]
  *   x        [N, H, W, C]; padding never is the largest, but counts as 0 in the mean
+ *   digits   the rounding error of a mean does not grow with the window, here and below
  *   returns  [N, H', W', C]; H' = (H + 2p - kernel) / s + 1; belongs to the step
  *   grad     to the first largest; evenly
  *   errors   AK_ERR_SHAPE, AK_ERR_VALUE
@@ -438,7 +446,7 @@ typedef struct ak_attention_options {
  *   grad     with P = softmax(..), dS = scale P (dy v^T - <y, dy>): dv = P^T dy, dq = dS k,
  *            dk = dS^T q; none by the bias
  *   memory   scores exist in tiles only, and backward makes them again (Dao et al., arXiv
- *            2205.14135): what is kept is y and one number a query
+ *            2205.14135): what is kept is y and two numbers a query
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, lengths, the mask, and for a bias that
  *            needs a gradient. Index arrays must live as long as the tape.
  */

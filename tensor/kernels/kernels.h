@@ -156,6 +156,8 @@ typedef struct ak_kernels {
     void (*mul_add)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);/* y += a * b */
     /* a x + b;  a u + b v */
     void (*affine)(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64_t n, ak__put put);
+    /* (x - a) - b: where a is large, x - a is exact and b keeps its digits */
+    void (*shift)(ak_real *y, const ak_real *x, ak_real a, ak_real b, int64_t n, ak__put put);
     void (*combine)(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
                     int64_t n, ak__put put);
     void (*fence)(void);            /* after stores with AK__PAST, before anybody reads them */

@@ -165,6 +165,12 @@ static void affine_ref(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64
         put_at(&y[i], a * x[i] + b, put);
 }
 
+static void shift_ref(ak_real *y, const ak_real *x, ak_real a, ak_real b, int64_t n, ak__put put)
+{
+    for (int64_t i = 0; i < n; i++)
+        put_at(&y[i], (x[i] - a) - b, put);
+}
+
 static void combine_ref(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
                         int64_t n, ak__put put)
 {
@@ -525,6 +531,7 @@ void ak__kernels_ref(ak_kernels *table)
     table->mul = mul_ref;
     table->mul_add = mul_add_ref;
     table->affine = affine_ref;
+    table->shift = shift_ref;
     table->combine = combine_ref;
     table->fence = fence_ref;
     table->exp = exp_ref;

@@ -89,6 +89,11 @@ static void run_affine(const ak_kernels *k, kernel_call *c)
     k->affine(c->io[0], c->a, c->in[0], c->b, c->n, c->put);
     k->fence();
 }
+static void run_shift(const ak_kernels *k, kernel_call *c)
+{
+    k->shift(c->io[0], c->in[0], c->a, c->b, c->n, c->put);
+    k->fence();
+}
 static void run_combine(const ak_kernels *k, kernel_call *c)
 {
     k->combine(c->io[0], c->a, c->in[0], c->b, c->in[1], c->n, c->put);
@@ -225,6 +230,7 @@ static const entry_record records[] = {
     {"mul", run_mul, "n", "nn", 0, "+++++", SELF},
     {"mul_add", run_mul_add, "n", "nn", 2, "+++++", 0},
     {"affine", run_affine, "n", "n", 2, "++++", P | SELF},
+    {"shift", run_shift, "n", "n", 0, "++--", P | SELF},
     {"combine", run_combine, "n", "nn", 4, "+++++", P | SELF},
     {"exp_sum", run_exp_sum, "n", "n", 64, "", F | R1 | SELF},
     {"exp_affine", run_exp_affine, "n", "nn", 64, "+.++.", F | P | SELF},

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For the composed forms of losses: masks and targets as constant matrices, and the cross entropy
  * of ops over them. Written apart from the fused form, whose specification they are. */
-#ifndef AK_LOSS_MASKS_H
-#define AK_LOSS_MASKS_H
+#ifndef AK_LOSS_MATRICES_H
+#define AK_LOSS_MATRICES_H
 
 #include <akin/losses.h>
 
@@ -25,7 +25,7 @@ bool ak__constants_hold(ak_ctx *ctx, const char *loss, ak__constants c);
 ak_tensor *ak__candidate_matrix(ak__pairs p, const ak_index *ids, bool others);
 /* 1 where the column is another view of the same sample (or, without self, that sample). */
 ak_tensor *ak__sample_matrix(ak__pairs p);
-/* 1 where the labels [N] are equal. */
+/* 1 where the labels [N] are equal, or both of the same sample; -1 (unknown) equals no other. */
 ak_tensor *ak__label_matrix(ak__pairs p, const ak_index *labels);
 /* w[sample of r, sample of c] of w [N, N]. */
 ak_tensor *ak__spread_matrix(ak__pairs p, const ak_tensor *w);
@@ -33,8 +33,10 @@ ak_tensor *ak__spread_matrix(ak__pairs p, const ak_tensor *w);
 ak_tensor *ak__list_matrix(ak__pairs p, const ak_index *columns, const ak_tensor *weights);
 /* t masked, rows divided by their sum; rows without any stay 0. */
 ak_tensor *ak__shares(ak_tensor *t, ak_tensor *candidates);
-/* Anchor weights of each row, padding 0, divided by their sum: [R]. */
-ak_tensor *ak__anchor_weights(ak__pairs p, const ak_tensor *weights, const ak_index *ids);
+/* Anchor weights of each row, divided by their sum: [R]. 0 for padding, and for rows of label -1
+ * (labels may be NULL) that have no target in t. */
+ak_tensor *ak__anchor_weights(ak__pairs p, const ak_tensor *weights, const ak_index *ids,
+                              const ak_index *labels, const ak_tensor *t);
 
 /* sum_r w_r [ T_r log sum_c v_rc exp(s_rc) - sum_c t_rc s_rc ], T_r = sum_c t_rc. v: 0 = no
  * candidate. A share `smoothing` of the target of rows that have one is spread over the

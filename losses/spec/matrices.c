@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which pairs are candidates and which are partners, as matrices, for the composed losses. */
-#include "losses/masks.h"
+#include "losses/spec/matrices.h"
+
+#include "base/real.h"
 
 #include <akin/ops.h>
 
@@ -54,12 +56,18 @@ ak_tensor *ak__sample_matrix(ak__pairs p)
     return m;
 }
 
+/* -1 is a class unknown: unlike any but the sample's own. */
+static bool same_label(const ak_index *labels, int64_t a, int64_t b)
+{
+    return a == b || (labels->data[a] == labels->data[b] && labels->data[a] != -1);
+}
+
 ak_tensor *ak__label_matrix(ak__pairs p, const ak_index *labels)
 {
     ak_tensor *m = pair_matrix(p);
     for (int64_t r = 0; r < p.R && !ak_is_poison(m); r++)
         for (int64_t c = 0; c < p.batch; c++)
-            m->data[r * p.C + c] = labels->data[r % p.N] == labels->data[c % p.N] ? 1 : 0;
+            m->data[r * p.C + c] = same_label(labels, r % p.N, c % p.N) ? 1 : 0;
     return m;
 }
 
@@ -91,13 +99,25 @@ ak_tensor *ak__shares(ak_tensor *t, ak_tensor *candidates)
     return ak_div(kept, ak_reshape(sum, AK_SHAPE(-1, 1)));
 }
 
-ak_tensor *ak__anchor_weights(ak__pairs p, const ak_tensor *weights, const ak_index *ids)
+static bool has_target(const ak_tensor *t, int64_t r)
+{
+    const int64_t C = t->shape.dims[1];
+    for (int64_t c = 0; c < C; c++)
+        if (t->data[r * C + c] != 0)
+            return true;
+    return false;
+}
+
+ak_tensor *ak__anchor_weights(ak__pairs p, const ak_tensor *weights, const ak_index *ids,
+                              const ak_index *labels, const ak_tensor *t)
 {
     ak_tensor *w = ak_zeros(p.ctx, AK_SHAPE(p.R));
     double total = 0;
     for (int64_t r = 0; r < p.R && !ak_is_poison(w); r++) {
         w->data[r] = weights ? weights->data[r % p.N] : 1;
         if (ids && ids->data[r % p.N] == -1)
+            w->data[r] = 0;
+        if (labels && labels->data[r % p.N] < 0 && !ak_is_poison(t) && !has_target(t, r))
             w->data[r] = 0;
         total += (double)w->data[r];
     }
@@ -129,6 +149,11 @@ ak_tensor *ak__rows_cross_entropy(ak_tensor *s, ak_tensor *v, ak_tensor *t, ak_t
 
 ak_tensor *ak__scores(ak_tensor *x, ak_tensor *y, double tau, ak_tensor *log_scale)
 {
+    const double scale = !log_scale ? 1 / tau
+                       : ak_is_poison(log_scale) ? 1 : exp((double)log_scale->data[0]);
+    if (!ak_is_poison(x) && !ak__scale_fits(scale))
+        ak_fail(x->ctx, AK_ERR_VALUE, "the scale of the scores, 1/tau or e^s, is %g: out of range",
+                scale);
     ak_tensor *cosine = ak_matmul_nt(x, y);
     return log_scale ? ak_mul(cosine, ak_exp(log_scale)) : ak_scale(cosine, 1 / tau);
 }

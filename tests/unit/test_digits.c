@@ -264,6 +264,54 @@ Test(digits, norms_of_very_many)
     ak_step_end(ctx);
 }
 
+/* Rows that kernels sum in halves. */
+Test(digits, rows_of_very_many)
+{
+    enum { MANY = 300000 };
+    ak_tensor *x = many(AK_SHAPE(1, MANY));
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < MANY; i++) {
+        sum += exp((double)x->data[i]);
+        squares += (double)x->data[i] * (double)x->data[i];
+    }
+    const ak_tensor *p = ak_softmax(x), *l = ak_log_softmax(x), *u = ak_l2_normalize(x);
+    for (int64_t i = 0; i < MANY; i += 4999) {
+        const double v = (double)x->data[i];
+        cr_expect_float_eq((double)p->data[i] / exp(v) * sum, 1, ROUNDED);
+        cr_expect_float_eq((double)l->data[i], v - log(sum), ROUNDED * 10);
+        cr_expect_float_eq((double)u->data[i] / v * sqrt(squares), 1, ROUNDED);
+    }
+    cr_expect_float_eq((double)ak_cosine_similarity(x, x)->data[0], 1, ROUNDED);
+}
+
+/* dx = rstd (dy - mean(dy) - xh mean(dy xh)), dw = dy xh, db = dy: one row, past the halves. */
+Test(digits, gradient_of_a_very_long_norm)
+{
+    enum { D = 100003 };
+    ak_tensor *x = many(AK_SHAPE(1, D)), *dy = ak_zeros(ctx, AK_SHAPE(1, D));
+    ak_tensor *w = ak_require_grad(ak_full(ctx, AK_SHAPE(D), 1));
+    ak_tensor *b = ak_require_grad(ak_zeros(ctx, AK_SHAPE(D)));
+    const double far = DOUBLE_BUILD ? 1e-10 : 2e-5;
+    double mean = 0, var = 0, g = 0, gh = 0;
+    for (int i = 0; i < D; i++) {
+        dy->data[i] = (ak_real)(1 + i % 7);
+        mean += (double)x->data[i] / D;
+        g += (double)dy->data[i] / D;
+    }
+    for (int i = 0; i < D; i++)
+        var += ((double)x->data[i] - mean) * ((double)x->data[i] - mean) / D;
+    const double rstd = 1 / sqrt(var + 1e-5);
+    for (int i = 0; i < D; i++)
+        gh += (double)dy->data[i] * ((double)x->data[i] - mean) * rstd / D;
+    ak_backward_from(ak_layer_norm(x, w, b, 1e-5), dy->data);
+    for (int i = 0; i < D; i += 997) {
+        const double h = ((double)x->data[i] - mean) * rstd, up = (double)dy->data[i];
+        cr_expect_float_eq((double)x->grad[i], rstd * (up - g - h * gh), far);
+        cr_expect_float_eq((double)w->grad[i], up * h, far);
+        cr_expect_eq((double)b->grad[i], up);
+    }
+}
+
 /* Gradients of weights and biases: a sum over rows. */
 Test(digits, gradients_of_parameters_over_many_rows)
 {

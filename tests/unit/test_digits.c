@@ -16,7 +16,7 @@
 
 #define DOUBLE_BUILD (sizeof(ak_real) == 8)
 #define ROUNDED (DOUBLE_BUILD ? 1e-14 : 1e-6)
-#define GATHERED (DOUBLE_BUILD ? 1e-13 : 5e-6)
+#define GATHERED (DOUBLE_BUILD ? 1e-10 : 5e-6)
 /* Rows this long have squares beyond the range of numbers. */
 #define LONG (DOUBLE_BUILD ? 1e160 : 1e25)
 #define SHORT (DOUBLE_BUILD ? 1e-170 : 1e-25)

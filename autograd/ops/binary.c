@@ -156,6 +156,8 @@ static void partial_span(void *user, int64_t begin, int64_t end)
     }
 }
 
+enum { NARROW = 64, FEW_ROWS = 256 };
+
 /* An operand that was broadcast gets sums: each chunk of the output has its own partial result
  * (all of them together at most a sixteenth of the output), added in a fixed order. */
 static void broadcast_backward(ak_call *k, binary_args *u)
@@ -168,6 +170,8 @@ static void broadcast_backward(ak_call *k, binary_args *u)
     u->total = n;
     u->part = size;
     u->chunk = size > AK__SPAN / 16 ? 16 * size : AK__SPAN;
+    if (n > AK__SPAN && size > 1 && size < NARROW)      /* short rows: not too many in a sum */
+        u->chunk = FEW_ROWS * size;
     const int64_t chunks = ak__chunk_count(n, u->chunk);
     if (chunks == 1) {
         walk_rows(u, d, 0, n);

@@ -535,6 +535,7 @@ static int64_t positions_of(const ak_tensor *x)
 
 /* Samples of more positions are summed in parts, so that errors do not grow with them. */
 #define MANY_POSITIONS 1024
+#define SOME_POSITIONS 256      /* of such a part */
 
 /* Statistics of one sample from those of its channels. room: ak__statistics_room, each: 2 C. */
 static void large_group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
@@ -625,10 +626,10 @@ static void group_sums(ak_real *sums, const ak_real *dy, const ak_real *x, chann
         return;
     }
     memset(fine, 0, (size_t)(2 * C) * sizeof *fine);
-    for (int64_t p = 0; p < P; p += MANY_POSITIONS) {
+    for (int64_t p = 0; p < P; p += SOME_POSITIONS) {
         memset(room, 0, bytes);
         ak__k.batch_norm_sums(room, room + C, dy + p * C, x + p * C, (ak__gate){ 0 }, st.mean,
-                              st.rstd, P - p < MANY_POSITIONS ? P - p : MANY_POSITIONS, C);
+                              st.rstd, P - p < SOME_POSITIONS ? P - p : SOME_POSITIONS, C);
         for (int64_t i = 0; i < 2 * C; i++)
             fine[i] += (double)room[i];
     }

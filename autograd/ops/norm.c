@@ -16,7 +16,7 @@
 
 /* Rows of one chunk of a norm's backward: as ak__for_rows, so that parameter gradients can be
  * kept per chunk and added in order; not so many that their sums lose digits. */
-#define MOST_ROWS 1024
+#define MOST_ROWS 256
 static int64_t chunk_rows(int64_t D)
 {
     const int64_t rows = D >= AK__SPAN ? 1 : AK__SPAN / (D > 0 ? D : 1);

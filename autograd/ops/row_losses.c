@@ -425,7 +425,8 @@ static void sqdist_backward(ak_call *k)
         if (!sums)
             return;
         memset(sums, 0, (size_t)N * sizeof *sums);
-        ak__k.column_sum(sums, g, M, N);
+        if (!ak__sum_rows(k, sums, g, M, N))
+            return;
         for (int64_t j = 0; j < N; j++)
             ak__k.axpy(db + j * D, 2 * sums[j], b->data + j * D, D);
         ak__gemm(AK__TN, N, D, M, -2, g, N, a->data, D, 1, db, D, NULL);

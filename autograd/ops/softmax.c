@@ -365,7 +365,9 @@ static ak_tensor *sample_wrong_label(ak_tensor *const *in, int n_in, const ak_sa
                             (ak_cross_entropy_options){ 0 });
 }
 
-#define ENTROPY(...) (&(const cross_entropy_attr){ .o = { __VA_ARGS__ } })
+#define ENTROPY(smoothing, ignored)                                                                \
+    (&(const cross_entropy_attr){ .o = { .label_smoothing = smoothing, .ignore_index = ignored } })
+#define ENTROPY_IGNORING_0 (&(const cross_entropy_attr){ .o = { .has_ignore = true } })
 
 static const ak_op cross_entropy = {
     .name = "cross_entropy",
@@ -379,7 +381,7 @@ static const ak_op cross_entropy = {
         { .in = { { 2, { 3, 33 } } }, .lo = -8, .hi = 8, .attr = ENTROPY(0, -1),
           .call = sample_cross_entropy },
         { .in = { { 2, { 9, 2 } } }, .attr = ENTROPY(0.5, 0), .call = sample_cross_entropy },
-        { .in = { { 2, { 7, 3 } } }, .attr = ENTROPY(0, 0, true), .call = sample_cross_entropy },
+        { .in = { { 2, { 7, 3 } } }, .attr = ENTROPY_IGNORING_0, .call = sample_cross_entropy },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 1, { 4 } } }, .attr = ENTROPY(0, 0), .call = sample_cross_entropy },

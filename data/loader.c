@@ -264,6 +264,16 @@ static const ak__state_ops loader_state_ops = { loader_state_size, loader_state_
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+/* A batch near `batch` that leaves no single item; one of all items always does. */
+static int64_t batch_without_single(int64_t size, int64_t batch)
+{
+    int64_t other = batch - 1;
+    while (other >= 2 && size % other == 1)
+        other--;
+    for (; other < 2 || size % other == 1; other++) { }
+    return other;
+}
+
 static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
 {
     ak_ctx       *ctx = ds->ctx;
@@ -278,13 +288,14 @@ static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .batch is %lld%s, but \"%s\" has only %lld "
                        "items; choose a smaller batch", (long long)batch,
                        o->batch ? "" : " (the default)", ds->name, (long long)ds->size);
-    const int64_t rest = ds->size % batch;
-    if (o->keep_last && rest == 1)
+    if (o->keep_last && ds->size % batch == 1) {
+        const int64_t other = batch_without_single(ds->size, batch);
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .keep_last: %lld items in batches of %lld "
                        "leave a last batch of 1, which has nothing to be compared with; choose "
                        "another .batch (%lld leaves %lld), or let the last one be dropped",
-                       (long long)ds->size, (long long)batch, (long long)(batch - 1),
-                       (long long)(ds->size % (batch - 1)));
+                       (long long)ds->size, (long long)batch, (long long)other,
+                       (long long)(ds->size % other));
+    }
     if (o->views < 0 || o->views > AK_MAX_VIEWS)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .views is %d; 1 to %d are possible",
                        o->views, AK_MAX_VIEWS);

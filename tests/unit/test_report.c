@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <akin/io.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
 
@@ -336,10 +337,9 @@ static bool comma_locale(void)
     char command[256];
     snprintf(command, sizeof command, "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 2>/dev/null",
              folder);
-    setenv("LOCPATH", folder, 1);
-    return (setlocale(LC_ALL, "de_DE.UTF-8") || (system(command) == 0 &&
-                                                 setlocale(LC_ALL, "de_DE.UTF-8"))) &&
-           *localeconv()->decimal_point == ',';
+    if (system(command) == 0)       /* before setlocale, which remembers what it has not found */
+        setenv("LOCPATH", folder, 1);
+    return setlocale(LC_ALL, "de_DE.UTF-8") && *localeconv()->decimal_point == ',';
 }
 
 Test(report, decimal_point_in_every_locale)
@@ -356,7 +356,17 @@ Test(report, decimal_point_in_every_locale)
     json_decref(line);
     ak_fail(ctx, AK_ERR_VALUE, "%g is in a message", 0.5);
     cr_expect_not_null(strstr(ak_error_message(ctx), "0.5 is"), "%s", ak_error_message(ctx));
-    char text[16];
+    char path[128], text[16];
+    snprintf(path, sizeof path, "%s/t.csv", folder);
+    FILE *table = fopen(path, "w");
+    fputs("a\n1.5\n", table);
+    fclose(table);
+    const ak_table *t = ak_table_read(ctx, path, (ak_table_options){ 0 });
+    cr_expect(t == NULL, "an error is pending");
+    ak_step_end(ctx);
+    t = ak_table_read(ctx, path, (ak_table_options){ 0 });
+    cr_assert_not_null(t, "%s", ak_error_message(ctx));
+    cr_expect_eq(t->values[0], 1.5);
     snprintf(text, sizeof text, "%g", 0.5);
     cr_expect_str_eq(text, "0,5", "the program's own locale stays");
     ak_close(ctx);

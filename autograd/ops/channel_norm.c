@@ -554,7 +554,7 @@ static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups,
         m /= (double)(per * P);
         v = v / (double)(per * P) - m * m;
         for (int64_t c = g * per; c < (g + 1) * per; c++)
-            put_stats(st, c, (double)shift[c] + m, v > 0 ? v : 0, eps);
+            put_stats(st, c, (double)shift[c] + m, v < 0 ? 0 : v, eps);
     }
 }
 

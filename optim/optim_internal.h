@@ -82,7 +82,7 @@ bool ak__optim_register(ak_optim *opt);
 bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run);
 /* Say which entries are idle; returns how many are not. */
 int64_t ak__optim_find_idle(ak_optim *opt);
-/* Are all gradients finite that a step would use? If not: AK_ERR_NUMBER names parameter and place. */
+/* Are all gradients finite that a step would use? If not: AK_ERR_NUMBER names the parameter. */
 bool ak__optim_gradients_finite(ak_optim *opt, const char *who);
 /* Zero the gradients. */
 void ak__optim_drop_gradients(ak_optim *opt);

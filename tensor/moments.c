@@ -42,7 +42,7 @@ static bool merge_some(const ak_real *part, int64_t parts, int64_t R, int64_t C,
         const double d = first[c] / (double)R, v = second[c] / (double)R - d * d;
         good = good && lost[c] <= 4 * v * (double)R && v <= DBL_MAX;
         mean[c0 + c] = K[c] + d;
-        var[c0 + c] = v > 0 ? v : 0;
+        var[c0 + c] = v < 0 ? 0 : v;            /* NaN stays: the squares overflowed */
     }
     return good;
 }

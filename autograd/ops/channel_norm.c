@@ -584,7 +584,7 @@ static bool group_statistics(const ak_real *x, int64_t P, int64_t C, int groups,
         v = v / (double)(per * P) - m * m;
         good = good && v <= DBL_MAX;
         for (int64_t c = g * per; c < (g + 1) * per; c++)
-            put_stats(st, c, (double)shift[c] + m, v > 0 ? v : 0, eps);
+            put_stats(st, c, (double)shift[c] + m, v < 0 ? 0 : v, eps);
     }
     return good;
 }

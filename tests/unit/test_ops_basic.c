@@ -190,7 +190,7 @@ Test(ops, logsumexp_extremes)
 
     ak_tensor *x = ak_require_grad(ak_from_double(ctx, AK_SHAPE(4, 2),
         (double[]){ 1e4, 1e4, -1e4, -1e4, -inf, -inf, -inf, 3 }));
-    ak_backward(ak_sum(ak_logsumexp(x, 1)));
+    ak_backward_from(ak_logsumexp(x, 1), (const ak_real[]){ 1, 1, 1, 1 });  /* the sum is -inf */
     const double want[] = { .5, .5, .5, .5, 0, 0, 0, 1 };
     for (int i = 0; i < 8; i++)
         cr_expect(fabs((double)x->grad[i] - want[i]) < 1e-3, "%d: %g", i, (double)x->grad[i]);

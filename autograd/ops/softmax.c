@@ -462,10 +462,12 @@ static void soft_target_rows(const soft_work *w, bool entropy, int64_t begin, in
     const int64_t C = w->k->in[0]->shape.dims[1];
     for (int64_t r = begin; r < end; r++) {
         const ak_real *x = w->k->in[0]->data + r * C, *t = w->k->in[1]->data + r * C;
-        const ak_real total = row_log_sum(x, C);
+        const row_sum s = row_sum_of(x, C);
+        const double log_sum = log((double)s.sum);
         ak_real *dt = w->dx + r * C;
         for (int64_t i = 0; i < C; i++) {
-            const ak_real d = w->g * (total - x[i] + (entropy ? ak__log(t[i]) + 1 : 0));
+            const ak_real share = (ak_real)minus_log_share(s, log_sum, x[i]);
+            const ak_real d = w->g * (share + (entropy ? ak__log(t[i]) + 1 : 0));
             dt[i] = w->put == AK__ADD ? dt[i] + d : d;
         }
     }

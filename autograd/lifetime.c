@@ -16,12 +16,13 @@ static void give_values(ak_tensor *t)
 
 void ak_done_with(ak_tensor *t, bool make_again)
 {
-    if (ak_is_poison(t) || t->ctx->status != AK_OK || t->generation != t->ctx->generation)
+    if (!AK__TENSOR_ITSELF(NULL, t) || t->ctx->status != AK_OK || t->generation == 0)
         return;
     /* An alias is not the owner of its numbers; small pieces are not worth the trouble. */
     if (t->root != t || (t->flags & AK__BORROWED) || !t->data || bytes_of(t) < AK__LARGE)
         return;
     t->flags |= AK__DONE_WITH;
+    t->ctx->values_again = ak__use_values;
     const bool wanted = t->flags & AK__ON_TAPE;     /* by a backward that is still to come */
     if (!wanted || (make_again && t->maker && t->maker->op->again))
         give_values(t);
@@ -119,6 +120,8 @@ void ak__values_after_backward(ak_call *k)
 
 void ak_call_done_reading(ak_call *k, int i)
 {
+    if (!AK__GIVEN(NULL, k))
+        return;
     ak_tensor *root = k->in[i]->root;
     if (!(root->flags & AK__DONE_WITH) || !root->data || !root->maker)
         return;
@@ -130,5 +133,5 @@ void ak_call_done_reading(ak_call *k, int i)
 
 ak_real *ak_call_out(ak_call *k)
 {
-    return ak__values_there(k->out) ? k->out->data : NULL;
+    return AK__GIVEN(NULL, k) && ak__values_there(k->out) ? k->out->data : NULL;
 }

@@ -343,8 +343,8 @@ static ak_status var_axis_shape(ak_call *k)
         return status;
     const int64_t n = axes_of_call(k).n;
     if (o->correction < 0 || n <= o->correction)
-        return ak_call_fail(k, AK_ERR_VALUE, "correction %d over an axis of %lld elements",
-                            o->correction, (long long)n);
+        return ak_call_fail(k, AK_ERR_VALUE, "correction %d is not in [0, %lld), the elements "
+                            "of the axis", o->correction, (long long)n);
     return AK_OK;
 }
 
@@ -570,9 +570,11 @@ static const ak_op argmax_op = {
 
 ak_index *ak_argmax(const ak_tensor *x, int axis)
 {
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison_index;
     ak_tensor *in = ak__as_operand(x);
     argmax_attr o = { .axis = { .axis = axis } };
-    if (!ak_is_poison(x) && axis >= -x->shape.n && axis < x->shape.n) {
+    if (axis >= -x->shape.n && axis < x->shape.n) {
         const ak__axes a = ak__axes_of(x->shape, axis);
         o.places = ak__step_alloc(x->ctx, (size_t)(a.outer * a.inner) * sizeof *o.places);
     }

@@ -431,6 +431,8 @@ const ak_augment_kind *ak_augment_at(int i)
 
 const ak_augment_kind *ak_augment_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; augmentations[i]; i++)
         if (strcmp(augmentations[i]->name, name) == 0)
             return augmentations[i];

@@ -117,7 +117,9 @@ static void *worker(void *argument)
 
 ak_loader_state ak_loader_tell(const ak_loader *l)
 {
-    return l ? (ak_loader_state){ l->next.epoch, l->next.batch } : (ak_loader_state){ 0 };
+    if (!AK__GIVEN(NULL, l))
+        return (ak_loader_state){ 0 };
+    return (ak_loader_state){ l->next.epoch, l->next.batch };
 }
 
 static ak_status check_place(const ak_loader *l, ak_loader_state state)
@@ -151,7 +153,9 @@ static void go_to(ak_loader *l, ak_loader_state state)
 
 ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
 {
-    if (!l || ak_error(l->ctx))
+    if (!AK__GIVEN(NULL, l))
+        return ak__refused(NULL);
+    if (ak_error(l->ctx))
         return AK_ERR_STATE;
     const ak_status status = check_place(l, state);
     if (!status)
@@ -340,7 +344,9 @@ static void loader_close(void *obj)
 
 ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
 {
-    if (!ds || ak_error(ds->ctx) || check_options(ds, &o))
+    if (!AK__GIVEN(NULL, ds))
+        return NULL;
+    if (ak_error(ds->ctx) || check_options(ds, &o))
         return NULL;
     ak_loader *l = ak__ctx_alloc(ds->ctx, sizeof *l);
     const int  threads = o.threads == AK_NONE ? 0 : o.threads ? o.threads : 1;
@@ -458,8 +464,10 @@ static bool copy_out(ak_loader *l, const loader_slot *s, ak_batch *b)
 
 bool ak_loader_next(ak_loader *l, ak_batch *b)
 {
+    if (!AK__GIVEN(NULL, l) || !AK__GIVEN(l->ctx, b))
+        return false;
     *b = (ak_batch){ 0 };
-    if (!l || ak_error(l->ctx))
+    if (ak_error(l->ctx))
         return false;
     if (l->closed) {
         ak_fail(l->ctx, AK_ERR_STATE, "loader_next: the loader of \"%s\" has been closed",

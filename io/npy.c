@@ -4,6 +4,7 @@
 #include "io/file.h"
 
 #include "base/base.h"
+#include "tensor/tensor_internal.h"
 
 #include <string.h>
 
@@ -237,6 +238,8 @@ const ak_array *ak__npy_parse(ak_ctx *ctx, const char *name, const uint8_t *byte
 
 const ak_array *ak_npy_read(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
@@ -270,11 +273,10 @@ size_t ak__npy_header(char *buf, ak_type type, ak_shape shape)
 
 ak_status ak_npy_write(ak_ctx *ctx, const char *path, const ak_tensor *t)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__TENSOR(ctx, t))
+        return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
-    if (!t || ak_is_poison(t))
-        return ak_fail(ctx, AK_ERR_VALUE, "npy_write: %s: there is no tensor to write",
-                       path ? path : "(no path)");
     char         head[256];
     const size_t n = ak__npy_header(head, sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
                                     t->shape);

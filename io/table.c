@@ -391,6 +391,8 @@ const ak_table *ak__table_parse(ak_ctx *ctx, const char *name, const uint8_t *by
 
 const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
@@ -403,10 +405,7 @@ const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options op
 
 ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table)
 {
-    if (!table) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "table_tensor: there is no table (NULL)");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, table))
         return &ak__poison;
-    }
     return ak_from_double(ctx, AK_SHAPE(table->rows, table->columns), table->values);
 }

@@ -55,8 +55,9 @@ static ak_status check_index(ak_call *k, const ak_index *ix, const char *name, i
     char text[160];
     if (!ix)
         return AK_OK;
-    if (ix == &ak__poison_index || !ix->data)
-        return ak_call_fail(k, AK_ERR_VALUE, "%s is the result of a failed call", name);
+    if (ix == &ak__poison_index)
+        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an earlier "
+                            "step", name);
     if (ix->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", name);
     if (ix->generation != 0 && ix->generation != k->ctx->generation)
@@ -114,19 +115,36 @@ static ak_status check_embeddings(ak_call *k)
     return AK_OK;
 }
 
+bool ak__temperature_fits(double tau)
+{
+    return tau > 0 && tau <= DBL_MAX && 1 / tau <= (double)AK_REAL_MAX;
+}
+
+/* Numbers of a constant operand: finite, and not negative where they weigh. */
+static ak_status check_constant(ak_call *k, int operand, const char *name, bool weighs)
+{
+    const ak_tensor *t = operand < 0 ? NULL : k->in[operand];
+    for (int64_t i = 0; t && i < t->size; i++)
+        if (!(ak__fabs(t->data[i]) <= AK_REAL_MAX) || (weighs && t->data[i] < 0))
+            return ak_call_fail(k, AK_ERR_VALUE, "%s: number %" PRId64 " is %g, must be %sfinite",
+                                name, i, (double)t->data[i], weighs ? ">= 0 and " : "");
+    return AK_OK;
+}
+
 static ak_status check_numbers_in(ak_call *k)
 {
     const ak__contrast *o = k->attr;
-    if (!(o->tau > 0) || o->tau > DBL_MAX) {
-        ak_status st = ak_call_fail(k, AK_ERR_VALUE, "temperature %g, must be above 0", o->tau);
+    if (!ak__temperature_fits(o->tau)) {
         ak_call_hint(k, "usual values are 0.05 to 0.5; leave it out for the default");
-        return st;
+        return ak_call_fail(k, AK_ERR_VALUE, "temperature %g, must be above 0, and both it and 1 / "
+                            "temperature finite", o->tau);
     }
     if (!(o->smoothing >= 0 && o->smoothing < 1))
         return ak_call_fail(k, AK_ERR_VALUE, "label smoothing %g, must be in [0, 1)",
                             o->smoothing);
     if (!(o->factor > 0) || o->factor > DBL_MAX)
-        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0");
+        return ak_call_fail(k, AK_ERR_VALUE, ".base_tau must be above 0 and finite: tau / base_tau "
+                            "= %g", o->factor);
     if (o->log_scale >= 0 && k->in[o->log_scale]->size != 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "log scale must be one number");
     return AK_OK;
@@ -151,9 +169,8 @@ static ak_status check_count(ak_call *k, const contrast_sizes *z)
         return ak_call_fail(k, AK_ERR_SHAPE, "one view only: no anchor has a positive");
     if (have >= 2)
         return AK_OK;
-    ak_status st = ak_call_fail(k, AK_ERR_VALUE, "a batch of 1 has no negatives");
     ak_call_hint(k, "use at least 2 samples; drop the last short batch of an epoch");
-    return st;
+    return ak_call_fail(k, AK_ERR_VALUE, "a batch of 1 has no negatives");
 }
 
 static ak_status check_targets(ak_call *k, const contrast_sizes *z)
@@ -206,6 +223,14 @@ static ak_status contrast_shape(ak_call *k)
     if (st == AK_OK && o->weights >= 0 && k->in[o->weights]->size != z.samples)
         st = ak_call_fail(k, AK_ERR_SHAPE, "weights must hold one number for each of %" PRId64
                           " samples", z.samples);
+    if (st == AK_OK)
+        st = check_constant(k, o->weights, "weights", true);
+    if (st == AK_OK)
+        st = check_constant(k, o->pair_weights, "pair weights", true);
+    if (st == AK_OK)
+        st = check_constant(k, o->matrix, o->by_sample ? "positives" : "targets", o->by_sample);
+    if (st == AK_OK)
+        st = check_constant(k, o->target_weights, "target_weights", false);
     k->out->shape = AK_SCALAR;
     return st;
 }

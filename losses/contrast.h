@@ -34,7 +34,7 @@ typedef struct ak__contrast {
 } ak__contrast;
 
 /* Tensors of a call; NULL = none. x, y: at most AK__CONTRAST_VIEWS in all. */
-#define AK__CONTRAST_VIEWS 64
+#define AK__CONTRAST_VIEWS 32
 typedef struct ak__contrast_operands {
     ak_tensor *const *x, *const *y;
     int n_x, n_y;
@@ -43,6 +43,9 @@ typedef struct ak__contrast_operands {
 
 /* op: one of the records below (its name is what messages say). */
 ak_tensor *ak__contrast_apply(const ak_op *op, ak__contrast o, ak__contrast_operands in);
+
+/* Is this a temperature whose inverse can be computed with? */
+bool ak__temperature_fits(double tau);
 
 extern const ak_op ak__op_ntxent, ak__op_infonce, ak__op_clip, ak__op_supcon;
 

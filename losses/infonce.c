@@ -3,6 +3,7 @@
 #include <akin/autograd.h>
 #include <akin/ops.h>
 
+#include "tensor/tensor_internal.h"
 #include "losses/contrast.h"
 #include "losses/masks.h"
 
@@ -29,6 +30,8 @@ static ak_tensor *ntxent_fused(ak_tensor *const *z, int V, ak_ntxent_options o)
 
 ak_tensor *ak_loss_ntxent(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return &ak__poison;
     return ntxent_fused((ak_tensor *[]){ z1, z2 }, 2, o);
 }
 
@@ -69,6 +72,8 @@ static int split_views(ak_tensor *z, ak_tensor **view)
 
 ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     ak_tensor *view[AK__CONTRAST_VIEWS];
     if (!views_fit(z))
         return ntxent_fused(&z, 1, o);      /* an error is pending: the poison tensor */
@@ -79,13 +84,53 @@ ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o)
 
 ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o)
 {
+    if (!AK__GIVEN(NULL, z))
+        return &ak__poison;
     if (V < 2 || V > AK__CONTRAST_VIEWS) {
-        if (V > 0 && z[0] && !ak_is_poison(z[0]))
-            ak_fail(z[0]->ctx, AK_ERR_SHAPE, "ntxent: %d views, expected 2 to %d", V,
-                    AK__CONTRAST_VIEWS);
-        return ntxent_fused(z, V > 0 ? 1 : 0, o);
+        ak_fail(V > 0 && z[0] ? z[0]->ctx : NULL, AK_ERR_SHAPE, "ntxent: %d views, expected 2 to "
+                "%d", V, AK__CONTRAST_VIEWS);
+        return &ak__poison;
     }
     return o.pair_sum ? pair_sum(z, V, o, ak_loss_ntxent) : ntxent_fused(z, V, o);
+}
+
+static bool ntxent_extras_fit(ak_ctx *ctx, const char *who, int64_t N, const ak_ntxent_options *o)
+{
+    const ak__extra extra[] = { { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
+                                { .name = ".weights", .tensor = o->weights, .size = N,
+                                  .constant = true, .weighs = true },
+                                { .name = ".ids", .index = o->ids, .size = N } };
+    return ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra);
+}
+
+/* Of N anchors and M partners. */
+static bool infonce_extras_fit(ak_ctx *ctx, const char *who, const ak_tensor *q, const ak_tensor *k,
+                               const ak_infonce_options *o)
+{
+    const int64_t N = ak_row_count(q), M = ak_row_count(k);
+    if (!ak__extras_fit(ctx, who, &(ak__extra){ .name = ".queue", .tensor = o->queue,
+                                                .size = -1 }, 1))
+        return false;
+    const int64_t scores = N * (M + (o->queue ? ak_row_count(o->queue) : 0));
+    const int64_t listed = o->target_columns ? -1 : 0;
+    const ak__extra extra[] = {
+        { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
+        { .name = ".weights", .tensor = o->weights, .size = N, .constant = true, .weighs = true },
+        { .name = ".targets", .tensor = o->targets, .size = scores, .constant = true },
+        { .name = ".target_weights", .tensor = o->target_weights, .size = listed,
+          .constant = true },
+        { .name = ".pair_weights", .tensor = o->pair_weights, .size = scores, .constant = true,
+          .weighs = true },
+        { .name = ".ids", .index = o->ids, .size = N },
+        { .name = ".labels", .index = o->labels, .size = N },
+        { .name = ".target_columns", .index = o->target_columns, .size = -1 },
+    };
+    if (!ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra))
+        return false;
+    return !o->target_weights ||
+           ak__extras_fit(ctx, who, &(ak__extra){ .name = ".target_weights",
+                                                  .tensor = o->target_weights,
+                                                  .size = o->target_columns->size }, 1);
 }
 
 /* The specification: rows of u are all views, view by view, of N samples. */
@@ -104,6 +149,10 @@ static ak_tensor *ntxent_rows_composed(ak_tensor *u, int64_t N, ak_ntxent_option
 
 ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return &ak__poison;
+    if (!ntxent_extras_fit(z1->ctx, __func__, ak_row_count(z1), &o))
+        return &ak__poison;
     ak_tensor *u = unit_rows(ak_concat(0, z1, z2), o.normalized);                   /* [2N, D] */
     if (o.ids || o.weights || o.label_smoothing > 0 || ak_is_poison(u))
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
@@ -114,11 +163,15 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
 
 ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     ak_tensor *view[AK__CONTRAST_VIEWS];
     if (!views_fit(z))
         return ak_sum(z);
     if (o.pair_sum)
         return pair_sum(view, split_views(z, view), o, ak_loss_ntxent_composed);
+    if (!ntxent_extras_fit(z->ctx, __func__, z->shape.dims[1], &o))
+        return &ak__poison;
     return ntxent_rows_composed(unit_rows(z, o.normalized), z->shape.dims[1], o);
 }
 
@@ -128,6 +181,10 @@ ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o)
 
 static ak_tensor *infonce_fused(const ak_op *op, ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (o.target_weights && !o.target_columns) {
+        ak_fail(q->ctx, AK_ERR_VALUE, "%s: .target_weights without .target_columns", op->name);
+        return &ak__poison;
+    }
     const ak__contrast attr = {
         .two_sided = op == &ak__op_clip, .single_warns = true, .normalized = o.normalized,
         .others_masked = o.no_batch_negatives, .tau = tau_or(o.tau, INFONCE_TAU), .factor = 1,
@@ -141,13 +198,17 @@ static ak_tensor *infonce_fused(const ak_op *op, ak_tensor *q, ak_tensor *k, ak_
 
 ak_tensor *ak_loss_infonce(ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, q) || !AK__TENSOR(q->ctx, k))
+        return &ak__poison;
     return infonce_fused(&ak__op_infonce, q, k, o);
 }
 
 ak_tensor *ak_loss_clip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                         ak_infonce_options o)
 {
-    if (image && !ak_is_poison(image) && (o.queue || o.no_batch_negatives || o.log_scale))
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    if (o.queue || o.no_batch_negatives || o.log_scale)
         ak_fail(image->ctx, AK_ERR_VALUE, "clip: .queue, .no_batch_negatives and .log_scale are no "
                 "options of this loss\n    hint: the log scale is an argument; ak_loss_infonce has "
                 "the others");
@@ -169,6 +230,10 @@ static ak_tensor *infonce_targets(ak__pairs pairs, ak_tensor *candidates, ak_inf
 
 ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, q) || !AK__TENSOR(q->ctx, k))
+        return &ak__poison;
+    if (!infonce_extras_fit(q->ctx, __func__, q, k, &o))
+        return &ak__poison;
     ak_tensor *x = unit_rows(q, o.normalized), *y = unit_rows(k, o.normalized);
     if (o.queue)
         y = ak_concat(0, y, ak_detach(unit_rows(o.queue, o.normalized)));
@@ -189,6 +254,11 @@ ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_optio
 ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                                  ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    o.log_scale = log_scale;
+    if (!infonce_extras_fit(image->ctx, __func__, image, text, &o))
+        return &ak__poison;
     ak_tensor *x = unit_rows(image, o.normalized), *y = unit_rows(text, o.normalized);
     ak_tensor *s = ak__scores(x, y, tau_or(o.tau, INFONCE_TAU), log_scale);         /* [N, M] */
     if (ak_is_poison(s))

@@ -13,6 +13,18 @@ typedef struct ak__pairs {
     bool    self;                   /* row r is column r */
 } ak__pairs;
 
+/* An option of a composed loss: a tensor or an index array of `size` numbers (-1: any), or none. */
+typedef struct ak__extra {
+    const char      *name;
+    const ak_tensor *tensor;
+    const ak_index  *index;
+    int64_t          size;
+    bool             constant;      /* a tensor of finite numbers, >= 0 if `weighs` */
+    bool             weighs;
+} ak__extra;
+/* Are all that are given usable? The matrices below read them without asking. */
+bool ak__extras_fit(ak_ctx *ctx, const char *who, const ak__extra *extra, int n);
+
 /* 1 where column c is a candidate of row r. ids may be NULL; others: in-batch candidates of another
  * sample are out. */
 ak_tensor *ak__candidate_matrix(ak__pairs p, const ak_index *ids, bool others);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/base.h"
+
 /* Labels and ids of samples: enough for the largest. Classes 1, 7 and 4 repeat, others occur once;
  * 3 is twice among the ids, -1 is padding. */
 static const int32_t some_labels[] = { 1, 7, 1, 4, 9, 7, 4, 1, 12, 5, 5, 6 };
@@ -277,6 +279,8 @@ const ak_loss_info *ak_loss_at(int i)
 
 const ak_loss_info *ak_loss_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; name && ak_loss_at(i); i++)
         if (strcmp(ak_loss_at(i)->name, name) == 0)
             return ak_loss_at(i);

@@ -115,6 +115,8 @@ static const ak__ema_plan *plan_for(ak_ctx *ctx, const char *teacher, const char
 
 ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, double momentum)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, teacher) || !AK__GIVEN(ctx, student))
+        return ak__refused(ctx);
     if (ctx->status != AK_OK)
         return ctx->status;
     if (!(momentum >= 0 && momentum <= 1))

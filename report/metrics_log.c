@@ -97,6 +97,8 @@ static bool good_name(const char *name)
 
 ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!good_name(name)) {
         ak_fail(ctx, AK_ERR_VALUE, "run: the name '%s' is not one path component",
                 name ? name : "");
@@ -125,17 +127,21 @@ ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options)
 
 const char *ak_run_folder(const ak_run *run)
 {
-    return run ? run->folder : "";
+    if (!AK__GIVEN(NULL, run))
+        return "";
+    return run->folder;
 }
 
 bool ak_run_resumed(const ak_run *run)
 {
+    if (!AK__GIVEN(NULL, run))
+        return false;
     return run && run->resumed;
 }
 
 const char *ak_run_path(ak_run *run, const char *file)
 {
-    if (!run)
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, file))
         return NULL;
     const size_t size = strlen(run->folder) + strlen(file) + 2;
     char *path = ak__ctx_alloc(run->ctx, size);
@@ -164,8 +170,8 @@ static json_t *value_of(const char *text)
 
 ak_status ak_run_setting(ak_run *run, const char *name, const char *format, ...)
 {
-    if (!run)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, name) || !AK__GIVEN(run->ctx, format))
+        return ak__refused(NULL);
     if (!run->settings)
         return ak_fail(run->ctx, AK_ERR_STATE, "run %s: setting %s comes after the first log line, "
                        "when settings are written", run->folder, name);
@@ -254,8 +260,9 @@ static json_t *number(double value)
 
 ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const ak_value *values)
 {
-    if (!run)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, event) ||
+        !AK__GIVEN(run->ctx, values))
+        return ak__refused(NULL);
     if (run->settings) {
         const ak_status status = write_settings(run);
         if (status != AK_OK)
@@ -269,6 +276,14 @@ ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const a
     json_object_set_new(line, "event", json_string(event));
     if (detail)
         json_object_set_new(line, "detail", json_string(detail));
+    int n = 0;
+    while (n <= AK__LIST_MAX && values[n].name)
+        n++;
+    if (n > AK__LIST_MAX) {
+        json_decref(line);
+        return ak_fail(run->ctx, AK_ERR_VALUE, "run_log: more than %d values: does the list end "
+                       "with { 0 }?", AK__LIST_MAX);
+    }
     for (const ak_value *v = values; v->name; v++)
         json_object_set_new(line, v->name, number(v->value));
     json_object_set_new(line, "seconds", json_real(ak__now() - run->opened));

@@ -46,7 +46,8 @@
  * Common rules. Options go by value; zero means the default. All results belong to the step and are
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids
  * are constants. Errors: AK_ERR_SHAPE for embeddings that do not fit, AK_ERR_VALUE for a
- * temperature below 0 (0 is the default) or a batch of 1.
+ * temperature below 0 (0 is the default) or one whose inverse is infinite, for weights that are
+ * negative or not finite, targets that are not finite, and a batch of 1.
  */
 #ifndef AKIN_LOSSES_H
 #define AKIN_LOSSES_H
@@ -104,12 +105,12 @@ AK_API ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxen
 /* V views: each of the V N rows has the V-1 other views of its sample as partners.
  *
  *   L = 1/(VN) sum_i [ log sum_{j != i} exp(s_ij) - mean_{p in P(i)} s_ip ]
- *   z        [V, N, D], V >= 2, N >= 2
+ *   z        [V, N, D], V in [2, 32], N >= 2
  *   pair_sum L = sum_{v != w} ntxent(z_v, z_w): V (V-1) terms, so twice ntxent for V = 2
  */
 AK_API ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o);
 AK_API ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o);
-/* The same from V tensors [N, D]; V in [2, 32]. */
+/* The same from V tensors [N, D], V in [2, 32]. errors: AK_ERR_SHAPE for another V */
 AK_API ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o);
 
 /* ---- InfoNCE --------------------------------------------------------------------------------- */
@@ -213,7 +214,7 @@ AK_API ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_sup
  *
  *   name     of the parameter;  tau: start, (0, inf); 0 = 0.07
  *   returns  context lifetime; for .log_scale and ak_loss_clip
- *   errors   AK_ERR_VALUE for tau < 0, and those of ak_param
+ *   errors   AK_ERR_VALUE for tau < 0 or an infinite 1 / tau, and those of ak_param
  *
  * Normal: e^s rises from 14 towards 50..100 over a long training, and stays near 10..20 on small
  * data. Down to 1 means that the pairs carry no signal.
@@ -223,7 +224,8 @@ AK_API ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau);
  * gradient is never cut.
  *
  *   lo, hi   (0, inf); 0 = 1 and 100 (those of CLIP)
- *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi, AK_ERR_SHAPE)
+ *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi or a bound out of
+ *            its range, AK_ERR_SHAPE)
  */
 AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
 

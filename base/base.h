@@ -71,7 +71,7 @@ struct ak_ctx {
     uint64_t  used;             /* a count of these: which of a thread's is the newest */
 
     ak_status status, first_status;
-    char      message[1024];
+    char      message[1536];    /* text, operands, place and hint */
     const void *hint_of;        /* the ak_call that will fail with this hint */
     char      hint[256];
     ak_error_fn error_fn;

@@ -28,9 +28,11 @@ void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
 
 ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
+        return ak__refused(NULL);
     if (k->ctx->status != AK_OK)
         return status;
-    char    what[512], operands[400];
+    char    what[400], operands[400], hint[sizeof k->ctx->hint + 16] = "";
     va_list args;
     va_start(args, format);
     ak__format_v(what, sizeof what, format, args);
@@ -38,25 +40,29 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     ak__call_operands_text(k, operands, sizeof operands);
     if (k->ctx->tracing)            /* before the hook, which may end the program */
         ak_tape_print(k->ctx, stderr);
+    if (k->ctx->hint_of == k)
+        snprintf(hint, sizeof hint, "\n    hint: %s", k->ctx->hint);
+    k->ctx->hint_of = NULL;
     return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
-                   "; run with AK_TRACE=1 to see what ran", k->op->name, what, operands,
-                   k->number, k->ctx->generation);
+                   "; run with AK_TRACE=1 to see what ran%s", k->op->name, what, operands,
+                   k->number, k->ctx->generation, hint);
 }
 
 void ak_call_hint(ak_call *k, const char *format, ...)
 {
-    size_t  at = strlen(k->ctx->message);
-    va_list args;
-    if (at + 16 >= sizeof k->ctx->message)
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
         return;
-    at += (size_t)snprintf(k->ctx->message + at, sizeof k->ctx->message - at, "\n    hint: ");
+    va_list args;
     va_start(args, format);
-    vsnprintf(k->ctx->message + at, sizeof k->ctx->message - at, format, args);
+    vsnprintf(k->ctx->hint, sizeof k->ctx->hint, format, args);
     va_end(args);
+    k->ctx->hint_of = k;
 }
 
 void *ak_call_save(ak_call *k, size_t bytes)
 {
+    if (!AK__GIVEN(NULL, k))
+        return NULL;
     if (!k->saved)
         k->saved = ak__step_alloc(k->ctx, bytes);
     return k->saved;
@@ -64,12 +70,12 @@ void *ak_call_save(ak_call *k, size_t bytes)
 
 void *ak_call_scratch(ak_call *k, size_t bytes)
 {
-    return ak__scratch_take(k->ctx, bytes);
+    return AK__GIVEN(NULL, k) ? ak__scratch_take(k->ctx, bytes) : NULL;
 }
 
 bool ak_call_recorded(const ak_call *k)
 {
-    return k->out->maker == k;
+    return AK__GIVEN(NULL, k) && k->out->maker == k;
 }
 
 double ak__call_flops(const ak_call *k)
@@ -77,25 +83,64 @@ double ak__call_flops(const ak_call *k)
     return k->op->flops ? k->op->flops(k) : (double)k->out->size;
 }
 
-/* Poison, staleness, mixed contexts. NULL: refused. */
+/* "operand b" into buf: by its name in the record, or by its number. */
+static const char *operand_name(const ak_op *op, int i, int n_in, char *buf, size_t size)
+{
+    const char *name = op->operands ? op->operands : n_in == 1 ? "x" : n_in == 2 ? "a b" : "";
+    for (int skip = i; skip > 0 && *name; skip--) {
+        name += strcspn(name, " ");
+        name += strspn(name, " ");
+    }
+    if (*name && !(op->flags & AK_OP_VARIADIC))
+        snprintf(buf, size, "operand %.*s", (int)strcspn(name, " "), name);
+    else
+        snprintf(buf, size, "operand %d", i);
+    return buf;
+}
+
+static bool is_required(const ak_op *op, int i)
+{
+    return !(op->flags & AK_OP_OPTIONAL_IN) || i < (op->required ? op->required : 1);
+}
+
+/* What is missing or poison is said in the context of the other operands, if there is one. */
+static void refuse(ak_ctx *ctx, const ak_op *op, ak_tensor *const *in, int n_in)
+{
+    char what[80];
+    for (int i = 0; i < n_in; i++) {
+        if (!in[i] && is_required(op, i)) {
+            ak__missing(ctx, op->name, operand_name(op, i, n_in, what, sizeof what));
+            return;
+        }
+        if (in[i] == &ak__poison) {
+            ak__fail_poison(ctx, op->name, operand_name(op, i, n_in, what, sizeof what));
+            return;
+        }
+    }
+}
+
+/* Missing operands, poison, staleness, mixed contexts. NULL: refused. */
 static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
 {
     ak_ctx *ctx = NULL;
+    bool    complete = true;
     for (int i = 0; i < n_in; i++) {
-        if (!in[i])
-            continue;
-        if (in[i] == &ak__poison)
-            return NULL;
-        if (!ctx)
+        if (!in[i] || in[i] == &ak__poison)
+            complete = complete && !in[i] && !is_required(op, i);
+        else if (!ctx)
             ctx = in[i]->ctx;
     }
-    if (!ctx || ctx->status != AK_OK)
+    if (!complete)
+        refuse(ctx, op, in, n_in);
+    if (!complete || !ctx || ctx->status != AK_OK)
         return NULL;
     for (int i = 0; i < n_in; i++) {
         if (!in[i])
             continue;
         if (in[i]->ctx != ctx) {
-            ak_fail(ctx, AK_ERR_CONTEXT, "%s: operand %d belongs to another context", op->name, i);
+            char what[80];
+            ak_fail(ctx, AK_ERR_CONTEXT, "%s: %s belongs to another context", op->name,
+                    operand_name(op, i, n_in, what, sizeof what));
             return NULL;
         }
         if (in[i]->generation != 0 && in[i]->generation != ctx->generation) {
@@ -150,10 +195,9 @@ ak_status ak_call_constant(ak_call *k, int i, const char *what)
 {
     if (!k->in[i] || !k->in[i]->root->needs_grad || k->ctx->no_grad > 0)
         return AK_OK;
-    ak_call_fail(k, AK_ERR_VALUE, "operand %d%s%s is a constant of this op, but needs a gradient",
-                 i, what ? ", " : "", what ? what : "");
     ak_call_hint(k, "ak_detach(t) is t as a constant");
-    return AK_ERR_VALUE;
+    return ak_call_fail(k, AK_ERR_VALUE, "operand %d%s%s is a constant of this op, but needs a "
+                        "gradient", i, what ? ", " : "", what ? what : "");
 }
 
 /* Operands that the record says are constants. */
@@ -182,6 +226,13 @@ static void record_call(ak_call *k)
 
 ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
 {
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return &ak__poison;
+    if (n_in < 1 || !op->name || !op->shape || !op->forward) {
+        ak_fail(NULL, AK_ERR_VALUE, "ak_apply: %s: %d operands, one at least is needed; the record "
+                "needs .name, .shape and .forward", op->name ? op->name : "(no name)", n_in);
+        return &ak__poison;
+    }
     ak_ctx *ctx = check_operands(op, in, n_in);
     if (!ctx)
         return &ak__poison;

@@ -100,6 +100,8 @@ static ak_real *grad_memory(ak_tensor *root)
 
 ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, fresh))
+        return NULL;
     ak_tensor *t = k->in[i];
     *fresh = false;
     if (!t || !t->root->needs_grad)
@@ -123,6 +125,8 @@ ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
 
 ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, fresh))
+        return NULL;
     ak_tensor *t = k->in[i], *out = k->out;
     /* Leaves have a gradient of their own; one that is shared, or lent, must not change. */
     if (!t || t->root != t || !t->needs_grad || t->grad || !t->maker || t->size != out->size ||
@@ -135,6 +139,8 @@ ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
 
 ak_real *ak_call_grad(ak_call *k, int i)
 {
+    if (!AK__GIVEN(NULL, k))
+        return NULL;
     bool     fresh;
     ak_real *g = ak_call_grad_fresh(k, i, &fresh);
     if (g && fresh)
@@ -214,13 +220,11 @@ static ak_status check_gradients(ak_ctx *ctx)
 
 ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
 {
-    if (ak_is_poison(y))
-        return AK_ERR_STATE;
+    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
+        return ak__refused(y ? y->ctx : NULL);
     ak_ctx *ctx = y->ctx;
     if (ctx->status != AK_OK)
         return ctx->status;
-    if (!ak__tensor_alive(ctx, y, "backward"))
-        return AK_ERR_STALE;
     ak_tensor *root = y->root;
     if (!root->maker)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
@@ -263,8 +267,8 @@ static ak_status check_loss(const ak_tensor *loss)
 
 ak_status ak_backward(ak_tensor *loss)
 {
-    if (ak_is_poison(loss))
-        return AK_ERR_STATE;
+    if (!AK__TENSOR_ITSELF(NULL, loss))
+        return ak__refused(loss ? loss->ctx : NULL);
     if (loss->size != 1) {
         char text[AK_SHAPE_TEXT];
         return ak_fail(loss->ctx, AK_ERR_SHAPE, "backward: a loss is one number, this is %s\n"
@@ -285,12 +289,13 @@ ak_status ak_backward(ak_tensor *loss)
 
 void ak_no_grad_begin(ak_ctx *ctx)
 {
-    ctx->no_grad++;
+    if (AK__GIVEN(NULL, ctx))
+        ctx->no_grad++;
 }
 
 void ak_no_grad_end(ak_ctx *ctx)
 {
-    if (ctx->no_grad > 0)
+    if (AK__GIVEN(NULL, ctx) && ctx->no_grad > 0)
         ctx->no_grad--;
     else
         ak_fail(ctx, AK_ERR_STATE, "no_grad_end: there is no ak_no_grad_begin() that it ends");
@@ -298,8 +303,8 @@ void ak_no_grad_end(ak_ctx *ctx)
 
 ak_tensor *ak_detach(ak_tensor *x)
 {
-    if (ak_is_poison(x))
-        return x;
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_alias(x, x->shape, 0);
     if (t == &ak__poison)
         return t;
@@ -315,15 +320,17 @@ ak_tensor *ak_detach(ak_tensor *x)
 
 void ak_train_mode(ak_ctx *ctx, bool train)
 {
-    ctx->evaluating = !train;
+    if (AK__GIVEN(NULL, ctx))
+        ctx->evaluating = !train;
 }
 
 bool ak_is_training(const ak_ctx *ctx)
 {
-    return !ctx->evaluating;
+    return AK__GIVEN(NULL, ctx) && !ctx->evaluating;
 }
 
 void ak_zero_grad(ak_ctx *ctx)
 {
-    ak__zero_param_grads(ctx);
+    if (AK__GIVEN(NULL, ctx))
+        ak__zero_param_grads(ctx);
 }

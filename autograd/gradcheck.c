@@ -24,12 +24,23 @@ typedef struct checker {
     uint64_t    stream;         /* of random ops: the same in every evaluation */
 } checker;
 
+static ak_tensor *closure(checker *c)
+{
+    ak_tensor *y = c->fn(c->in, c->n, c->user);
+    if (y && ak__tensor_check(c->ctx, y, "gradcheck", "the closure's result"))
+        return y;
+    if (!y)
+        ak_fail(c->ctx, AK_ERR_VALUE, "gradcheck: the closure returned NULL\n    hint: a tensor is "
+                "wanted; ops return poison after an error, never NULL");
+    return &ak__poison;
+}
+
 /* One evaluation without recording. */
 static ak_status evaluate(checker *c, double *value)
 {
     c->ctx->next_stream = c->stream;
     ak_no_grad_begin(c->ctx);
-    const ak_tensor *y = c->fn(c->in, c->n, c->user);
+    const ak_tensor *y = closure(c);
     *value = ak_is_poison(y) ? (double)NAN : weighted(y, 1);
     ak_no_grad_end(c->ctx);
     return ak_step_end(c->ctx);
@@ -58,7 +69,7 @@ static ak_status analytic(checker *c, int way, ak_real *const *grad)
         c->in[i]->grad_step = 0;
         c->in[i]->grad_is_zero = false;
     }
-    ak_tensor *y = c->fn(c->in, c->n, c->user);
+    ak_tensor *y = closure(c);
     if (!ak_is_poison(y)) {
         ak_real *dy = ak__step_alloc(c->ctx, (size_t)y->size * sizeof *dy);
         for (int64_t i = 0; dy && i < y->size; i++)
@@ -111,9 +122,21 @@ typedef struct kept_gradient { ak_real *grad; uint64_t step; bool is_zero; } kep
 ak_status ak_gradcheck_fn(ak_ctx *ctx, ak_grad_fn fn, void *user, ak_tensor *const *in, int n,
                           ak_gradcheck *result)
 {
-    if (result->step <= 0)
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, fn) || (n > 0 && !AK__GIVEN(ctx, in)) ||
+        !AK__GIVEN(ctx, result))
+        return ak__refused(ctx);
+    if (!(result->step >= 0 && isfinite(result->step)))
+        return ak_fail(ctx, AK_ERR_VALUE, "gradcheck: the step %g must be > 0, or 0 for the usual "
+                       "one", result->step);
+    if (result->step == 0)
         result->step = AK_REAL_BITS == 64 ? 1e-6 : 1e-3;
     *result = (ak_gradcheck){ .step = result->step };
+    for (int i = 0; i < n; i++) {
+        char what[32];
+        snprintf(what, sizeof what, "operand %d", i);
+        if (in[i] && !ak__tensor_check(ctx, in[i], "gradcheck", what))
+            return ak__refused(ctx);
+    }
     for (int i = 0; i < n; i++)
         if (in[i] && (in[i]->generation != 0 || in[i]->root != in[i]))
             return ak_fail(ctx, AK_ERR_STATE, "gradcheck: operand %d lives for one step only\n"
@@ -164,6 +187,9 @@ static ak_tensor *run_sample(ak_tensor *const *in, int n, void *user)
 ak_status ak_gradcheck_op(ak_ctx *ctx, const ak_op *op, const ak_sample *sample, uint64_t seed,
                           ak_gradcheck *result)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, op) || !AK__GIVEN(ctx, sample) ||
+        !AK__GIVEN(ctx, result))
+        return ak__refused(ctx);
     ak_tensor *in[AK_MAX_IN] = { 0 };
     ak_sample_draw(ctx, sample, op->n_in, seed, in);
     return ak_gradcheck_fn(ctx, run_sample, &(op_sample){ op, sample }, in,

@@ -29,12 +29,13 @@ static bool can_make_again(const ak_tensor *t)
 
 void ak_done_with(ak_tensor *t, bool make_again)
 {
-    if (ak_is_poison(t) || t->ctx->status != AK_OK || t->generation != t->ctx->generation)
+    if (!AK__TENSOR_ITSELF(NULL, t) || t->ctx->status != AK_OK || t->generation == 0)
         return;
     /* An alias is not the owner of its numbers; small pieces are not worth the trouble. */
     if (t->owner != t || t->root != t || !t->data || bytes_of(t) < ak__done_with_least)
         return;
     t->flags |= AK__DONE_WITH;
+    t->ctx->values_again = ak__use_values;
     const bool wanted = t->flags & AK__ON_TAPE;     /* by a backward that is still to come */
     if (!wanted || (make_again && can_make_again(t)))
         give_values(t);
@@ -156,6 +157,8 @@ void ak__values_after_backward(ak_call *k)
 
 void ak_call_done_reading(ak_call *k, int i)
 {
+    if (!AK__GIVEN(NULL, k))
+        return;
     ak_tensor *owner = k->in[i]->owner;
     if (!(owner->flags & AK__DONE_WITH) || !owner->data || !owner->maker)
         return;
@@ -167,6 +170,8 @@ void ak_call_done_reading(ak_call *k, int i)
 
 ak_real *ak_call_out(ak_call *k)
 {
+    if (!AK__GIVEN(NULL, k))
+        return NULL;
     if (k->out->version != 0 && !fail_changed(k, k->out, -1))
         return NULL;
     return ak__values_there(k->out) ? k->out->data : NULL;

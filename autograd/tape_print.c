@@ -28,6 +28,8 @@ static void print_call(const ak_call *k, FILE *file)
 
 void ak_tape_print(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     fprintf(file, "step %" PRIu64 ": %" PRId64 " ops ran, %" PRId64 " are on the tape\n",
             ctx->generation, ctx->calls, ctx->recorded);
     ctx->tape = reverse(ctx->tape);
@@ -38,6 +40,8 @@ void ak_tape_print(ak_ctx *ctx, FILE *file)
 
 void ak_tape_table(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     double bytes = 0, flops = 0, seconds = 0;
     fprintf(file, "%4s  %-20s %-20s %12s %12s %10s\n", "#", "op", "output", "bytes", "MFLOP", "ms");
     ctx->tape = reverse(ctx->tape);
@@ -82,6 +86,8 @@ static void dot_leaf(FILE *file, const ak_tensor *leaf)
 
 void ak_tape_dot(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     fputs("digraph tape {\n  rankdir=TB;\n  node [fontname=\"sans-serif\"];\n", file);
     ctx->tape = reverse(ctx->tape);
     for (const ak_call *k = ctx->tape; k; k = k->prev) {

@@ -64,6 +64,8 @@ void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, 
 
 void ak_trace(ak_ctx *ctx, bool on)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return;
     ctx->tracing = on;
 }
 
@@ -76,6 +78,8 @@ static int slower_first(const void *a, const void *b)
 
 void ak_trace_print(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     trace *t = *ak__ctx_slot(ctx, AK__SLOT_TRACE);
     if (!t || !t->n)
         return;

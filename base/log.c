@@ -7,12 +7,16 @@
 
 void ak_on_log(ak_ctx *ctx, ak_log_fn fn, void *user)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return;
     ctx->log_fn = fn;
     ctx->log_user = user;
 }
 
 void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, ...)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, format))
+        return;
     if (ctx->quiet && level == AK_LOG_INFO)
         return;
     char    text[1024];

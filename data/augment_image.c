@@ -444,6 +444,8 @@ bool ak__augment_own(const ak_augment_kind *kind)
 
 const ak_augment_kind *ak_augment_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; augmentations[i]; i++)
         if (strcmp(augmentations[i]->name, name) == 0)
             return augmentations[i];

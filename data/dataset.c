@@ -113,13 +113,11 @@ static const int32_t *copy_labels(ak_ctx *ctx, const int32_t *from, int64_t n)
 ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape shape,
                               const int32_t *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pictures))
+        return NULL;
     ak_shape item;
     if (ak_error(ctx) || !item_shape(ctx, "dataset_memory", shape, &item))
         return NULL;
-    if (!pictures) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_memory: pictures is NULL");
-        return NULL;
-    }
     const uint8_t *bytes = copy_bytes(ctx, pictures, ak_shape_size(shape));
     const int32_t *own = bytes && labels ? copy_labels(ctx, labels, shape.dims[0]) : NULL;
     return bytes && (own || !labels)
@@ -128,9 +126,10 @@ ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape sha
 
 ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__TENSOR(ctx, items))
+        return NULL;
     ak_shape item;
-    if (ak_error(ctx) || !items || ak_is_poison(items) ||
-        !item_shape(ctx, "dataset_tensor", items->shape, &item))
+    if (ak_error(ctx) || !item_shape(ctx, "dataset_tensor", items->shape, &item))
         return NULL;
     ak_real *reals = items_alloc(ctx, items->size, sizeof *reals);
     if (!reals)
@@ -156,7 +155,7 @@ static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t c
 
 ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_subset", start, count, 1))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_subset", start, count, 1))
         return NULL;
     ak_dataset *part = ak__ctx_alloc(ds->ctx, sizeof *part);
     char        name[512];
@@ -250,9 +249,11 @@ static ak_dataset *idx_dataset(ak_ctx *ctx, const char *pictures, const ak__idx 
 
 ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, dir) || !AK__GIVEN(ctx, prefix))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
-    if (!dir || !*dir || !prefix || !*prefix) {
+    if (!*dir || !*prefix) {
         ak_fail(ctx, AK_ERR_VALUE, "dataset_idx: a folder and what the file names begin with "
                 "(\"train\", \"t10k\") are needed");
         return NULL;
@@ -294,6 +295,8 @@ static bool folder(int k, const char *name, char *path, size_t room)
 
 char *ak_dataset_find(const char *name, char *buf, size_t size)
 {
+    if (!AK__GIVEN(NULL, name) || !AK__GIVEN(NULL, buf))
+        return NULL;
     char path[4096];
     for (int k = 0; k < FOLDERS; k++)
         if (folder(k, name, buf, size) && idx_path(buf, "train", "images", path, sizeof path))
@@ -303,13 +306,15 @@ char *ak_dataset_find(const char *name, char *buf, size_t size)
 
 ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, split))
+        return NULL;
     static const char *const names[] = { "T-shirt/top", "trouser", "pullover", "dress", "coat",
                                          "sandal", "shirt", "sneaker", "bag", "ankle boot", NULL };
     if (ak_error(ctx))
         return NULL;
-    if (!split || (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k"))) {
+    if (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k")) {
         ak_fail(ctx, AK_ERR_VALUE, "dataset_fashion_mnist: there is no part \"%s\"; \"train\" and "
-                "\"test\" are known", split ? split : "(NULL)");
+                "\"test\" are known", split);
         return NULL;
     }
     char dir[4096];
@@ -407,12 +412,10 @@ static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const c
 
 ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, const char *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, items))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
-    if (!items) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_npz: the name of the array with the items is needed");
-        return NULL;
-    }
     ak_npz     *f = ak_npz_open(ctx, path);
     ak_dataset *ds = f ? npz_dataset(ctx, f, path, items, labels) : NULL;
     ak_npz_close(f);
@@ -421,6 +424,8 @@ ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, con
 
 ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     const ak_table *t = ak_error(ctx) ? NULL : ak_table_read(ctx, path, options);
     if (!t)
         return NULL;
@@ -459,11 +464,15 @@ const char *ak_dataset_name(const ak_dataset *ds) { return ds ? ds->name : "no d
 
 int32_t ak_dataset_label(const ak_dataset *ds, int64_t i)
 {
+    if (!AK__GIVEN(NULL, ds))
+        return -1;
     return ds && ds->labels && i >= 0 && i < ds->size ? ds->labels[i] : -1;
 }
 
 const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
 {
+    if (!AK__GIVEN(NULL, ds))
+        return "";
     static _Thread_local char number[16];
     if (ds && ds->class_names && label >= 0 && label < ds->classes)
         return ds->class_names[label];
@@ -520,7 +529,9 @@ ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
 
 ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
 {
-    if (!ds || ak_error(ds->ctx))
+    if (!AK__GIVEN(NULL, ds))
+        return ak__refused(NULL);
+    if (ak_error(ds->ctx))
         return AK_ERR_STATE;
     if (ds->channels > AK_MAX_CHANNELS)
         return ak_fail(ds->ctx, AK_ERR_SHAPE, "dataset_normalize: items of \"%s\" have %d "
@@ -544,7 +555,7 @@ ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double 
 
 ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_batch", start, count, 0))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_batch", start, count, 0))
         return &ak__poison;
     ak_shape shape = { .n = ds->item.n + 1, .dims = { count } };
     memcpy(shape.dims + 1, ds->item.dims, (size_t)ds->item.n * sizeof *shape.dims);
@@ -559,7 +570,7 @@ ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
 
 ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_labels", start, count, 0))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_labels", start, count, 0))
         return &ak__poison_index;
     if (ds->labels)
         return ak_index_from(ds->ctx, AK_SHAPE(count), ds->labels + start);

@@ -149,7 +149,9 @@ static void *worker(void *argument)
 
 ak_loader_state ak_loader_tell(const ak_loader *l)
 {
-    return l ? (ak_loader_state){ l->next.epoch, l->next.batch } : (ak_loader_state){ 0 };
+    if (!AK__GIVEN(NULL, l))
+        return (ak_loader_state){ 0 };
+    return (ak_loader_state){ l->next.epoch, l->next.batch };
 }
 
 static ak_status check_place(const ak_loader *l, ak_loader_state state)
@@ -183,7 +185,9 @@ static void go_to(ak_loader *l, ak_loader_state state)
 
 ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
 {
-    if (!l || ak_error(l->ctx))
+    if (!AK__GIVEN(NULL, l))
+        return ak__refused(NULL);
+    if (ak_error(l->ctx))
         return AK_ERR_STATE;
     ak_status status = check_usable(l, "loader_seek");
     if (!status)
@@ -427,7 +431,9 @@ static void loader_close(void *obj)
 
 ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
 {
-    if (!ds || ak_error(ds->ctx) || check_options(ds, &o))
+    if (!AK__GIVEN(NULL, ds))
+        return NULL;
+    if (ak_error(ds->ctx) || check_options(ds, &o))
         return NULL;
     ak_loader *l = ak__ctx_alloc(ds->ctx, sizeof *l);
     const int  threads = o.threads == AK_NONE ? 0 : o.threads ? o.threads : 1;
@@ -588,7 +594,9 @@ static bool take(ak_loader *l, ak_batch *b)
 
 bool ak_loader_next(ak_loader *l, ak_batch *b)
 {
-    if (!l || ak_error(l->ctx) || check_usable(l, "loader_next"))
+    if (!AK__GIVEN(l ? l->ctx : NULL, b))
+        return false;
+    if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_next"))
         return refuse(b);
     if (l->next.batch < l->batches)
         return take(l, b);
@@ -600,7 +608,9 @@ bool ak_loader_next(ak_loader *l, ak_batch *b)
 
 bool ak_loader_endless(ak_loader *l, ak_batch *b)
 {
-    if (!l || ak_error(l->ctx) || check_usable(l, "loader_endless"))
+    if (!AK__GIVEN(l ? l->ctx : NULL, b))
+        return false;
+    if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_endless"))
         return refuse(b);
     if (l->next.batch == l->batches)
         l->next = (place){ l->next.epoch + 1, 0 };

@@ -142,6 +142,8 @@ static void draw_picture(uint64_t seed, int64_t number, uint8_t *out)
 
 ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t count)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     if (first < 0 || count < 1 || count > INT32_MAX || first > INT64_MAX - count) {

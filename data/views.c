@@ -361,7 +361,7 @@ bool ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak
 int ak__augment_count(const ak_augment *list)
 {
     int n = 0;
-    while (list && list[n].kind)
+    while (list && n <= AK__LIST_MAX && list[n].kind)
         n++;
     return n;
 }
@@ -413,6 +413,9 @@ static ak_status check_range(ak_dataset *ds, const char *who, const ak_augment_k
 ak_status ak__augment_check(ak_dataset *ds, const char *who, const ak_augment *list)
 {
     const int n = ak__augment_count(list);
+    if (n > AK__LIST_MAX)
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: more than %d augmentations in a list: does it "
+                       "end with { 0 }?", who, AK__LIST_MAX);
     char      text[AK_SHAPE_TEXT];
     if (n && (ds->item.n != 3 || ds->channels > AK_MAX_CHANNELS))
         return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s needs pictures [H, W, C] of at most %d "
@@ -460,7 +463,7 @@ static ak_status make_item(ak_dataset *ds, const ak_augment *list, uint64_t seed
 ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed, int64_t epoch,
                            int64_t item, int view)
 {
-    if (!ds)
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, list))
         return &ak__poison;
     if (!ak_error(ds->ctx) && (item < 0 || item >= ds->size || view < 0 || view >= AK_MAX_VIEWS ||
                                epoch < 0))

@@ -42,6 +42,8 @@ static double quantile(const double *sorted, int n, double q)
 ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
                               ak_bootstrap_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, values))
+        return (ak_interval){ (double)NAN, (double)NAN };
     const ak_interval nothing = { (double)NAN, (double)NAN };
     const int    resamples = options.resamples ? options.resamples : DEFAULT_RESAMPLES;
     const double level = options.level != 0 ? options.level : 0.95;

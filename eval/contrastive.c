@@ -25,7 +25,9 @@ static int64_t best_match(const ak_real *score, const ak_real *inverse, int64_t 
 
 double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2)
 {
-    if (ak_is_poison(z1) || ak_is_poison(z2) || ak_error(z1->ctx) != AK_OK)
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return (double)NAN;
+    if (ak_error(z1->ctx) != AK_OK)
         return (double)NAN;
     if (z1->shape.n != 2 || !ak_shape_equal(z1->shape, z2->shape) || z1->shape.dims[0] < 1) {
         char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];

@@ -113,7 +113,7 @@ static bool store_is_finite(const feature_store *s)
 
 ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options)
 {
-    if (!ds)
+    if (!AK__GIVEN(NULL, ds))
         return NULL;
     ak_ctx *ctx = ak_dataset_ctx(ds);
     if (ak_error(ctx) != AK_OK)
@@ -153,7 +153,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
 
 ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const char *what)
 {
-    if (!x || ak_is_poison(x))
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, label))
         return NULL;
     if (ak_error(x->ctx) != AK_OK)
         return NULL;

@@ -208,6 +208,9 @@ static void number_classes(knn_run *run)
 ak_status ak_eval_knn_list(const ak_features *train, const ak_features *test,
                            ak_knn_options options, const int *ks, int n, ak_eval_result *result)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(train->ctx, test) || !AK__GIVEN(train->ctx, ks) ||
+        !AK__GIVEN(train->ctx, result))
+        return ak__refused(NULL);
     for (int i = 0; i < n; i++)
         result[i] = ak__eval_nothing();
     ak_knn_options o = options;
@@ -232,6 +235,8 @@ ak_status ak_eval_knn_list(const ak_features *train, const ak_features *test,
 ak_eval_result ak_eval_knn_on(const ak_features *train, const ak_features *test,
                               ak_knn_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(train->ctx, test))
+        return ak__eval_nothing();
     const int k = options.k ? options.k : DEFAULT_K;
     ak_eval_result r;
     ak_eval_knn_list(train, test, options, &k, 1, &r);
@@ -240,6 +245,8 @@ ak_eval_result ak_eval_knn_on(const ak_features *train, const ak_features *test,
 
 double ak_eval_knn(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_knn_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(ak_dataset_ctx(train), test))
+        return (double)NAN;
     ak_features *a, *b;
     if (!ak__eval_features(enc, train, test, &a, &b))
         return (double)NAN;

@@ -271,8 +271,8 @@ static bool probe_options(ak_ctx *ctx, ak_linear_probe_options *o)
     o->max_iterations = o->max_iterations ? o->max_iterations : 300;
     o->gradient_norm = o->gradient_norm != 0 ? o->gradient_norm : 1e-3;
     o->memory = o->memory ? o->memory : 10;
-    if (o->l2 >= 0 && isfinite(o->l2) && o->max_iterations >= 1 && o->gradient_norm > 0 &&
-        o->memory >= 1 && o->memory <= 100)
+    if (o->l2 >= 0 && isfinite(o->l2) && o->max_iterations >= 1 &&
+        o->gradient_norm > 0 && isfinite(o->gradient_norm) && o->memory >= 1 && o->memory <= 100)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "linear probe: l2 %g, max_iterations %d, gradient_norm %g, memory "
             "%d; expected l2 >= 0, at least 1 iteration, a norm > 0, a memory of 1 to 100", o->l2,
@@ -283,6 +283,8 @@ static bool probe_options(ak_ctx *ctx, ak_linear_probe_options *o)
 ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *test,
                                  ak_linear_probe_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(train->ctx, test))
+        return ak__eval_nothing();
     ak_eval_result r = ak__eval_nothing();
     ak_linear_probe_options o = options;
     if (!ak__eval_fit("linear probe", train, test) || !probe_options(train->ctx, &o))
@@ -302,6 +304,8 @@ ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *te
 double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test,
                       ak_linear_probe_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(ak_dataset_ctx(train), test))
+        return (double)NAN;
     ak_features *a, *b;
     if (!ak__eval_features(enc, train, test, &a, &b))
         return (double)NAN;

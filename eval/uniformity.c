@@ -13,7 +13,9 @@
 
 double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2)
 {
-    if (ak_is_poison(z1) || ak_is_poison(z2) || ak_error(z1->ctx) != AK_OK)
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return (double)NAN;
+    if (ak_error(z1->ctx) != AK_OK)
         return (double)NAN;
     if (z1->shape.n != 2 || !ak_shape_equal(z1->shape, z2->shape) || z1->shape.dims[0] < 1) {
         char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
@@ -59,7 +61,9 @@ static double block_sum(const ak__cosine_rows_of *rows, int64_t n, int64_t d, in
 
 double ak_eval_uniformity(const ak_tensor *z)
 {
-    if (ak_is_poison(z) || ak_error(z->ctx) != AK_OK)
+    if (!AK__TENSOR(NULL, z))
+        return (double)NAN;
+    if (ak_error(z->ctx) != AK_OK)
         return (double)NAN;
     if (z->shape.n != 2 || z->shape.dims[0] < 2) {
         char text[AK_SHAPE_TEXT];

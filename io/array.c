@@ -115,12 +115,8 @@ double ak_array_at(const ak_array *a, int64_t i)
 
 ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
 {
-    if (!a) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "array_tensor: there is no such array (NULL); ask "
-                    "ak_npz_find for a name that ak_npz_name lists");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, a))
         return &ak__poison;
-    }
     if (a->type == AK_TYPE_F32)
         return ak_from_float(ctx, a->shape, a->data);
     if (a->type == AK_TYPE_F64) {
@@ -141,11 +137,8 @@ ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
 
 ak_index *ak_array_index(ak_ctx *ctx, const ak_array *a)
 {
-    if (!a) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "array_index: there is no such array (NULL)");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, a))
         return &ak__poison_index;
-    }
     for (int64_t i = 0; i < a->size; i++) {
         const double x = ak_array_at(a, i);
         if (!(x >= INT32_MIN && x <= INT32_MAX) || x < floor(x) || x > floor(x)) {

@@ -200,16 +200,22 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
 
 ak_status ak_save(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return write_file(ctx, path, "*", WEIGHTS);
 }
 
 ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, pattern))
+        return ak__refused(ctx);
     return write_file(ctx, path, pattern, WEIGHTS);
 }
 
 ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return write_file(ctx, path, "~*", WHOLE_STATE);
 }
 
@@ -602,21 +608,29 @@ static ak_status read_file(ak_ctx *ctx, const char *path, const char *pattern, b
 
 ak_status ak_load(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return read_file(ctx, path, "*", false);
 }
 
 ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, pattern))
+        return ak__refused(ctx);
     return read_file(ctx, path, pattern, false);
 }
 
 ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return read_file(ctx, path, "~*", true);
 }
 
 bool ak_checkpoint_exists(const char *path)
 {
+    if (!AK__GIVEN(NULL, path))
+        return false;
     return ak__file_exists(path);
 }
 
@@ -673,10 +687,14 @@ static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void
 
 ak_status ak_checkpoint_value(ak_ctx *ctx, const char *name, int64_t *value)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, value))
+        return ak__refused(ctx);
     return add_value(ctx, "value", name, value);
 }
 
 ak_status ak_checkpoint_number(ak_ctx *ctx, const char *name, double *value)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, value))
+        return ak__refused(ctx);
     return add_value(ctx, "number", name, value);
 }

@@ -96,6 +96,8 @@ ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, siz
 
 const ak_array *ak_idx_read(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;

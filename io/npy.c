@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "tensor/tensor_internal.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -343,6 +344,8 @@ const ak_array *ak__npy_parse(ak_ctx *ctx, const char *name, const uint8_t *byte
 
 const ak_array *ak_npy_read(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
@@ -377,11 +380,10 @@ size_t ak__npy_header(char buf[AK__NPY_HEADER], ak_type type, ak_shape shape)
 
 ak_status ak_npy_write(ak_ctx *ctx, const char *path, const ak_tensor *t)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__TENSOR(ctx, t))
+        return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
-    if (!t || ak_is_poison(t))
-        return ak_fail(ctx, AK_ERR_VALUE, "npy_write: %s: there is no tensor to write",
-                       path ? path : "(no path)");
     char         head[AK__NPY_HEADER];
     const size_t n = ak__npy_header(head, sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
                                     t->shape);

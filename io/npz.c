@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -306,6 +307,8 @@ static void npz_close(void *obj)
 
 ak_npz *ak_npz_open(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
@@ -335,6 +338,8 @@ int64_t ak_npz_count(const ak_npz *f)
 
 const char *ak_npz_name(const ak_npz *f, int64_t i)
 {
+    if (!AK__GIVEN(NULL, f))
+        return NULL;
     return f && i >= 0 && i < f->count ? f->entries[i].name : NULL;
 }
 
@@ -375,6 +380,8 @@ static const ak_array *read_entry(ak_npz *f, npz_entry *e, const char *label)
 
 const ak_array *ak_npz_at(ak_npz *f, int64_t i)
 {
+    if (!AK__GIVEN(NULL, f))
+        return NULL;
     if (!f || i < 0 || i >= f->count || ak_error(f->ctx))
         return NULL;
     npz_entry *e = &f->entries[i];
@@ -397,7 +404,9 @@ const ak_array *ak_npz_at(ak_npz *f, int64_t i)
 
 const ak_array *ak_npz_find(ak_npz *f, const char *name)
 {
-    for (int64_t i = f && name ? f->count : 0; i-- > 0; )   /* the last of a name, as NumPy */
+    if (!AK__GIVEN(NULL, f) || !AK__GIVEN(f->ctx, name))
+        return NULL;
+    for (int64_t i = f->count; i-- > 0; )   /* the last of a name, as NumPy */
         if (strcmp(f->entries[i].name, name) == 0)
             return ak_npz_at(f, i);
     return NULL;
@@ -599,6 +608,9 @@ static ak_status check_arrays(ak_ctx *ctx, const char *path, const ak_array *arr
 ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
                         bool deflated, uint64_t zip64)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && !AK__GIVEN(ctx, arrays)))
+        return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
     ak_status status = check_arrays(ctx, path ? path : "(no path)", arrays, n);
@@ -639,9 +651,10 @@ static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const 
     ak_status status = AK_OK;
     for (int i = 0; !status && i < n; i++) {
         const ak_tensor *t = tensors[i];
-        if (!t || ak_is_poison(t))
-            status = ak_fail(ctx, AK_ERR_VALUE, "npz_write: %s: tensor %d (\"%s\") is none",
-                             path ? path : "(no path)", i, names[i] ? names[i] : "");
+        char what[80];
+        snprintf(what, sizeof what, "tensor %d (\"%.40s\")", i, names[i] ? names[i] : "");
+        if (!ak__tensor_check(ctx, t, "ak_npz_write", what))
+            status = ak__refused(ctx);
         else
             arrays[i] = (ak_array){ .name = names[i], .shape = t->shape, .size = t->size,
                                     .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
@@ -656,11 +669,17 @@ static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const 
 ak_status ak_npz_write(ak_ctx *ctx, const char *path, const char *const *names,
                        ak_tensor *const *tensors, int n)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && (!AK__GIVEN(ctx, names) || !AK__GIVEN(ctx, tensors))))
+        return ak__refused(ctx);
     return write_tensors(ctx, path, names, tensors, n, false);
 }
 
 ak_status ak_npz_write_deflated(ak_ctx *ctx, const char *path, const char *const *names,
                                 ak_tensor *const *tensors, int n)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && (!AK__GIVEN(ctx, names) || !AK__GIVEN(ctx, tensors))))
+        return ak__refused(ctx);
     return write_tensors(ctx, path, names, tensors, n, true);
 }

@@ -411,7 +411,9 @@ static size_t table_announced(const uint8_t *bytes, size_t n)
 
 const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options options)
 {
-    if (ak_error(ctx) || check_options(ctx, path ? path : "(no path)", &options))
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
+    if (ak_error(ctx) || check_options(ctx, path, &options))
         return NULL;
     const ak__expected expected = {
         .limit = options.max_bytes ? (size_t)options.max_bytes : AK_TABLE_BYTES,
@@ -427,11 +429,8 @@ const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options op
 
 ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table)
 {
-    if (!table) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "table_tensor: there is no table (NULL)");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, table))
         return &ak__poison;
-    }
     const int64_t i = ak__beyond_real(table->values, table->rows * table->columns);
     if (i >= 0) {
         ak_fail(ctx, AK_ERR_VALUE, "table_tensor: row %lld, column \"%s\": %g is beyond the range "

@@ -2,6 +2,8 @@
 /* The list of losses, and lookup by name. */
 #include "losses/families.h"
 
+#include "base/base.h"
+
 #include <string.h>
 
 static const ak_loss_info *const losses[] = {
@@ -17,7 +19,9 @@ const ak_loss_info *ak_loss_at(int i)
 
 const ak_loss_info *ak_loss_find(const char *name)
 {
-    for (int i = 0; name && ak_loss_at(i); i++)
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
+    for (int i = 0; ak_loss_at(i); i++)
         if (strcmp(ak_loss_at(i)->name, name) == 0)
             return ak_loss_at(i);
     return NULL;

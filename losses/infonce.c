@@ -7,6 +7,7 @@
 #include "losses/families.h"
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
+#include "tensor/tensor_internal.h"
 
 #define INFONCE_TAU 0.07
 
@@ -17,6 +18,10 @@ static double tau_or(double tau, double otherwise) { return tau == 0 ? otherwise
 
 static ak_tensor *infonce_fused(const ak_op *op, ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (o.target_weights && !o.target_columns) {
+        ak_fail(q->ctx, AK_ERR_VALUE, "%s: .target_weights without .target_columns", op->name);
+        return &ak__poison;
+    }
     const ak__pair_loss loss = {
         .program = &ak__cross_entropy, .two_sided = op == &clip, .one_is_fine = true,
         .normalized = o.normalized, .out = o.no_batch_negatives ? AK__OUT_OTHERS : 0,
@@ -31,13 +36,17 @@ static ak_tensor *infonce_fused(const ak_op *op, ak_tensor *q, ak_tensor *k, ak_
 
 ak_tensor *ak_loss_infonce(ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, q) || !AK__TENSOR(q->ctx, k))
+        return &ak__poison;
     return infonce_fused(&infonce, q, k, o);
 }
 
 ak_tensor *ak_loss_clip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                         ak_infonce_options o)
 {
-    if (image && !ak_is_poison(image) && (o.queue || o.no_batch_negatives || o.log_scale))
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    if (o.queue || o.no_batch_negatives || o.log_scale)
         ak_fail(image->ctx, AK_ERR_VALUE, "clip: .queue, .no_batch_negatives and .log_scale are no "
                 "options of this loss\n    hint: the log scale is an argument; ak_loss_infonce has "
                 "the others");
@@ -45,11 +54,34 @@ ak_tensor *ak_loss_clip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
     return infonce_fused(&clip, image, text, o);
 }
 
-static bool infonce_constants_hold(ak_tensor *s, const char *loss, ak_infonce_options o)
+/* Of N anchors and M partners. */
+static bool infonce_extras_fit(ak_ctx *ctx, const char *who, const ak_tensor *q, const ak_tensor *k,
+                               const ak_infonce_options *o)
 {
-    return ak__constants_hold(s->ctx, loss, (ak__constants){
-        .targets = o.targets, .target_weights = o.target_weights,
-        .pair_weights = o.pair_weights, .weights = o.weights });
+    const int64_t N = ak_row_count(q), M = ak_row_count(k);
+    if (!ak__extras_fit(ctx, who, &(ak__extra){ .name = ".queue", .tensor = o->queue,
+                                                .size = -1 }, 1))
+        return false;
+    const int64_t scores = N * (M + (o->queue ? ak_row_count(o->queue) : 0));
+    const int64_t listed = o->target_columns ? -1 : 0;
+    const ak__extra extra[] = {
+        { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
+        { .name = ".weights", .tensor = o->weights, .size = N, .constant = true, .weighs = true },
+        { .name = ".targets", .tensor = o->targets, .size = scores, .constant = true },
+        { .name = ".target_weights", .tensor = o->target_weights, .size = listed,
+          .constant = true },
+        { .name = ".pair_weights", .tensor = o->pair_weights, .size = scores, .constant = true,
+          .weighs = true },
+        { .name = ".ids", .index = o->ids, .size = N },
+        { .name = ".labels", .index = o->labels, .size = N },
+        { .name = ".target_columns", .index = o->target_columns, .size = -1 },
+    };
+    if (!ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra))
+        return false;
+    return !o->target_weights ||
+           ak__extras_fit(ctx, who, &(ak__extra){ .name = ".target_weights",
+                                                  .tensor = o->target_weights,
+                                                  .size = o->target_columns->size }, 1);
 }
 
 /* What row r of the scores has as targets. */
@@ -66,12 +98,16 @@ static ak_tensor *infonce_targets(ak__pairs pairs, ak_tensor *candidates, ak_inf
 
 ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, q) || !AK__TENSOR(q->ctx, k))
+        return &ak__poison;
+    if (!infonce_extras_fit(q->ctx, __func__, q, k, &o))
+        return &ak__poison;
     ak_tensor *x = ak__unit_rows(q, o.normalized), *y = ak__unit_rows(k, o.normalized);
     if (o.queue)
         y = ak_concat(0, y, ak_detach(ak__unit_rows(o.queue, o.normalized)));
     ak_tensor *s = ak__scores(x, y, tau_or(o.tau, INFONCE_TAU), o.log_scale);       /* [N, C] */
-    if (ak_is_poison(s) || !infonce_constants_hold(s, "infonce", o))
-        return ak_sum(s);               /* an error is pending: the poison tensor */
+    if (ak_is_poison(s))
+        return s;
     const ak__pairs pairs = { .ctx = s->ctx, .R = s->shape.dims[0], .C = s->shape.dims[1],
                               .N = q->shape.dims[0], .batch = k->shape.dims[0] };
     ak_tensor *candidates = ak__candidate_matrix(pairs, o.ids, o.no_batch_negatives);
@@ -86,10 +122,15 @@ ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_optio
 ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                                  ak_infonce_options o)
 {
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    o.log_scale = log_scale;
+    if (!infonce_extras_fit(image->ctx, __func__, image, text, &o))
+        return &ak__poison;
     ak_tensor *x = ak__unit_rows(image, o.normalized), *y = ak__unit_rows(text, o.normalized);
     ak_tensor *s = ak__scores(x, y, tau_or(o.tau, INFONCE_TAU), log_scale);         /* [N, M] */
-    if (ak_is_poison(s) || !infonce_constants_hold(s, "clip", o))
-        return ak_sum(s);               /* an error is pending: the poison tensor */
+    if (ak_is_poison(s))
+        return s;
     const int64_t N = s->shape.dims[0], M = s->shape.dims[1];
     const ak__pairs rows = { .ctx = s->ctx, .R = N, .C = M, .N = N, .batch = M };
     const ak__pairs columns = { .ctx = s->ctx, .R = M, .C = N, .N = N, .batch = N };

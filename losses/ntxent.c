@@ -6,6 +6,7 @@
 #include "losses/families.h"
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
+#include "tensor/tensor_internal.h"
 
 #define NTXENT_TAU 0.5
 
@@ -25,6 +26,8 @@ static ak_tensor *ntxent_fused(ak_tensor *const *z, int V, ak_ntxent_options o)
 
 ak_tensor *ak_loss_ntxent(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return &ak__poison;
     return ntxent_fused((ak_tensor *[]){ z1, z2 }, 2, o);
 }
 
@@ -65,6 +68,8 @@ static int split_views(ak_tensor *z, ak_tensor **view)
 
 ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     ak_tensor *view[AK__PAIR_VIEWS];
     if (!views_fit(z))
         return ntxent_fused(&z, 1, o);      /* an error is pending: the poison tensor */
@@ -75,13 +80,23 @@ ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o)
 
 ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o)
 {
+    if (!AK__GIVEN(NULL, z))
+        return &ak__poison;
     if (V < 2 || V > AK__PAIR_VIEWS) {
-        if (V > 0 && z[0] && !ak_is_poison(z[0]))
-            ak_fail(z[0]->ctx, AK_ERR_SHAPE, "ntxent: %d views, expected 2 to %d", V,
-                    AK__PAIR_VIEWS);
-        return ntxent_fused(z, V > 0 ? 1 : 0, o);
+        ak_fail(V > 0 && z[0] ? z[0]->ctx : NULL, AK_ERR_SHAPE, "ntxent: %d views, expected 2 to "
+                "%d", V, AK__PAIR_VIEWS);
+        return &ak__poison;
     }
     return o.pair_sum ? pair_sum(z, V, o, ak_loss_ntxent) : ntxent_fused(z, V, o);
+}
+
+static bool ntxent_extras_fit(ak_ctx *ctx, const char *who, int64_t N, const ak_ntxent_options *o)
+{
+    const ak__extra extra[] = { { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
+                                { .name = ".weights", .tensor = o->weights, .size = N,
+                                  .constant = true, .weighs = true },
+                                { .name = ".ids", .index = o->ids, .size = N } };
+    return ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra);
 }
 
 /* The specification: rows of u are all views, view by view, of N samples. */
@@ -100,10 +115,11 @@ static ak_tensor *ntxent_rows_composed(ak_tensor *u, int64_t N, ak_ntxent_option
 
 ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return &ak__poison;
+    if (!ntxent_extras_fit(z1->ctx, __func__, ak_row_count(z1), &o))
+        return &ak__poison;
     ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);                   /* [2N, D] */
-    if (!ak_is_poison(u) &&
-        !ak__constants_hold(u->ctx, "ntxent", (ak__constants){ .weights = o.weights }))
-        return ak_sum(u);               /* an error is pending: the poison tensor */
     if (o.ids || o.weights || o.label_smoothing > 0 || ak_is_poison(u))
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [2N, 2N] */
@@ -113,12 +129,15 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
 
 ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     ak_tensor *view[AK__PAIR_VIEWS];
-    if (!views_fit(z) ||
-        !ak__constants_hold(z->ctx, "ntxent", (ak__constants){ .weights = o.weights }))
+    if (!views_fit(z))
         return ak_sum(z);               /* an error is pending: the poison tensor */
     if (o.pair_sum)
         return pair_sum(view, split_views(z, view), o, ak_loss_ntxent_composed);
+    if (!ntxent_extras_fit(z->ctx, __func__, z->shape.dims[1], &o))
+        return &ak__poison;
     return ntxent_rows_composed(ak__unit_rows(z, o.normalized), z->shape.dims[1], o);
 }
 

@@ -6,6 +6,7 @@
 #include "losses/families.h"
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
+#include "tensor/tensor_internal.h"
 
 #define SUPCON_TAU 0.1
 
@@ -26,6 +27,8 @@ static double factor_of(ak_supcon_options o, double tau)
 
 ak_tensor *ak_loss_supcon(ak_tensor *z, ak_index *labels, ak_supcon_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     const double tau = o.tau == 0 ? SUPCON_TAU : o.tau;
     ak_tensor *views = with_views(z);
     const ak__pair_loss loss = {
@@ -39,12 +42,28 @@ ak_tensor *ak_loss_supcon(ak_tensor *z, ak_index *labels, ak_supcon_options o)
 
 ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_options o)
 {
+    if (!AK__TENSOR(NULL, z))
+        return &ak__poison;
     const double tau = o.tau == 0 ? SUPCON_TAU : o.tau;
     ak_tensor *views = with_views(z);
-    if (ak_is_poison(views) || !ak__constants_hold(views->ctx, "supcon", (ak__constants){
-            .targets = o.positives, .weights = o.weights }))
-        return ak_sum(views);           /* an error is pending: the poison tensor */
+    if (ak_is_poison(views))
+        return views;
+    char text[AK_SHAPE_TEXT];
+    if (views->shape.n != 3) {
+        ak_fail(z->ctx, AK_ERR_SHAPE, "ak_loss_supcon_composed: embeddings are %s, expected [N, V, "
+                "D] or [N, D]", ak_shape_text(z->shape, text));
+        return &ak__poison;
+    }
     const int64_t N = views->shape.dims[0], V = views->shape.dims[1], D = views->shape.dims[2];
+    const ak__extra extra[] = {
+        { .name = "labels", .index = labels, .size = N },
+        { .name = ".ids", .index = o.ids, .size = N },
+        { .name = ".weights", .tensor = o.weights, .size = N, .constant = true, .weighs = true },
+        { .name = ".positives", .tensor = o.positives, .size = N * N, .constant = true,
+          .weighs = true },
+    };
+    if (!ak__extras_fit(z->ctx, __func__, extra, sizeof extra / sizeof *extra))
+        return &ak__poison;
     const int axes[3] = { 1, 0, 2 };
     ak_tensor *f = ak_reshape(ak_permute(views, axes), AK_SHAPE(N * V, D));     /* view by view */
     if (!o.normalized)

@@ -9,10 +9,12 @@
 
 ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return &ak__poison;
     const double start = tau == 0 ? 0.07 : tau;
     if (!(start > 0) || !ak__scale_fits(1 / start))
         ak_fail(ctx, AK_ERR_VALUE, "temperature \"%s\": tau %g must be above 0 and have an inverse",
-                name ? name : "", tau);
+                name, tau);
     ak_tensor *s = ak_param(ctx, name, AK_SHAPE(1), AK_PARAM_NO_DECAY);
     if (!ak_is_poison(s))
         s->data[0] = (ak_real)log(1 / start);
@@ -21,7 +23,7 @@ ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau)
 
 double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi)
 {
-    if (ak_is_poison(log_scale))
+    if (!AK__TENSOR(NULL, log_scale))
         return (double)NAN;
     const double least = lo == 0 ? 1 : lo, most = hi == 0 ? 100 : hi;
     char text[AK_SHAPE_TEXT];
@@ -31,8 +33,8 @@ double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi)
         return (double)NAN;
     }
     if (!(least > 0) || !(most >= least) || !ak__scale_fits(most)) {
-        ak_fail(log_scale->ctx, AK_ERR_VALUE, "ak_temperature_clamp: bad range [%g, %g]", least,
-                most);
+        ak_fail(log_scale->ctx, AK_ERR_VALUE, "ak_temperature_clamp: [%g, %g] is no range: 0 < lo "
+                "<= hi, both finite", least, most);
         return (double)NAN;
     }
     const double s = (double)log_scale->data[0];

@@ -42,6 +42,8 @@ static ak_optim *adam_new(ak_ctx *ctx, const char *kind, const char *pattern, ak
 
 ak_optim *ak_adam(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     ak_optim *opt = adam_new(ctx, "adam", pattern, o);
     if (opt)
         opt->coupled_decay = true;
@@ -50,5 +52,7 @@ ak_optim *ak_adam(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 
 ak_optim *ak_adamw(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     return adam_new(ctx, "adamw", pattern, o);
 }

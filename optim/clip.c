@@ -48,7 +48,9 @@ static void scale_gradients(ak_optim *opt, double factor)
 
 double ak_clip_grad_norm(ak_optim *opt, double max_norm)
 {
-    if (!opt || opt->ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, opt))
+        return (double)NAN;
+    if (opt->ctx->status != AK_OK)
         return (double)NAN;
     if (!(max_norm > 0)) {
         ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_norm: max_norm = %g must be > 0", max_norm);
@@ -74,8 +76,8 @@ double ak_clip_grad_norm(ak_optim *opt, double max_norm)
 
 ak_status ak_clip_grad_value(ak_optim *opt, double limit)
 {
-    if (!opt)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
     if (opt->ctx->status != AK_OK)
         return opt->ctx->status;
     if (!(limit > 0))

@@ -180,6 +180,8 @@ static void small_step(const ema_run *r, int64_t begin, int64_t end, double shar
 
 ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, double momentum)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, teacher) || !AK__GIVEN(ctx, student))
+        return ak__refused(ctx);
     if (ctx->status != AK_OK)
         return ctx->status;
     if (!teacher || !student)

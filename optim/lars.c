@@ -29,6 +29,8 @@ static void lars_update(ak_optim *opt, const ak__optim_run *run)
 
 ak_optim *ak_lars(ak_ctx *ctx, const char *pattern, ak_lars_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     o.lr = o.lr == 0 ? 0.3 : o.lr;
     o.momentum = o.momentum == 0 ? 0.9 : o.momentum == AK_NONE ? 0 : o.momentum;
     o.trust = o.trust == 0 ? 0.001 : o.trust;

@@ -85,22 +85,27 @@ static void fill_entries(ak_optim *opt, double decay)
 
 static bool schedule_fits(ak_ctx *ctx, const char *kind, ak_schedule s)
 {
-    const char *wrong = NULL;
-    if (s.warmup < 0)
-        wrong = "warmup must be >= 0";
-    else if (s.kind < AK_SCHEDULE_CONSTANT || s.kind > AK_SCHEDULE_STEP)
-        wrong = "there is no such kind";
-    else if (s.kind == AK_SCHEDULE_COSINE && (s.total < 1 || !(s.final >= 0 && isfinite(s.final))))
-        wrong = "a cosine needs total >= 1 and a finite final >= 0";
-    else if (s.kind == AK_SCHEDULE_STEP && (s.every < 1 || !(s.factor >= 0 && isfinite(s.factor))))
-        wrong = "a staircase needs every >= 1 and a finite factor >= 0";
-    if (wrong) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: %s; kind %d, warmup %" PRId64 ", total %" PRId64
-                ", every %" PRId64 ", factor %g, final %g", kind, wrong, (int)s.kind, s.warmup,
-                s.total, s.every, s.factor, s.final);
-        return false;
-    }
-    return true;
+    if ((int)s.kind < 0 || s.kind > AK_SCHEDULE_STEP)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule has the unknown kind %d (ak_schedule_kind: 0 to "
+                "%d)", kind, (int)s.kind, (int)AK_SCHEDULE_STEP);
+    else if (s.warmup < 0)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: warmup = %" PRId64 " steps must be >= 0", kind,
+                s.warmup);
+    else if (s.kind == AK_SCHEDULE_COSINE && s.total < 1)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: a cosine over total = %" PRId64 " steps; at "
+                "least 1 is needed", kind, s.total);
+    else if (s.kind == AK_SCHEDULE_COSINE && !(s.final >= 0 && s.final < AK__NO_LIMIT))
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: final = %g is not in [0, %g)", kind, s.final,
+                AK__NO_LIMIT);
+    else if (s.kind == AK_SCHEDULE_STEP && s.every < 1)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: a stair every %" PRId64 " steps; at least 1 is "
+                "needed", kind, s.every);
+    else if (s.kind == AK_SCHEDULE_STEP && !(s.factor >= 0 && s.factor < AK__NO_LIMIT))
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: factor = %g is not in [0, %g)", kind, s.factor,
+                AK__NO_LIMIT);
+    else
+        return true;
+    return false;
 }
 
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
@@ -153,7 +158,9 @@ static const char *name_of_entry(void *opt, int64_t i)
 
 int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o)
 {
-    if (!opt || opt->ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, opt) || !AK__GIVEN(opt->ctx, pattern))
+        return 0;
+    if (opt->ctx->status != AK_OK)
         return 0;
     double scale = o.lr_scale == AK_NONE ? 0 : o.lr_scale == 0 ? 1 : o.lr_scale;
     double decay = o.weight_decay == AK_NONE ? 0 : o.weight_decay;
@@ -290,8 +297,8 @@ static void note_frozen(ak_optim *opt)
 
 ak_status ak_optim_step(ak_optim *opt)
 {
-    if (!opt)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
     ak_ctx *ctx = opt->ctx;
     if (ctx->status != AK_OK ||
         (ctx->check_numbers && !ak__optim_gradients_finite(opt, "optim_step"))) {
@@ -318,18 +325,22 @@ ak_status ak_optim_step(ak_optim *opt)
 
 int64_t ak_optim_steps(const ak_optim *opt)
 {
-    return opt ? opt->steps : 0;
+    if (!AK__GIVEN(NULL, opt))
+        return 0;
+    return opt->steps;
 }
 
 double ak_optim_lr(const ak_optim *opt)
 {
-    return opt ? opt->lr * ak_schedule_at(opt->schedule, opt->steps) : 0;
+    if (!AK__GIVEN(NULL, opt))
+        return (double)NAN;
+    return opt->lr * ak_schedule_at(opt->schedule, opt->steps);
 }
 
 ak_status ak_optim_set_lr(ak_optim *opt, double lr)
 {
-    if (!opt)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
     if (opt->ctx->status != AK_OK)
         return opt->ctx->status;
     if (!ak__optim_range(opt->ctx, "optim_set_lr", "lr", lr, AK__ABOVE_0, AK__NO_LIMIT))

@@ -16,6 +16,8 @@ static void sgd_update(ak_optim *opt, const ak__optim_run *run)
 
 ak_optim *ak_sgd(ak_ctx *ctx, const char *pattern, ak_sgd_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     o.lr = o.lr == 0 ? 0.1 : o.lr;
     if (!ak__optim_range(ctx, "sgd", "momentum", o.momentum, 0, 1))
         return NULL;

@@ -105,6 +105,8 @@ static bool good_name(const char *name)
 
 ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!good_name(name)) {
         ak_fail(ctx, AK_ERR_VALUE, "run: the name '%s' is not one path component",
                 name ? name : "");
@@ -134,17 +136,21 @@ ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options)
 
 const char *ak_run_folder(const ak_run *run)
 {
-    return run ? run->folder : "";
+    if (!AK__GIVEN(NULL, run))
+        return "";
+    return run->folder;
 }
 
 bool ak_run_resumed(const ak_run *run)
 {
+    if (!AK__GIVEN(NULL, run))
+        return false;
     return run && run->resumed;
 }
 
 const char *ak_run_path(ak_run *run, const char *file)
 {
-    if (!run)
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, file))
         return NULL;
     const size_t size = strlen(run->folder) + strlen(file) + 2;
     char *path = ak__ctx_alloc(run->ctx, size);
@@ -172,11 +178,8 @@ static char *formatted(ak_ctx *ctx, const char *format, va_list args)
 
 ak_status ak_run_setting(ak_run *run, const char *name, const char *format, ...)
 {
-    if (!run)
-        return AK_ERR_STATE;
-    if (!name || !format)
-        return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: a setting needs a name and a text",
-                       run->folder);
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, name) || !AK__GIVEN(run->ctx, format))
+        return ak__refused(NULL);
     if (run->described)
         return ak_fail(run->ctx, AK_ERR_STATE, "run %s: setting %s comes after the first log line, "
                        "when settings are written", run->folder, name);
@@ -362,11 +365,14 @@ static ak_status check_values(const ak_run *run, const ak_value *values)
 
 ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const ak_value *values)
 {
-    if (!run)
-        return AK_ERR_STATE;
-    if (!event || !values)
-        return ak_fail(run->ctx, AK_ERR_VALUE, "run %s: a log line needs an event and values "
-                       "(none: { 0 })", run->folder);
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, event) || !AK__GIVEN(run->ctx, values))
+        return ak__refused(NULL);
+    int n = 0;
+    while (n <= AK__LIST_MAX && values[n].name)
+        n++;
+    if (n > AK__LIST_MAX)
+        return ak_fail(run->ctx, AK_ERR_VALUE, "run_log: more than %d values: does the list end "
+                       "with { 0 }?", AK__LIST_MAX);
     if (check_values(run, values) || (!run->described && write_settings(run)))
         return ak_error(run->ctx);
     char     path[PATH_SIZE + 80], hash[16];

@@ -30,6 +30,14 @@ struct ak_progress {
 
 ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
+    if (options.views < 0 || !(options.every >= 0) || isinf(options.every) ||
+        !isfinite(options.chance)) {
+        ak_fail(ctx, AK_ERR_VALUE, "progress: .views = %lld and .every = %g must be >= 0, .every "
+                "and .chance = %g finite", (long long)options.views, options.every, options.chance);
+        return NULL;
+    }
     if (options.epochs < 1 || options.steps < 1 || options.epoch < 0 || options.step < 0) {
         ak_fail(ctx, AK_ERR_VALUE, "progress: %lld epochs (%lld done) of %lld steps; expected at "
                 "least 1 of each", (long long)options.epochs, (long long)options.epoch,
@@ -112,7 +120,7 @@ static void show(ak_progress *p, bool final)
 
 void ak_progress_step(ak_progress *p, double loss, double accuracy)
 {
-    if (!p)
+    if (!AK__GIVEN(NULL, p))
         return;
     const double now = ak__now();
     if (p->fresh) {
@@ -135,7 +143,7 @@ void ak_progress_step(ak_progress *p, double loss, double accuracy)
 
 void ak_progress_epoch(ak_progress *p)
 {
-    if (!p)
+    if (!AK__GIVEN(NULL, p))
         return;
     if (p->fresh) {             /* resumed behind the last step of an epoch: it was shown then */
         if (!p->done && p->o.step == p->o.steps) {
@@ -151,15 +159,21 @@ void ak_progress_epoch(ak_progress *p)
 
 double ak_progress_loss(const ak_progress *p)
 {
-    return p ? ak_average_get(&p->loss) : (double)NAN;
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
+    return ak_average_get(&p->loss);
 }
 
 double ak_progress_accuracy(const ak_progress *p)
 {
-    return p ? ak_average_get(&p->accuracy) : (double)NAN;
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
+    return ak_average_get(&p->accuracy);
 }
 
 double ak_progress_seconds(const ak_progress *p)
 {
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
     return p && p->timed ? p->spent / (double)p->timed * (double)p->done : 0;
 }

@@ -88,12 +88,12 @@ static bool slab_take(ak_ctx *ctx, slab *s, int64_t size, bool grad, ak_real **d
 
 ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
 {
-    if (ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, ctx) || ctx->status != AK_OK || !AK__GIVEN(ctx, name))
         return &ak__poison;
     char    text[AK_SHAPE_TEXT];
     int64_t size = ak__shape_check(shape);
-    if (!name || !*name) {
-        ak_fail(ctx, AK_ERR_VALUE, "param: a name is needed");
+    if (!*name) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: the name is empty, it must have one byte at least");
         return &ak__poison;
     }
     if (size < 1) {
@@ -109,6 +109,12 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
     params *p = params_of(ctx);
     if (!p || !make_room(ctx, p))
         return &ak__poison;
+    const int known = AK_PARAM_NO_DECAY | AK_PARAM_BUFFER | AK_PARAM_FROZEN;
+    if (flags & ~known) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: \"%s\": unknown flags 0x%x (known: 0x%x, "
+                "ak_param_flags)", name, (unsigned)(flags & ~known), (unsigned)known);
+        return &ak__poison;
+    }
     bool       buffer = flags & AK_PARAM_BUFFER;
     slab      *s = &p->slabs[buffer ? BUFFERS : flags & AK_PARAM_NO_DECAY ? WITHOUT_DECAY
                                                                          : WITH_DECAY];
@@ -128,17 +134,23 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
 
 ak_tensor *ak_buffer(ak_ctx *ctx, const char *name, ak_shape shape)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return &ak__poison;
     return ak_param(ctx, name, shape, AK_PARAM_BUFFER | AK_PARAM_NO_DECAY);
 }
 
 ak_tensor *ak_param_at(ak_ctx *ctx, int64_t i)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
     const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
     return p && i >= 0 && i < p->n ? p->list[i] : NULL;
 }
 
 ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
     if (!p || !p->n)
         return NULL;
@@ -148,6 +160,8 @@ ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
 
 int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return 0;
     if (ctx->status != AK_OK)
         return 0;
     const int64_t count = ak__pattern_params(ctx, frozen ? "freeze" : "unfreeze", pattern, false);
@@ -176,6 +190,8 @@ void ak__zero_param_grads(ak_ctx *ctx)
 
 uint32_t ak_hash(ak_ctx *ctx, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return 0;
     uint64_t h = AK__HASH_START;
     if (ak__pattern_params(ctx, "hash", pattern, true) < 0)
         return 0;

@@ -24,8 +24,27 @@ static inline void ak__changed(ak_tensor *t, const char *who)
     t->owner->version++;
     t->owner->changed_by = who;
 }
-/* Is t alive, and are its numbers there (not given back by ak_done_with)? Records the error. */
-bool ak__tensor_readable(ak_ctx *ctx, const ak_tensor *t, const char *who);
+
+/* May this tensor be read or changed? Every function that takes one and is no op asks this first
+ * (ops are asked the same by ak_apply). False, with an error that names function and argument:
+ *
+ *   NULL         AK_ERR_VALUE
+ *   poison       AK_ERR_STATE, unless an error is pending: then it is the cause, and stays it
+ *   stale        AK_ERR_STALE, of an earlier step
+ *   foreign      AK_ERR_CONTEXT, of another context than ctx
+ *   given back   made again (ak_done_with), or AK_ERR_STATE where that is not possible
+ *
+ * ctx NULL: the tensor's own; for NULL and poison, which have none, as ak_fail does it. */
+#define AK__TENSOR(ctx, t) ak__tensor_check(ctx, t, __func__, #t)
+bool ak__tensor_check(ak_ctx *ctx, const ak_tensor *t, const char *who, const char *what);
+/* The same for those that do not look at the values: they may have been given back. */
+#define AK__TENSOR_ITSELF(ctx, t) ak__tensor_known(ctx, t, __func__, #t)
+bool ak__tensor_known(ak_ctx *ctx, const ak_tensor *t, const char *who, const char *what);
+/* The same for index arrays. */
+#define AK__INDEX(ctx, x) ak__index_known(ctx, x, __func__, #x)
+bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what);
+/* Record that poison was used, unless the error that made it is still pending. */
+void ak__fail_poison(ak_ctx *ctx, const char *who, const char *what);
 /* Zero the gradient of every parameter. */
 void ak__zero_param_grads(ak_ctx *ctx);
 /* Zero one: it has got no gradient then. */

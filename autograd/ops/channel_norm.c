@@ -180,15 +180,16 @@ static ak_status batch_norm_shape(ak_call *k)
         if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
             return ak_call_fail(k, AK_ERR_SHAPE, "running statistics need %" PRId64 " numbers", C);
     if (k->n_in > 3 && !k->in[3] != !(k->n_in > 4 && k->in[4]))
-        return ak_call_fail(k, AK_ERR_VALUE, "running mean without running variance, or the "
-                            "reverse");
+        return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL), but %s is given: both or none",
+                            k->in[3] ? "running_var" : "running_mean",
+                            k->in[3] ? "running_mean" : "running_var");
     if (!(a->o.momentum >= 0 && a->o.momentum <= 1) && a->o.momentum != AK_NONE)
-        return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1]", a->o.momentum);
+        return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1], nor AK_NONE",
+                            a->o.momentum);
     if (a->train && R < 2) {
-        s = ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: training "
-                         "needs at least 2", R);
         ak_call_hint(k, "use a larger batch, or ak_train_mode(ctx, false)");
-        return s;
+        return ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: "
+                            "training needs at least 2", R);
     }
     k->out->shape = x->shape;
     return AK_OK;
@@ -420,6 +421,7 @@ const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
     .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
     .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
@@ -461,6 +463,7 @@ const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
     .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
     .again = batch_norm_again, .again_reads = AK_READS(SKIP),
@@ -692,6 +695,7 @@ const ak_op ak__op_group_norm = {
     .name = "group_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per sample and group of channels",
     .n_in = 3, .attr_size = sizeof(group_norm_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b",
     .shape = group_norm_shape, .forward = group_norm_forward, .backward = group_norm_backward,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){

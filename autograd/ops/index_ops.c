@@ -11,14 +11,15 @@
 ak_status ak__index_check(ak_call *k, const ak_index *ix, int64_t limit, const char *what)
 {
     if (!ix)
-        return ak_call_fail(k, AK_ERR_VALUE, "%s is NULL", what);
+        return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL)", what);
     if (ix == &ak__poison_index)
-        return ak_call_fail(k, AK_ERR_STALE, "%s is the result of a call that failed in an "
+        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an "
                             "earlier step", what);
     if (ix->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", what);
     if (ix->generation != 0 && ix->generation != k->ctx->generation)
-        return ak_call_fail(k, AK_ERR_STALE, "%s belongs to step %llu, this is step %llu", what,
+        return ak_call_fail(k, AK_ERR_STALE, "%s is an index array of an earlier step (made in "
+                            "step %llu, now %llu)", what,
                             (unsigned long long)ix->generation,
                             (unsigned long long)k->ctx->generation);
     for (int64_t i = 0; i < ix->size; i++)
@@ -247,6 +248,10 @@ static ak_status embedding_shape(ak_call *k)
 {
     if (k->in[0]->shape.n != 2)
         return ak_call_fail(k, AK_ERR_SHAPE, "the table is not a matrix [V, D]");
+    const int padding = ((const rows_attr *)k->attr)->padding;
+    if (padding != AK_NONE && (padding < 0 || padding >= k->in[0]->shape.dims[0]))
+        return ak_call_fail(k, AK_ERR_VALUE, "padding = %d is not in [0, %lld), nor AK_NONE",
+                            padding, (long long)k->in[0]->shape.dims[0]);
     return gather_rows_shape(k);
 }
 
@@ -286,19 +291,15 @@ ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding)
 
 ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
 {
+    if (!AK__INDEX(NULL, ids))
+        return &ak__poison;
     ak_ctx *ctx = ids->ctx;
-    if (ids == &ak__poison_index)
-        return &ak__poison;
     ak_shape shape = ids->shape;
-    if (ids->generation != 0 && ids->generation != ctx->generation) {
-        ak_fail(ctx, AK_ERR_STALE, "one_hot: ids belong to step %llu, this is step %llu",
-                (unsigned long long)ids->generation, (unsigned long long)ctx->generation);
-        return &ak__poison;
-    }
     if (classes < 1 || shape.n == AK_MAX_DIMS) {
         char text[AK_SHAPE_TEXT];
-        ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s", (long long)classes,
-                ak_shape_text(shape, text));
+        ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s; at least 1, and ids of "
+                "less than %d axes, are needed", (long long)classes,
+                ak_shape_text(shape, text), AK_MAX_DIMS);
         return &ak__poison;
     }
     for (int64_t i = 0; i < ids->size; i++)

@@ -101,6 +101,8 @@ static const ak_op concat_op = {
 
 ak_tensor *ak_concat_n(int axis, ak_tensor *const *x, int n)
 {
+    if (!AK__GIVEN(NULL, x))
+        return &ak__poison;
     return ak_apply(&concat_op, x, n, &(concat_attr){ axis });
 }
 
@@ -165,6 +167,8 @@ static const ak_op stack_op = {
 
 ak_tensor *ak_stack(ak_tensor *const *x, int n)
 {
+    if (!AK__GIVEN(NULL, x))
+        return &ak__poison;
     return ak_apply(&stack_op, x, n, NULL);
 }
 
@@ -234,11 +238,11 @@ ak_tensor *ak_slice(ak_tensor *x, int axis, int64_t start, int64_t count)
 
 ak_status ak_split(ak_tensor *x, int axis, int parts, ak_tensor **out)
 {
-    ak_ctx *ctx = x->ctx;
-    for (int i = 0; i < parts; i++)
+    for (int i = 0; out && i < parts; i++)
         out[i] = &ak__poison;
-    if (ak_is_poison(x))
-        return AK_ERR_STATE;
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, out))
+        return ak__refused(x ? x->ctx : NULL);
+    ak_ctx *ctx = x->ctx;
     char text[AK_SHAPE_TEXT];
     if (axis < -x->shape.n || axis >= x->shape.n)
         return ak_fail(ctx, AK_ERR_SHAPE, "split: axis %d of a tensor with %d axes: %s", axis,
@@ -450,6 +454,8 @@ static const ak_op permute_op = {
 
 ak_tensor *ak_permute(ak_tensor *x, const int *axes)
 {
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, axes))
+        return &ak__poison;
     permute_attr o = { .n = x->shape.n };
     if (o.n > 0)
         memcpy(o.axes, axes, (size_t)o.n * sizeof *axes);

@@ -43,7 +43,7 @@ ak_status ak__norm_check_weights(ak_call *k, int64_t D)
 ak_status ak__norm_check_eps(ak_call *k, double eps)
 {
     if (!(eps >= 0) || eps > 1e30)
-        return ak_call_fail(k, AK_ERR_VALUE, "eps %g is not a small positive number", eps);
+        return ak_call_fail(k, AK_ERR_VALUE, "eps %g is not in [0, 1e30]", eps);
     return AK_OK;
 }
 
@@ -271,6 +271,7 @@ static void layer_norm_backward(ak_call *k)
 static const ak_op layer_norm = {
     .name = "layer_norm", .formula = "y = (x - mean) / sqrt(var + eps) * w + b, last axis",
     .n_in = 3, .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b",
     .shape = row_norm_shape, .forward = layer_norm_forward, .backward = layer_norm_backward,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
@@ -330,7 +331,8 @@ static void rms_norm_backward(ak_call *k)
 
 static const ak_op rms_norm = {
     .name = "rms_norm", .formula = "y = x / sqrt(mean(x^2) + eps) * w, last axis", .n_in = 2,
-    .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN, .shape = row_norm_shape,
+    .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN, .operands = "x w",
+    .shape = row_norm_shape,
     .forward = rms_norm_forward, .backward = rms_norm_backward, .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 1, { 1 } }, { 1, { 1 } } }, .attr = EPS(0.1) },

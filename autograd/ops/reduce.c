@@ -474,9 +474,11 @@ static const ak_op argmax_op = {
 
 ak_index *ak_argmax(const ak_tensor *x, int axis)
 {
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison_index;
     ak_tensor *in = ak__as_operand(x);
     argmax_attr o = { .axis = { .axis = axis } };
-    if (!ak_is_poison(x) && axis >= -x->shape.n && axis < x->shape.n) {
+    if (axis >= -x->shape.n && axis < x->shape.n) {
         const ak__axes a = ak__axes_of(x->shape, axis);
         o.places = ak__step_alloc(x->ctx, (size_t)(a.outer * a.inner) * sizeof *o.places);
     }

@@ -129,6 +129,7 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
     }                                                                                              \
     const ak_op ak__op_##name_ = {                                                                 \
         .name = #name_, .formula = formula_, .n_in = 2, .attr_size = sizeof(loss_option),          \
+        .operands = "x target",                                                                    \
         .shape = shape_, .forward = name_##_forward, .backward = name_##_backward,                 \
         .flops = loss_flops,                                                                       \
         .samples = LOSS_SAMPLES(option_, extra_),                                                  \
@@ -144,7 +145,7 @@ static ak_status huber_shape(ak_call *k)
 {
     const double delta = ((const loss_option *)k->attr)->a;
     if (!(delta > 0))
-        return ak_call_fail(k, AK_ERR_VALUE, "delta %g is not positive", delta);
+        return ak_call_fail(k, AK_ERR_VALUE, "delta %g is not above 0", delta);
     return loss_shape(k);
 }
 
@@ -152,7 +153,7 @@ static ak_status smooth_l1_shape(ak_call *k)
 {
     const double beta = ((const loss_option *)k->attr)->a;
     if (!(beta >= 0))
-        return ak_call_fail(k, AK_ERR_VALUE, "beta %g is negative", beta);
+        return ak_call_fail(k, AK_ERR_VALUE, "beta %g is not >= 0", beta);
     return loss_shape(k);
 }
 

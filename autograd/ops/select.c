@@ -76,6 +76,7 @@ static ak_tensor *call_where(ak_tensor *const *in, int n_in, const ak_sample *s)
     { .in = {{ rank, { __VA_ARGS__ } }, { rank, { __VA_ARGS__ } }}, .n_in = 2, .call = call_where }
 static const ak_op where_op = {
     .name = "where", .formula = "y = cond != 0 ? a : b", .n_in = 3,
+    .operands = "a cond b",
     .shape = where_shape, .forward = where_forward, .backward = where_backward,
     .reads = AK_READS(1),
     .samples = (const ak_sample[]){
@@ -174,7 +175,8 @@ static ak_status mask_shape(ak_call *k)
 {
     const int rules = ((const mask_attr *)k->attr)->rules;
     if (rules & ~(AK_MASK_SELF | AK_MASK_PAIR))
-        return ak_call_fail(k, AK_ERR_VALUE, "unknown rules %d", rules);
+        return ak_call_fail(k, AK_ERR_VALUE, "unknown rules %d (AK_MASK_SELF %d, AK_MASK_PAIR %d, "
+                            "or both)", rules, AK_MASK_SELF, AK_MASK_PAIR);
     k->out->shape = k->in[0]->shape;
     return square_check(k, (rules & AK_MASK_PAIR) != 0);
 }

@@ -211,8 +211,11 @@ static ak_status cross_entropy_shape(ak_call *k)
     char text[AK_SHAPE_TEXT];
     if (x->shape.n != 2 || x->shape.dims[1] < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 2 axes [N, C]");
-    if (!t || t == &ak__poison_index)
-        return ak_call_fail(k, AK_ERR_VALUE, "no targets, or those of a failed call");
+    if (!t)
+        return ak_call_fail(k, AK_ERR_VALUE, "target is missing (NULL)");
+    if (t == &ak__poison_index)
+        return ak_call_fail(k, AK_ERR_STATE, "target is the result of a call that failed in an "
+                            "earlier step");
     if (t->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "the targets belong to another context");
     if (t->generation != 0 && t->generation != k->ctx->generation)
@@ -530,7 +533,7 @@ static void kl_div_logits_forward(ak_call *k)
 
 static const ak_op cross_entropy_soft = {
     .name = "cross_entropy_soft", .formula = "mean over rows of -sum_c t log softmax(x)",
-    .n_in = 2, .shape = soft_shape, .forward = cross_entropy_soft_forward,
+    .n_in = 2, .operands = "x target", .shape = soft_shape, .forward = cross_entropy_soft_forward,
     .backward = cross_entropy_soft_backward, .flops = softmax_flops, .samples = SOFT_SAMPLES,
     .misuse = SOFT_MISUSE,
 };
@@ -542,6 +545,7 @@ ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target)
 
 static const ak_op kl_div_logits = {
     .name = "kl_div_logits", .formula = "sum t (log t - log softmax(x)) / N", .n_in = 2,
+    .operands = "x target",
     .shape = soft_shape, .forward = kl_div_logits_forward, .backward = kl_div_logits_backward,
     .flops = softmax_flops, .samples = SOFT_SAMPLES, .misuse = SOFT_MISUSE,
 };

@@ -24,8 +24,9 @@
  *
  * What it does not do: pictures of different sizes in one data set, resizing to another size.
  *
- * Functions that return a pointer return NULL after recording an error, and accept NULL where a
- * failed call's result would go without a second message.
+ * Functions that return a pointer return NULL after recording an error. While that is pending, NULL
+ * may go where the failed call's result would, without a second message (ak_loader_next(NULL, &b)
+ * is false); afterwards it is AK_ERR_VALUE. Lists of augmentations have 1000 entries at most.
  *
  * After fork() a loader with threads belongs to the parent: in the child its calls answer
  * AK_ERR_STATE, and closing it only frees. A loader that is opened in the child, or has no threads,
@@ -123,18 +124,19 @@ AK_API ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, i
 AK_API ak_ctx *ak_dataset_ctx(const ak_dataset *ds);
 /* Items; 0 for NULL. */
 AK_API int64_t ak_dataset_size(const ak_dataset *ds);
-/* Shape of one item: [H, W, C] or [D]. */
+/* Shape of one item: [H, W, C] or [D]; a scalar's for NULL. */
 AK_API ak_shape ak_dataset_item(const ak_dataset *ds);
 /* Label of item i: >= 0, or -1 if unknown or i is out of range. */
 AK_API int32_t ak_dataset_label(const ak_dataset *ds, int64_t i);
-/* Classes: one more than the largest label; 0 without labels. */
+/* Classes: one more than the largest label; 0 without labels, and for NULL. */
 AK_API int64_t ak_dataset_classes(const ak_dataset *ds);
 /* Name of a class; its number as text where no name is known (then valid until the next call of
  * this thread). */
 AK_API const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label);
 /* Names of all classes, ended by NULL: for ak_table_options.classes; NULL where none are known. */
 AK_API const char *const *ak_dataset_class_names(const ak_dataset *ds);
-/* What it is and where it came from, one line: for logs and run folders. */
+/* What it is and where it came from, one line: for logs and run folders; "no data set" for
+ * NULL. */
 AK_API const char *ak_dataset_name(const ak_dataset *ds);
 
 /* Read numbers from lo to hi as 0 to 1, before everything else: pictures of floats 0..255 become

@@ -67,7 +67,7 @@ AK_API ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features
  *
  *   x         [N, ..], flattened to [N, D]; copied
  *   label     N numbers >= 0; copied
- *   what      for the protocol text; copied
+ *   what      for the protocol text; copied; NULL = "given features"
  *   errors    AK_ERR_SHAPE for a scalar or an empty x, AK_ERR_VALUE for a negative label,
  *             AK_ERR_NUMBER for NaN or infinity, AK_ERR_MEMORY
  */

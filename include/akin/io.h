@@ -22,8 +22,9 @@
  * What it does not do: Python objects and text arrays, encrypted archives, arrays of more than
  * AK_MAX_DIMS axes. Each of them is refused by name.
  *
- * Functions that return a pointer return NULL after recording an error; they accept NULL where a
- * failed call's result would go, and pass it on without a second message.
+ * Functions that return a pointer return NULL after recording an error. While that is pending, NULL
+ * may go where the failed call's result would, without a second message; afterwards it is
+ * AK_ERR_VALUE.
  */
 #ifndef AKIN_IO_H
 #define AKIN_IO_H
@@ -110,7 +111,8 @@ AK_API const ak_array *ak_npy_read(ak_ctx *ctx, const char *path);
 /* Write a tensor as .npy (f4; f8 in the double build).
  *
  *   returns  AK_OK; the file is complete or, on failure, the old one is untouched
- *   errors   AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is pending
+ *   errors   AK_ERR_STALE, AK_ERR_CONTEXT, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is
+ *            pending
  */
 AK_API ak_status ak_npy_write(ak_ctx *ctx, const char *path, const ak_tensor *t);
 

@@ -56,8 +56,9 @@
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids
  * are constants. Errors: AK_ERR_SHAPE for embeddings that do not fit, AK_ERR_VALUE for a
  * temperature below 0 (0 is the default), a temperature or a learned log scale whose scale, 1/tau
- * or e^s, is no normal number (s beyond 88.7 or NaN), labels or ids below -1, a batch of 1, or
- * targets or weights that need a gradient (ak_detach them). A queue never gets one, by definition;
+ * or e^s, is no normal number (s beyond 88.7 or NaN), labels or ids below -1, a batch of 1, weights
+ * that are negative or not finite, targets that are not finite, or targets or weights that need a
+ * gradient (ak_detach them). A queue never gets one, by definition;
  * the keys k of ak_loss_infonce are embeddings and do: for MoCo freeze their encoder or pass
  * ak_detach(k).
  */
@@ -123,7 +124,7 @@ AK_API ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxen
  */
 AK_API ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o);
 AK_API ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o);
-/* The same from V tensors [N, D]; V in [2, 64]. */
+/* The same from V tensors [N, D], V in [2, 64]. errors: AK_ERR_SHAPE for another V */
 AK_API ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o);
 
 /* ---- InfoNCE --------------------------------------------------------------------------------- */

@@ -162,8 +162,8 @@ AK_API ak_tensor *ak_permute(ak_tensor *x, const int *axes);
 AK_API ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows);
 /* y = 0, y[rows[i]] += x[i], in the order of i: x [rows.., ..], rows [..] in [0, N) -> [N, ..] */
 AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
-/* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w gets no gradient;
- * AK_NONE: there is no such row. */
+/* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w, in [0, V), gets no
+ * gradient; AK_NONE: there is no such row. */
 AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
 /* cond != 0 ? a : b. All three of one shape. cond gets no gradient, even if it could take one: y is
  * piecewise constant in it. */
@@ -344,12 +344,12 @@ AK_API ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w,
 
 /* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] -------------------- */
 
-typedef struct ak_conv_options {
-    int stride;         /* [1, ..); 0 = 1 */
-    int padding;        /* zeros on each side, [0, ..) */
-    int dilation;       /* [1, ..); 0 = 1 */
+typedef struct ak_conv_options {                /* none above 2^20 */
+    int stride;         /* [1, 2^20]; 0 = 1 */
+    int padding;        /* zeros on each side, [0, 2^20] */
+    int dilation;       /* [1, 2^20]; 0 = 1 */
     int groups;         /* divides I and O; 0 = 1; C for depthwise */
-    int output_padding; /* transposed only: [0, max(stride, dilation)) */
+    int output_padding; /* transposed only: [0, max(stride, dilation)); else 0 */
     bool exact;         /* plain sums only: no Winograd (see below) */
 } ak_conv_options;
 /* A 3x3 convolution of stride 1 or 2 with at least 16 channels is computed by Winograd's algorithm,

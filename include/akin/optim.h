@@ -52,8 +52,8 @@ typedef struct ak_schedule {
     int64_t warmup;         /* steps over which the factor rises linearly from 1/warmup to 1 */
     int64_t total;          /* cosine: step at which the factor reaches `final` */
     int64_t every;          /* step: length of a stair */
-    double  factor;         /* step: what a stair multiplies by */
-    double  final;          /* cosine: last factor */
+    double  factor;         /* step: what a stair multiplies by, [0, inf) */
+    double  final;          /* cosine: last factor, [0, inf) */
 } ak_schedule;
 /* An optimiser refuses (AK_ERR_VALUE) a negative warmup, a cosine with total < 1, a staircase with
  * every < 1, and a factor or final that is negative or not finite. */
@@ -65,7 +65,7 @@ AK_API ak_schedule ak_constant(int64_t warmup);
 AK_API ak_schedule ak_cosine(int64_t warmup, int64_t total);
 /* factor^(floor(step / every)). */
 AK_API ak_schedule ak_staircase(int64_t every, double factor);
-/* The factor at a step, >= 0. */
+/* The factor at a step, >= 0. errors: AK_ERR_VALUE for a step below 0 or an unknown kind (NaN) */
 AK_API double ak_schedule_at(ak_schedule schedule, int64_t step);
 
 /* ---- optimisers ------------------------------------------------------------------------------ */

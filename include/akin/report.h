@@ -16,7 +16,8 @@
  *     ak_run_log(run, "epoch", NULL, (ak_value[]){ { "epoch", epoch },
  *                                                  { "loss", ak_progress_loss(p) }, { 0 } });
  *
- * Functions that return a pointer return NULL after an error; all accept NULL and then do nothing.
+ * Functions that return a pointer return NULL after an error; while that is pending, all accept
+ * NULL and do nothing. Afterwards NULL is AK_ERR_VALUE.
  */
 #ifndef AKIN_REPORT_H
 #define AKIN_REPORT_H
@@ -31,13 +32,14 @@ extern "C" {
 
 /* A whole number >= 0 from the environment.
  *   returns   its value, or `otherwise` where it is not set or empty
- *   errors    AK_ERR_VALUE if it is no such number (then `otherwise`) */
+ *   errors    AK_ERR_VALUE if it is no such number (then `otherwise`; under the default hook the
+ *             program ends with the message and code 1, as for AK_SEED) */
 AK_API int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise);
 /* Text from the environment, `otherwise` where it is not set or empty. */
 AK_API const char *ak_env_text(const char *name, const char *otherwise);
 
 /* Name of the i-th kernel of the table and, into *isa, the instruction set whose version is in use
- * ("ref", "avx2", "avx512", "amx"); NULL past the end. */
+ * ("ref", "avx2", "avx512", "amx"); NULL past the end. isa may be NULL. */
 AK_API const char *ak_kernel_at(int i, const char **isa);
 
 /* ---- running mean ---------------------------------------------------------------------------- */
@@ -113,7 +115,7 @@ typedef struct ak_progress_options {
  * line that ends the training shows "took 2:41, 291 MB": the most memory the process held. On a
  * terminal one line is updated; elsewhere lines are printed now and then, and one an epoch.
  *
- *   errors    AK_ERR_VALUE (epochs, steps < 1), AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE (epochs, steps < 1, a negative views, every or place), AK_ERR_MEMORY
  */
 AK_API ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options);
 /* One step was made. accuracy in [0, 1], or NaN where there is none. */

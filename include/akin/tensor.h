@@ -10,6 +10,10 @@
  *     ak_tensor *row = ak_rows(x, 1, 1);              // [1, 3], shares memory with x
  *     printf("%g\n", (double)row->data[0]);           // 4
  *
+ * Functions that take a tensor refuse NULL (AK_ERR_VALUE), poison of an earlier step
+ * (AK_ERR_STATE), tensors of an earlier step (AK_ERR_STALE) and of another context
+ * (AK_ERR_CONTEXT); values that were given back (ak_done_with) are made again, or AK_ERR_STATE.
+ *
  * Creating functions make step tensors (gone after ak_step_end), ak_param and ak_buffer make
  * context tensors. Every creating function returns the poison tensor on failure, never NULL.
  */
@@ -69,14 +73,15 @@ struct ak_tensor {
  * errors: AK_ERR_SHAPE for a negative dim or too many axes, AK_ERR_MEMORY. */
 AK_API ak_tensor *ak_zeros(ak_ctx *ctx, ak_shape shape);
 AK_API ak_tensor *ak_full(ak_ctx *ctx, ak_shape shape, double value);
-/* A copy of `values` (as many as the shape has). */
+/* A copy of `values` (as many as the shape has; NULL if that is 0). */
 AK_API ak_tensor *ak_from(ak_ctx *ctx, ak_shape shape, const ak_real *values);
 /* As ak_from for other element types. */
 AK_API ak_tensor *ak_from_double(ak_ctx *ctx, ak_shape shape, const double *values);
 AK_API ak_tensor *ak_from_float(ak_ctx *ctx, ak_shape shape, const float *values);
 /* 0, 1, .., n-1 as [n]. */
 AK_API ak_tensor *ak_arange(ak_ctx *ctx, int64_t n);
-/* Standard normal and uniform [lo, hi) numbers, from the context's next stream. */
+/* Standard normal and uniform [lo, hi) numbers, from the context's next stream.
+ * errors: also AK_ERR_VALUE unless lo <= hi, both finite */
 AK_API ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape);
 AK_API ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi);
 
@@ -97,6 +102,7 @@ typedef enum ak_param_flags {
  *
  *   name      unique in the context, path-like ("encoder/conv1/weight"); copied
  *   returns   [shape], context lifetime, needs_grad, grad zeroed
+ *   flags     ak_param_flags; another bit is AK_ERR_VALUE
  *   errors    AK_ERR_VALUE for a used or empty name, AK_ERR_SHAPE, AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags);
@@ -164,13 +170,13 @@ AK_API ak_status ak_copy(ak_tensor *to, const ak_tensor *from);
 AK_API void ak_touch(ak_tensor *t);
 /* Print name, shape and values, long axes shortened. */
 AK_API void ak_print(const ak_tensor *t, FILE *file);
-/* Is it what failed calls return? */
+/* Is it what failed calls return? False for NULL. */
 AK_API bool ak_is_poison(const ak_tensor *t);
 
 /* Aliases: same memory, gradients flow to the source; nothing is computed or recorded. They belong
  * to the step, also those of a parameter or another tensor of the context: make them anew in every
  * step. */
-/* Other shape, same size; one dim may be -1 (worked out). errors: AK_ERR_SHAPE. */
+/* Other shape, same size; one dim at most may be -1 (worked out). errors: AK_ERR_SHAPE. */
 AK_API ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape);
 /* Entries start .. start+count-1 of the first axis. errors: AK_ERR_SHAPE. */
 AK_API ak_tensor *ak_rows(ak_tensor *x, int64_t start, int64_t count);
@@ -181,6 +187,7 @@ AK_API ak_tensor *ak_flatten(ak_tensor *x);
 
 /* ---- shapes --------------------------------------------------------------------------------- */
 
+/* Product of the dims; -1 for a negative dim, too many axes, or more than fits. */
 AK_API int64_t ak_shape_size(ak_shape shape);
 AK_API bool ak_shape_equal(ak_shape a, ak_shape b);
 /* Bytes that hold the text of every shape, also of one that a damaged file announces: a bracket or

@@ -58,8 +58,9 @@ ak_status ak__pair_index_check(ak_call *k, const ak_index *ix, const char *name,
     char text[AK_SHAPE_TEXT];
     if (!ix)
         return AK_OK;
-    if (ix == &ak__poison_index || !ix->data)
-        return ak_call_fail(k, AK_ERR_VALUE, "%s is the result of a failed call", name);
+    if (ix == &ak__poison_index)
+        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an earlier "
+                            "step", name);
     if (ix->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", name);
     if (ix->generation != 0 && ix->generation != k->ctx->generation)

@@ -16,9 +16,8 @@ static ak_status check_numbers(ak_call *k)
 {
     const ak__pair_loss *o = k->attr;
     if (!(o->tau > 0) || o->tau > DBL_MAX) {
-        ak_status st = ak_call_fail(k, AK_ERR_VALUE, "temperature %g, must be above 0", o->tau);
         ak_call_hint(k, "usual values are 0.05 to 0.5; leave it out for the default");
-        return st;
+        return ak_call_fail(k, AK_ERR_VALUE, "temperature %g, must be above 0 and finite", o->tau);
     }
     if (o->log_scale < 0 && !ak__scale_fits(1 / o->tau))
         return ak_call_fail(k, AK_ERR_VALUE, "temperature %g: its inverse is out of the range of "
@@ -27,15 +26,14 @@ static ak_status check_numbers(ak_call *k)
         return ak_call_fail(k, AK_ERR_VALUE, "label smoothing %g, must be in [0, 1)",
                             o->smoothing);
     if (!(o->factor > 0) || o->factor > (double)AK_REAL_MAX)
-        return ak_call_fail(k, AK_ERR_VALUE, "base temperature must be above 0, and "
-                            "tau over it in range");
+        return ak_call_fail(k, AK_ERR_VALUE, ".base_tau must be above 0 and finite: tau / base_tau "
+                            "= %g", o->factor);
     if (o->log_scale >= 0 && k->in[o->log_scale]->size != 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "log scale must be one number");
     if (o->log_scale >= 0 && !ak__scale_fits(exp((double)k->in[o->log_scale]->data[0]))) {
-        ak_status st = ak_call_fail(k, AK_ERR_VALUE, "log scale %g: the scale e^s is out of the "
-                                    "range of numbers", (double)k->in[o->log_scale]->data[0]);
         ak_call_hint(k, "ak_temperature_clamp(log_scale, 0, 0) after each optimiser step keeps it");
-        return st;
+        return ak_call_fail(k, AK_ERR_VALUE, "log scale %g: the scale e^s is out of the range of "
+                            "numbers", (double)k->in[o->log_scale]->data[0]);
     }
     return AK_OK;
 }
@@ -61,9 +59,8 @@ static ak_status check_count(ak_call *k, const ak__pair_sizes *z)
         return ak_call_fail(k, AK_ERR_SHAPE, "one view only: no anchor has a positive");
     if (have >= 2)
         return AK_OK;
-    ak_status st = ak_call_fail(k, AK_ERR_VALUE, "a batch of 1 has no negatives");
     ak_call_hint(k, "use at least 2 samples; drop the last short batch of an epoch");
-    return st;
+    return ak_call_fail(k, AK_ERR_VALUE, "a batch of 1 has no negatives");
 }
 
 static ak_status check_columns(ak_call *k, const ak__pair_sizes *z)
@@ -99,17 +96,30 @@ static ak_status check_targets(ak_call *k, const ak__pair_sizes *z)
     return listed ? check_columns(k, z) : AK_OK;
 }
 
+/* A constant operand: no gradient, finite numbers, not negative where they weigh. */
+static ak_status check_constant(ak_call *k, int operand, const char *name, bool weighs)
+{
+    if (operand < 0)
+        return AK_OK;
+    const ak_tensor *t = k->in[operand];
+    for (int64_t i = 0; i < t->size; i++)
+        if (!(ak__fabs(t->data[i]) <= AK_REAL_MAX) || (weighs && t->data[i] < 0))
+            return ak_call_fail(k, AK_ERR_VALUE, "%s: number %" PRId64 " is %g, must be %sfinite",
+                                name, i, (double)t->data[i], weighs ? ">= 0 and " : "");
+    return ak_call_constant(k, operand, name);
+}
+
 /* Of all but the queues, at which gradients stop by definition. */
 static ak_status check_constants(ak_call *k)
 {
     const ak__pair_loss *o = k->attr;
-    const int operands[] = { o->matrix, o->target_weights, o->pair_weights, o->weights };
-    static const char *const names[] = { "targets", "target weights", "pair weights", "weights" };
-    ak_status st = AK_OK;
-    for (int i = 0; i < 4 && st == AK_OK; i++)
-        if (operands[i] >= 0)
-            st = ak_call_constant(k, operands[i], names[i]);
-    return st;
+    ak_status st = check_constant(k, o->weights, "weights", true);
+    if (st == AK_OK)
+        st = check_constant(k, o->pair_weights, "pair weights", true);
+    if (st == AK_OK)
+        st = check_constant(k, o->matrix, o->target.by_sample ? "positives" : "targets",
+                            o->target.by_sample);
+    return st == AK_OK ? check_constant(k, o->target_weights, "target_weights", false) : st;
 }
 
 ak_status ak__pairs_shape(ak_call *k)

@@ -2,24 +2,41 @@
 /* Which pairs are candidates and which are partners, as matrices, for the composed losses. */
 #include "losses/spec/matrices.h"
 
-#include "base/real.h"
-
 #include <akin/ops.h>
 
+#include "base/real.h"
 #include "tensor/tensor_internal.h"
 
+#include <inttypes.h>
 #include <math.h>
 
-bool ak__constants_hold(ak_ctx *ctx, const char *loss, ak__constants c)
+bool ak__extras_fit(ak_ctx *ctx, const char *who, const ak__extra *extra, int n)
 {
-    const ak_tensor *const list[] = { c.targets, c.target_weights, c.pair_weights, c.weights };
-    static const char *const names[] = { "targets", "target weights", "pair weights", "weights" };
-    for (int i = 0; i < 4; i++) {
-        if (!list[i] || !list[i]->root->needs_grad || ctx->no_grad > 0)
-            continue;
-        ak_fail(ctx, AK_ERR_VALUE, "%s: %s are constants of this loss, but need a gradient\n"
-                "    hint: ak_detach(t) is t as a constant", loss, names[i]);
-        return false;
+    for (int i = 0; i < n; i++) {
+        const ak__extra *e = &extra[i];
+        if (e->tensor && !ak__tensor_check(ctx, e->tensor, who, e->name))
+            return false;
+        if (e->index && !ak__index_known(ctx, e->index, who, e->name))
+            return false;
+        if (e->constant && e->tensor && e->tensor->root->needs_grad && ctx->no_grad == 0) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: %s is a constant of this loss, but needs a gradient\n"
+                    "    hint: ak_detach(t) is t as a constant", who, e->name);
+            return false;
+        }
+        const int64_t size = e->tensor ? e->tensor->size : e->index ? e->index->size : e->size;
+        if (e->size >= 0 && size != e->size) {
+            ak_fail(ctx, AK_ERR_SHAPE, "%s: %s holds %" PRId64 " numbers, expected %" PRId64, who,
+                    e->name, size, e->size);
+            return false;
+        }
+        for (int64_t j = 0; e->constant && e->tensor && j < e->tensor->size; j++) {
+            const double x = (double)e->tensor->data[j];
+            if (isfinite(x) && !(e->weighs && x < 0))
+                continue;
+            ak_fail(ctx, AK_ERR_VALUE, "%s: %s: number %" PRId64 " is %g, must be %sfinite", who,
+                    e->name, j, x, e->weighs ? ">= 0 and " : "");
+            return false;
+        }
     }
     return true;
 }
@@ -83,10 +100,17 @@ ak_tensor *ak__spread_matrix(ak__pairs p, const ak_tensor *w)
 ak_tensor *ak__list_matrix(ak__pairs p, const ak_index *columns, const ak_tensor *weights)
 {
     ak_tensor *m = pair_matrix(p);
-    const int64_t each = columns->size / p.R;
-    for (int64_t e = 0; e < columns->size && !ak_is_poison(m); e++)
+    const int64_t each = p.R > 0 ? columns->size / p.R : 0;
+    for (int64_t e = 0; e < columns->size && !ak_is_poison(m); e++) {
+        if (columns->data[e] < 0 || columns->data[e] >= p.C || e >= each * p.R) {
+            ak_fail(p.ctx, AK_ERR_VALUE, "target_columns: entry %" PRId64 " = %d of %" PRId64
+                    " is not in [0, %" PRId64 "), or the same number for each of %" PRId64
+                    " rows is not there", e, (int)columns->data[e], columns->size, p.C, p.R);
+            return &ak__poison;
+        }
         m->data[e / each * p.C + columns->data[e]] +=
             weights ? weights->data[e] : (ak_real)1 / (ak_real)each;
+    }
     return m;
 }
 

@@ -13,12 +13,17 @@ typedef struct ak__pairs {
     bool    self;                   /* row r is column r */
 } ak__pairs;
 
-/* Constants of a loss: records AK_ERR_VALUE and returns false if one needs a gradient, which no
- * matrix here would hand on. NULL ones are not there. */
-typedef struct ak__constants {
-    const ak_tensor *targets, *target_weights, *pair_weights, *weights;
-} ak__constants;
-bool ak__constants_hold(ak_ctx *ctx, const char *loss, ak__constants c);
+/* An option of a composed loss: a tensor or an index array of `size` numbers (-1: any), or none. */
+typedef struct ak__extra {
+    const char      *name;
+    const ak_tensor *tensor;
+    const ak_index  *index;
+    int64_t          size;
+    bool             constant;      /* finite numbers, >= 0 if `weighs`, without gradient */
+    bool             weighs;
+} ak__extra;
+/* Are all that are given usable? The matrices below read them without asking. */
+bool ak__extras_fit(ak_ctx *ctx, const char *who, const ak__extra *extra, int n);
 
 /* 1 where column c is a candidate of row r. ids may be NULL; others: in-batch candidates of another
  * sample are out. */

@@ -281,8 +281,13 @@ Test(dataset, huge_ranges_and_shapes)
     ak_close(ctx);
 }
 
+/* Silent while an error is pending: it is what the call returned that failed. */
 Test(dataset, null_is_passed_on)
 {
+    ak_ctx *ctx = quiet();
+    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_VALUE);
+    expect_error(ctx, AK_ERR_VALUE, "ak_dataset_normalize", "ds is missing (NULL)");
+    ak_fail(ctx, AK_ERR_NOT_FOUND, "no file");
     cr_expect_null(ak_dataset_subset(NULL, 0, 1));
     cr_expect_eq(ak_dataset_size(NULL), 0);
     cr_expect_null(ak_loader_open(NULL, (ak_loader_options){ 0 }));
@@ -291,7 +296,9 @@ Test(dataset, null_is_passed_on)
     cr_expect_not(ak_loader_next(NULL, &b));
     cr_expect(ak_is_poison(b.view[0]) && ak_is_poison(b.all) && b.size == 0);
     ak_loader_close(NULL);
-    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_STATE);
+    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_NOT_FOUND);
+    expect_error(ctx, AK_ERR_NOT_FOUND, "no file", "");
+    ak_close(ctx);
 }
 
 Test(dataset, numbers_are_checked)

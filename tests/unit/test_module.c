@@ -223,7 +223,7 @@ Test(module, construction_errors)
     REFUSED(ak_module_new(ctx, "", NULL, NULL));
     ak_step_end(ctx);
     cr_expect(ak_is_poison(ak_forward(NULL, ak_zeros(ctx, AK_SHAPE(1)))));
-    cr_expect_eq(ak_error(ctx), AK_ERR_STATE);
+    cr_expect_eq(ak_error(ctx), AK_ERR_VALUE);
     ak_close(ctx);
 }
 

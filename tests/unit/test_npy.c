@@ -151,9 +151,15 @@ Test(npz, refuses_to_write_nonsense)
     cr_expect_eq(ak_npz_write(ctx, path_in(dir, "x"), (const char *const[]){ "a", "" }, t, 2),
                  AK_ERR_VALUE);
     ak_step_end(ctx);
+    cr_expect_eq(ak_npz_write(ctx, path_in(dir, "x"), (const char *const[]){ "a", "b" }, t, 2),
+                 AK_ERR_STALE);
+    expect_error(ctx, AK_ERR_STALE, "ak_npz_write", "earlier step");
+    t[0] = ak_zeros(ctx, AK_SHAPE(2));
     t[1] = NULL;
     cr_expect_eq(ak_npz_write(ctx, path_in(dir, "x"), (const char *const[]){ "a", "b" }, t, 2),
                  AK_ERR_VALUE);
+    cr_expect(strstr(ak_error_message(ctx), "tensor 1 (\"b\") is missing (NULL)"), "%s",
+              ak_error_message(ctx));
     cr_expect_eq(ak_npy_write(ctx, path_in(dir, "x"), t[0]), AK_ERR_STATE); /* error pending */
     ak_step_end(ctx);
     cr_expect_eq(count_files(dir), 0);

@@ -498,7 +498,8 @@ Test(optim, refuses_to_be_made)
     cr_expect_eq(ak_error(ctx), AK_ERR_VALUE);
     ak_step_end(ctx);
     cr_expect_not_null(ak_sgd(ctx, "head/*", (ak_sgd_options){ 0 }));
-    cr_expect_eq(ak_optim_step(NULL), AK_ERR_STATE);
+    cr_expect_eq(ak_optim_step(NULL), AK_ERR_VALUE);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE, "%s", ak_error_message(ctx));
     ak_close(ctx);
 }
 

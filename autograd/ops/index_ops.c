@@ -296,7 +296,7 @@ ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
         char text[160];
         ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s; at least 1, and ids of "
                 "less than %d axes, are needed", (long long)classes,
-                ak_shape_text(shape, text));
+                ak_shape_text(shape, text), AK_MAX_DIMS);
         return &ak__poison;
     }
     for (int64_t i = 0; i < ids->size; i++)

@@ -74,7 +74,8 @@ LEGAL = {
     'ak_eval_knn': 'enc', 'ak_eval_linear': 'enc', 'ak_array_at': 'a', 'ak_npz_count': 'f',
     'ak_module_name': 'm', 'ak_module_new': 'user', 'ak_nn_residual': 'shortcut',
     'ak_env_text': 'otherwise', 'ak_kernel_at': 'isa', 'ak_run_log': 'detail',
-    'ak_is_poison': 't',
+    'ak_is_poison': 't', 'ak_loss_siglip': 'log_scale bias',
+    'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).
@@ -93,7 +94,8 @@ def prototypes(header):
 
 def split(argument, function):
     """Type (without const of what is pointed to, but for text) and name of an argument."""
-    m = re.match(r'(.+?)(\w+)$', argument)
+    array = re.match(r'(.+?)(\w+)\[\w*\]$', argument)
+    m = re.match(r'(.+?)(\w+)$', f'{array[1].strip()} *{array[2]}' if array else argument)
     if not m:
         sys.exit(f'{function}: an argument without a name: {argument}')
     kind, name = m.group(1).strip(), m.group(2)

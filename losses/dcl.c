@@ -102,10 +102,11 @@ static ak_tensor *fused(const ak_op *op, ak_tensor *z1, ak_tensor *z2, ak_dcl_op
 
 /* ---- composed -------------------------------------------------------------------------------- */
 
-/* 2 - n softmax(c / sigma) over the anchors of each view, as [2N]; padding (`there` 0) is left out. */
+/* 2 - n softmax(c / sigma) over the anchors of each view, [2N]; padding (`there` 0) is left out. */
 static ak_tensor *omega_of(ak_tensor *cosine, ak_tensor *there, int64_t N, ak_dcl_options o)
 {
-    ak_tensor *c = ak_scale(ak_reshape(cosine, AK_SHAPE(2, N)), 1 / or_default(o.sigma, DCLW_SIGMA));
+    const double sigma = or_default(o.sigma, DCLW_SIGMA);
+    ak_tensor *c = ak_scale(ak_reshape(cosine, AK_SHAPE(2, N)), 1 / sigma);
     ak_tensor *in = ak_reshape(there, AK_SHAPE(2, N));
     ak_tensor *none = ak_full(c->ctx, c->shape, -(double)INFINITY);
     ak_tensor *share = ak_softmax(ak_where(in, c, none));
@@ -117,6 +118,12 @@ static ak_tensor *omega_of(ak_tensor *cosine, ak_tensor *there, int64_t N, ak_dc
 static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool weighted)
 {
     const double tau = or_default(o.tau, DCL_TAU);
+    const ak__extra extra[] = { { .name = ".weights", .tensor = o.weights,
+                                  .size = ak_row_count(z1), .constant = true, .weighs = true },
+                                { .name = ".ids", .index = o.ids, .size = ak_row_count(z1) } };
+    if (!ak__extras_fit(z1->ctx, weighted ? "ak_loss_dclw_composed" : "ak_loss_dcl_composed",
+                        extra, 2))
+        return &ak__poison;
     ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);           /* [2N, D] */
     if (ak_is_poison(u))
         return u;
@@ -158,6 +165,8 @@ static ak_dcl_options options_of(const ak_sample *s, ak_tensor *z)
 #define DCL_LOSS(name, ...)                                                                        \
     ak_tensor *ak_loss_##name(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o)                      \
     {                                                                                              \
+        if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))                                     \
+            return &ak__poison;                                                                    \
         return __VA_ARGS__;                                                                        \
     }                                                                                              \
     static ak_tensor *run_##name(ak_tensor *const *in, int n_in, const ak_sample *s)               \

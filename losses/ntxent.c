@@ -119,7 +119,7 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
         return &ak__poison;
     if (!ntxent_extras_fit(z1->ctx, __func__, ak_row_count(z1), &o))
         return &ak__poison;
-    ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);                   /* [2N, D] */
+    ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized); /* [2N, D] */
     if (o.ids || o.weights || o.label_smoothing > 0 || ak_is_poison(u))
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [2N, 2N] */

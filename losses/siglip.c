@@ -9,6 +9,7 @@
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 #define SIGLIP_TAU 0.1
 #define SIGLIP_BIAS (-10.0)
@@ -138,6 +139,17 @@ ak_tensor *ak_loss_siglip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scal
 ak_tensor *ak_loss_siglip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                                    ak_tensor *bias, ak_siglip_options o)
 {
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    const int64_t rows = ak_row_count(image);
+    const ak__extra extra[] = { { .name = "log_scale", .tensor = log_scale, .size = 1 },
+                                { .name = "bias", .tensor = bias, .size = 1 },
+                                { .name = ".labels", .index = o.labels, .size = rows },
+                                { .name = ".ids", .index = o.ids, .size = rows } };
+    for (int i = 0; i < 4; i++)
+        if ((extra[i].tensor || extra[i].index) &&
+            !ak__extras_fit(image->ctx, __func__, &extra[i], 1))
+            return &ak__poison;
     ak_tensor *x = ak__unit_rows(image, o.normalized), *y = ak__unit_rows(text, o.normalized);
     ak_tensor *s = ak__scores(x, y, o.tau == 0 ? SIGLIP_TAU : o.tau, log_scale);
     if (ak_is_poison(s))

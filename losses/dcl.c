@@ -74,11 +74,10 @@ static double dcl_finish(ak__pair_run *run, bool *again)
 
 static ak_status dcl_check(ak_call *k, const ak__pair_sizes *z)
 {
-    const ak__pair_loss *o = k->attr;
     (void)z;
-    if (!(o->number[SIGMA] > 0) || isinf(o->number[SIGMA]))
-        return ak_call_fail(k, AK_ERR_VALUE, "sigma %g, must be above 0", o->number[SIGMA]);
-    return AK_OK;
+    const double sigma = ((const ak__pair_loss *)k->attr)->number[SIGMA];
+    return sigma > 0 && !isinf(sigma) && !isinf(1 / sigma) ? AK_OK
+         : ak_call_fail(k, AK_ERR_VALUE, "sigma %g, must be above 0 and finite", sigma);
 }
 
 static const ak__pair_program program = {
@@ -118,16 +117,13 @@ static ak_tensor *omega_of(ak_tensor *cosine, ak_tensor *there, int64_t N, ak_dc
 static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool weighted)
 {
     const double tau = or_default(o.tau, DCL_TAU);
-    const ak__extra extra[] = { { .name = ".weights", .tensor = o.weights,
-                                  .size = ak_row_count(z1), .constant = true, .weighs = true },
-                                { .name = ".ids", .index = o.ids, .size = ak_row_count(z1) } };
-    if (!ak__extras_fit(z1->ctx, weighted ? "ak_loss_dclw_composed" : "ak_loss_dcl_composed",
-                        extra, 2))
+    const int64_t N = ak_row_count(z1);
+    if (!AK__EXTRAS_FIT(z1->ctx, weighted ? "ak_loss_dclw_composed" : "ak_loss_dcl_composed",
+                        AK__EXTRA_WEIGHTS(o.weights, N), AK__EXTRA_INDEX(".ids", o.ids, N)))
         return &ak__poison;
     ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);           /* [2N, D] */
     if (ak_is_poison(u))
         return u;
-    const int64_t N = z1->shape.dims[0];
     const ak__pairs pairs = { .ctx = u->ctx, .R = 2 * N, .C = 2 * N, .N = N, .batch = 2 * N,
                               .self = true };
     ak_tensor *s = ak__scores(u, u, tau, NULL);                                 /* [2N, 2N] */
@@ -148,8 +144,6 @@ static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool 
     ak_tensor *each = ak_where(any, ak_sub(negatives, partner), ak_scale(w, 0));
     return ak_sum(ak_mul(w, each));
 }
-
-/* ---- the losses ------------------------------------------------------------------------------ */
 
 /* Constant weights of partners have no gradient that differences could see: golden tests do. */
 static ak_dcl_options options_of(const ak_sample *s, ak_tensor *z)

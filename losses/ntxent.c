@@ -92,11 +92,8 @@ ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o)
 
 static bool ntxent_extras_fit(ak_ctx *ctx, const char *who, int64_t N, const ak_ntxent_options *o)
 {
-    const ak__extra extra[] = { { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
-                                { .name = ".weights", .tensor = o->weights, .size = N,
-                                  .constant = true, .weighs = true },
-                                { .name = ".ids", .index = o->ids, .size = N } };
-    return ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra);
+    return AK__EXTRAS_FIT(ctx, who, AK__EXTRA_NUMBER(".log_scale", o->log_scale),
+                          AK__EXTRA_WEIGHTS(o->weights, N), AK__EXTRA_INDEX(".ids", o->ids, N));
 }
 
 /* The specification: rows of u are all views, view by view, of N samples. */

@@ -20,6 +20,7 @@
 
 #include "base/arena.h"
 #include "base/parallel.h"
+#include "base/whole.h"
 #include "split_panels.h"
 
 #include <assert.h>
@@ -149,8 +150,6 @@ typedef struct grid_place {
     int64_t width;                          /* of the widest piece in any column of the grid */
 } grid_place;
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* To pack an element takes as long as so many multiply-adds. */
 #define PACK_WORK       16
@@ -169,14 +168,14 @@ static int64_t piece_work(const gemm_job *job, int64_t rows, int64_t cols)
 static grid_place place_of(const gemm_job *job, int thread, int threads)
 {
     const int64_t mr = job->mr, nr = job->nr;
-    const int64_t pm = ceil_div(job->M, mr), pn = ceil_div(job->N, nr);
+    const int64_t pm = ak__ceil_div(job->M, mr), pn = ak__ceil_div(job->N, nr);
     grid_place g = {.tm = 1, .tn = threads};
     int64_t least = INT64_MAX;
     for (int tm = threads; tm >= 1; tm--) {
         if (threads % tm != 0)
             continue;
-        const int64_t rows = min_of(ceil_div(pm, tm) * mr, job->M);
-        const int64_t cols = min_of(ceil_div(pn, threads / tm) * nr, job->N);
+        const int64_t rows = ak__min(ak__ceil_div(pm, tm) * mr, job->M);
+        const int64_t cols = ak__min(ak__ceil_div(pn, threads / tm) * nr, job->N);
         const int64_t work = piece_work(job, rows, cols);
         if (work < least) {
             least = work;
@@ -186,11 +185,11 @@ static grid_place place_of(const gemm_job *job, int thread, int threads)
     }
     g.ti = thread % g.tm;
     g.tj = thread / g.tm;
-    g.i0 = min_of(pm * g.ti / g.tm * mr, job->M);
-    g.i1 = min_of(pm * (g.ti + 1) / g.tm * mr, job->M);
-    g.j0 = min_of(pn * g.tj / g.tn * nr, job->N);
-    g.j1 = min_of(pn * (g.tj + 1) / g.tn * nr, job->N);
-    g.width = ceil_div(pn, g.tn) * nr;
+    g.i0 = ak__min(pm * g.ti / g.tm * mr, job->M);
+    g.i1 = ak__min(pm * (g.ti + 1) / g.tm * mr, job->M);
+    g.j0 = ak__min(pn * g.tj / g.tn * nr, job->N);
+    g.j1 = ak__min(pn * (g.tj + 1) / g.tn * nr, job->N);
+    g.width = ak__ceil_div(pn, g.tn) * nr;
     return g;
 }
 
@@ -210,10 +209,10 @@ static ak_real *pack_panels(const ak__operand *x, ak_real *dst, int64_t i0, int6
     const int64_t slice = is_matrix(x) && x->k_major ? 16 : b->kb;
     ak_real *end = dst;
     for (int64_t k = 0; k < b->kb; k += slice) {
-        const int64_t nk = min_of(slice, b->kb - k);
+        const int64_t nk = ak__min(slice, b->kb - k);
         ak_real *panel = dst;
         for (int64_t i = i0; i < i1; i += stride * width, panel += width * b->kb)
-            x->pack(x, panel + k * width, i, min_of(width, i1 - i), b->k0 + k, nk, width);
+            x->pack(x, panel + k * width, i, ak__min(width, i1 - i), b->k0 + k, nk, width);
         end = panel;
     }
     return end;
@@ -267,11 +266,11 @@ static void tiles(const gemm_job *job, const grid_place *g, const b_block *b, co
     const int64_t rs = packed || X->k_major ? 1 : X->ld;
     const int64_t cs = packed ? mr : X->k_major ? X->ld : 1;
     for (int64_t j = b->j0; j < b->j1; j += nr) {
-        const int n = (int)min_of(nr, b->j1 - j);
+        const int n = (int)ak__min(nr, b->j1 - j);
         int64_t ldb;
         const ak_real *pb = panel_b(job, g, b, j, &ldb);
         for (int64_t i = i0; i < i1; i += mr) {
-            const int m = (int)min_of(mr, i1 - i);
+            const int m = (int)ak__min(mr, i1 - i);
             const ak_real *pa = packed ? packed + (i - i0) * b->kb : X->data + i * rs + b->k0 * cs;
             ak_real *c = job->C + i * job->ldc + j;
             ak__k.gemm_direct(b->kb, pa, rs, cs, pb, ldb, c, job->ldc, m, n, accumulate);
@@ -290,10 +289,10 @@ static void row_blocks(const gemm_job *job, const grid_place *g, const b_block *
     const int64_t rows = g->i1 - g->i0;
     if (rows == 0)
         return;
-    const int64_t most = min_of(job->mb, mine->room_a / b->kb / mr * mr);
-    const int64_t mc = ceil_div(ceil_div(rows, ceil_div(rows, most)), mr) * mr;
+    const int64_t most = ak__min(job->mb, mine->room_a / b->kb / mr * mr);
+    const int64_t mc = ak__ceil_div(ak__ceil_div(rows, ak__ceil_div(rows, most)), mr) * mr;
     for (int64_t i = g->i0; i < g->i1; i += mc) {
-        const int64_t end = min_of(i + mc, g->i1);
+        const int64_t end = ak__min(i + mc, g->i1);
         if (!job->direct_a)
             pack_a(job, mine->a, i, end, b);
         tiles(job, g, b, job->direct_a ? NULL : mine->a, i, end);
@@ -329,7 +328,7 @@ static void pack_split(const gemm_job *job, const ak__operand *x, ak_real *dst, 
     const bool left = x == job->X;
     for (int64_t i = i0; i < i1; i += AK_SPLIT_SIDE, dst += AK_SPLIT_SIZE(nk)) {
         const ak_real *from = x->data + (x->k_major ? k * x->ld + i : i * x->ld + k);
-        ak__split_pack(dst, from, x->ld, min_of(AK_SPLIT_SIDE, i1 - i), nk, left ? job->alpha : 1,
+        ak__split_pack(dst, from, x->ld, ak__min(AK_SPLIT_SIDE, i1 - i), nk, left ? job->alpha : 1,
                        x->k_major, left);
     }
 }
@@ -343,7 +342,7 @@ static void split_rows(const gemm_job *job, const pack_space *mine, const split_
     ak_real *c = job->C + i0 * job->ldc + b->j0;
     const ak_real *packed = mine->b;
     for (int64_t k = b->k0; k < b->k1; k += job->kb, packed += b->step) {
-        const int64_t nk = min_of(job->kb, b->k1 - k);
+        const int64_t nk = ak__min(job->kb, b->k1 - k);
         pack_split(job, job->X, mine->a, i0, i1, k, nk);
         ak__split_multiply(nk, mine->a, packed, AK_SPLIT_SIZE(nk), c, job->ldc, m, n,
                            k > job->k_from || job->beta != 0);
@@ -357,18 +356,18 @@ static void split_rows(const gemm_job *job, const pack_space *mine, const split_
 static void run_split(const gemm_job *job, const grid_place *g, const pack_space *mine)
 {
     const int64_t panel = AK_SPLIT_SIZE(job->kb);
-    const int64_t room = min_of(mine->room_b / panel, SPLIT_PANELS);
-    const int64_t panels = min_of(ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
+    const int64_t room = ak__min(mine->room_b / panel, SPLIT_PANELS);
+    const int64_t panels = ak__min(ak__ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
     const int64_t nc = panels * AK_SPLIT_SIDE, depth = panels > 0 ? room / panels * job->kb : 1;
     for (int64_t j = g->j0; j < g->j1; j += nc) {
         for (int64_t k = job->k_from; k < job->K; k += depth) {
-            const split_block b = {j, min_of(j + nc, g->j1), k, min_of(k + depth, job->K),
+            const split_block b = {j, ak__min(j + nc, g->j1), k, ak__min(k + depth, job->K),
                                    panels * panel};
             ak_real *to = mine->b;
             for (int64_t at = k; at < b.k1; at += job->kb, to += b.step)
-                pack_split(job, job->Y, to, b.j0, b.j1, at, min_of(job->kb, b.k1 - at));
+                pack_split(job, job->Y, to, b.j0, b.j1, at, ak__min(job->kb, b.k1 - at));
             for (int64_t i = g->i0; i < g->i1; i += AK_SPLIT_SIDE)
-                split_rows(job, mine, &b, i, min_of(i + AK_SPLIT_SIDE, g->i1));
+                split_rows(job, mine, &b, i, ak__min(i + AK_SPLIT_SIDE, g->i1));
         }
     }
 }
@@ -391,12 +390,12 @@ static void run_thread(const gemm_job *job, int thread, int threads)
     const bool shared = g.tm > 1 && !job->direct_b && job->M < OWN_B_ROWS * g.tm;
     pack_space *const *owners = shared ? column : column + g.ti;
     const int sharing = shared ? g.tm : 1;
-    const int64_t slots = min_of(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
+    const int64_t slots = ak__min(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
     const int64_t nc = job->direct_b ? g.width : slots * nr * sharing;
     for (int64_t jc = 0; jc < g.width; jc += nc) {
-        const int64_t j0 = min_of(g.j0 + jc, g.j1);
+        const int64_t j0 = ak__min(g.j0 + jc, g.j1);
         for (int64_t k = job->k_from; k < job->K; k += job->kb) {
-            const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), sharing,
+            const b_block b = {j0, ak__min(j0 + nc, g.j1), k, ak__min(job->kb, job->K - k), sharing,
                                owners};
             pack_b(job, &g, &b);
             if (shared) {
@@ -440,8 +439,8 @@ static void choose_split(gemm_job *job)
 {
     job->split = true;
     job->mr = job->nr = AK_SPLIT_SIDE;
-    const int64_t block = ceil_div(job->K, ceil_div(job->K, SPLIT_KC));
-    job->kb = ceil_div(block, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
+    const int64_t block = ak__ceil_div(job->K, ak__ceil_div(job->K, SPLIT_KC));
+    job->kb = ak__ceil_div(block, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
 }
 
 static void choose_paths(gemm_job *job)
@@ -450,8 +449,8 @@ static void choose_paths(gemm_job *job)
     job->nr = ak__k.nr;
     const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
     const int64_t kc = !thin ? ak__k.kc : columns ? THIN_COLUMNS_K : THIN_K;
-    const int64_t blocks = ceil_div(job->K, kc);
-    job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
+    const int64_t blocks = ak__ceil_div(job->K, kc);
+    job->kb = ak__min(ak__ceil_div(ak__ceil_div(job->K, blocks), 8) * 8, kc);
     job->mb = thin && columns ? job->M : ak__k.mc;
     const int64_t a_bytes = job->M * job->kb * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
@@ -470,8 +469,8 @@ static int choose_threads(const gemm_job *job)
         return 1;
     const double work = (double)job->M * (double)job->N * (double)job->K;
     const double useful = work / MIN_WORK_PER_THREAD;
-    const int64_t tile_count = ceil_div(job->M, job->mr) * ceil_div(job->N, job->nr);
-    int64_t n = min_of(ak__max_threads(), min_of(tile_count, MAX_TEAM));
+    const int64_t tile_count = ak__ceil_div(job->M, job->mr) * ak__ceil_div(job->N, job->nr);
+    int64_t n = ak__min(ak__max_threads(), ak__min(tile_count, MAX_TEAM));
     if (useful < (double)n)
         n = (int64_t)useful;
     return n > 1 ? (int)n : 1;
@@ -557,7 +556,7 @@ static void run_pieces(pieces_job *all, pack_space *space, int thread, int threa
     for (int p = thread; p < all->pieces; p += threads) {
         gemm_job piece = *all->whole;
         piece.k_from = p * all->length;
-        piece.K = min_of(piece.k_from + all->length, piece.K);
+        piece.K = ak__min(piece.k_from + all->length, piece.K);
         piece.beta = 0;
         piece.ep = NULL;
         piece.C = all->part[p];
@@ -586,7 +585,7 @@ static void add_pieces(const pieces_job *all, int thread, int threads)
 static void run_in_pieces(gemm_job *job, int pieces)
 {
     pack_space *team[PIECE_MOST];
-    const int want = (int)min_of(choose_threads(job), pieces);
+    const int want = (int)ak__min(choose_threads(job), pieces);
     int have = take_spaces(want, team);
     while (have == 0) {
         /* another thread of control will give one back; there are none before the first context */
@@ -597,7 +596,7 @@ static void run_in_pieces(gemm_job *job, int pieces)
         have = take_spaces(want, team);
     }
     pieces_job all = {.whole = job, .pieces = pieces};
-    all.length = ceil_div(ceil_div(job->K, pieces), 8) * 8;
+    all.length = ak__ceil_div(ak__ceil_div(job->K, pieces), 8) * 8;
     if (have == 1) {
         run_pieces(&all, team[0], 0, 1);
         add_pieces(&all, 0, 1);

@@ -6,6 +6,8 @@
  * behind it: [32 k][32 positions]. All steps of a panel are of one kind. */
 #include "split_panels.h"
 
+#include "base/whole.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -20,7 +22,6 @@
 _Static_assert(MARK_BYTES + SIDE * SIDE * 4 <= 32 * 32 * 6, "a step has room for its numbers");
 #endif
 
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static bool is_marked(const void *step)
 {
@@ -36,7 +37,7 @@ static void keep_numbers(ak_real *dst, const ak_real *x, int64_t ld, int64_t ni,
     const uint32_t mark = MARK;
     for (int64_t k = 0; k < nk; k += SIDE, dst += STEP) {
         ak_real *to = dst + MARK_BYTES / sizeof *dst;
-        const int64_t n = min_of(SIDE, nk - k);
+        const int64_t n = ak__min(SIDE, nk - k);
         memcpy(dst, &mark, sizeof mark);
         ak__k.gemm_pack(to, k_major ? x + k * ld : x + k, ld, ni, n, SIDE, k_major);
         if (alpha != 1)
@@ -96,9 +97,9 @@ static void multiply_numbers(int64_t nk, const ak_real *a, const ak_real *b, ak_
         const ak_real *x = numbers_of(a, true, left), *y = numbers_of(b, false, right);
         for (int j = 0; j < n; j += nr)
             for (int i = 0; i < m; i += mr)
-                ak__k.gemm_direct(min_of(SIDE, nk - k), x + i, 1, SIDE, y + j, SIDE,
-                                  c + i * ldc + j, ldc, (int)min_of(mr, m - i),
-                                  (int)min_of(nr, n - j), accumulate || k > 0);
+                ak__k.gemm_direct(ak__min(SIDE, nk - k), x + i, 1, SIDE, y + j, SIDE,
+                                  c + i * ldc + j, ldc, (int)ak__min(mr, m - i),
+                                  (int)ak__min(nr, n - j), accumulate || k > 0);
     }
 }
 
@@ -118,7 +119,7 @@ void ak__split_multiply(int64_t nk, const void *a, const ak_real *b, int64_t ste
         return;
     }
     for (int64_t j = 0; j < n; j += SIDE, b += step) {
-        const int some = (int)min_of(SIDE, n - j);
+        const int some = (int)ak__min(SIDE, n - j);
         if (is_marked(a) || is_marked(b))
             multiply_numbers(nk, a, b, c + j, ldc, m, some, accumulate);
         else

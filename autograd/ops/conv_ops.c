@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution, pooling and resizing: the ops around tensor/conv.c and tensor/pool.c. */
+/* Convolution, pooling and resizing: the ops around tensor/conv/conv.c and tensor/pool.c. */
 #include <inttypes.h>
 
 #include <akin/ops.h>
@@ -7,7 +7,7 @@
 #include "autograd/families.h"
 #include "autograd/moments.h"
 #include "autograd/ops/common.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 #include "tensor/moments.h"
 #include "tensor/pool.h"
 

@@ -114,7 +114,7 @@ typedef struct ak_kernels {
      * float can tell. Errors are a half to a fifth of those of gemm_direct, which adds more numbers
      * to one sum (kernelcheck holds both to one bound), down to the smallest subnormal number. But
      * sums overflow beyond 2^82, and a number beyond 2^104 is like an infinite one, which gives
-     * infinity or NaN: such a result has to be made in another way (split_panels.h, conv_plain.c).
+     * infinity or NaN: such a result has to be made in another way (split_panels.h, conv/plain.c).
      * A NaN gives NaN. */
     /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
      * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ: see

@@ -12,7 +12,7 @@
 #include <akin/ops.h>
 
 #include "base/base.h"
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 /* Largest difference over largest result. */
 #define TOL (sizeof(ak_real) == 8 ? 1e-12 : 1e-5)

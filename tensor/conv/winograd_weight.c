@@ -7,7 +7,7 @@
  * chunks are added in order. Where they do not, the threads make V and Z of a large block
  * together, and then each takes pieces [rows, columns] of the gradient, with the sums of all
  * points in its own cache, and adds them to dw. Chunks, blocks and pieces are cut by the shape. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 #include <math.h>
 
@@ -45,16 +45,16 @@ static weight_pass plan_weight(const ak__conv *g, int m)
     s.ld_v = ak__winograd_ld(s.I);
     s.ld_z = ak__winograd_ld(s.O);
     const int64_t tile = s.q.points * (s.ld_v + s.ld_z) * real;
-    const int64_t wide = ak__conv_up(s.I, 16) * 16;
-    s.chunk = ak__conv_max(ak__weight_chunk(g, 9 * g->I * g->O),
-                           ak__conv_up(CHUNK_TILES, s.q.TH * s.q.TW));
-    s.chunks = ak__conv_up(g->N, s.chunk);
+    const int64_t wide = ak__ceil_div(s.I, 16) * 16;
+    s.chunk = ak__max(ak__weight_chunk(g, 9 * g->I * g->O),
+                           ak__ceil_div(CHUNK_TILES, s.q.TH * s.q.TW));
+    s.chunks = ak__ceil_div(g->N, s.chunk);
     s.shared = s.q.weights * s.O * wide * real > OWN_SUMS || s.chunks < 4;
-    s.rows = s.shared ? ak__conv_min(PIECE_ROWS, s.O) : s.O;
-    s.columns = s.shared ? ak__conv_min(PIECE_COLUMNS, wide) : wide;
+    s.rows = s.shared ? ak__min(PIECE_ROWS, s.O) : s.O;
+    s.columns = s.shared ? ak__min(PIECE_COLUMNS, wide) : wide;
     const int64_t tiles = s.shared ? s.q.total : s.chunk * s.q.TH * s.q.TW;
-    s.block = ak__conv_max((s.shared ? SHARED_BLOCK : OWN_BLOCK) / tile / 8, 1) * 8;
-    s.block = ak__conv_up(tiles, ak__conv_up(tiles, s.block));
+    s.block = ak__max((s.shared ? SHARED_BLOCK : OWN_BLOCK) / tile / 8, 1) * 8;
+    s.block = ak__ceil_div(tiles, ak__ceil_div(tiles, s.block));
     return s;
 }
 
@@ -116,16 +116,16 @@ static void multiply_point(const weight_pass *s, const ak_real *v, const ak_real
                            int64_t o, int64_t i, ak_real *sums, bool add)
 {
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
-    const int64_t rows = ak__conv_min(s->rows, s->O - o);
-    const int64_t columns = ak__conv_min(s->columns, s->I - i);
+    const int64_t rows = ak__min(s->rows, s->O - o);
+    const int64_t columns = ak__min(s->columns, s->I - i);
     for (int64_t k = 0; k < count; k += AK__CONV_RUN) {
-        const int64_t nk = ak__conv_min(AK__CONV_RUN, count - k);
+        const int64_t nk = ak__min(AK__CONV_RUN, count - k);
         for (int64_t c = 0; c < columns; c += nr)
             for (int64_t r = 0; r < rows; r += mr)
                 ak__k.gemm_direct(nk, z + k * s->ld_z + o + r, 1, s->ld_z,
                                   v + k * s->ld_v + i + c, s->ld_v, sums + r * s->columns + c,
-                                  s->columns, (int)ak__conv_min(mr, rows - r),
-                                  (int)ak__conv_min(nr, columns - c), add || k > 0);
+                                  s->columns, (int)ak__min(mr, rows - r),
+                                  (int)ak__min(nr, columns - c), add || k > 0);
     }
 }
 
@@ -183,14 +183,14 @@ static void plain_sums(const weight_pass *s, int64_t first, int64_t last, int64_
 #define MENDED 64
 
 /* Numbers of row o of the gradient that overflowed in the sums of tiles [first, last): see
- * mend_tile in conv_winograd.c. */
+ * mend_tile in winograd.c. */
 static void mend_row(const weight_pass *s, const ak__winograd_call *made, int64_t first,
                      int64_t last, int64_t o, int64_t i)
 {
     ak_real again[9 * MENDED], sums[9 * MENDED];
     for (int64_t c = 0; c < made->n; c += MENDED) {
         ak__winograd_call call = *made;
-        call.n = ak__conv_min(MENDED, made->n - c);
+        call.n = ak__min(MENDED, made->n - c);
         call.accumulate = false;
         call.in.data += c;
         call.out = ak__winograd_planes(again, call.n, 3);
@@ -208,11 +208,11 @@ static void mend_row(const weight_pass *s, const ak__winograd_call *made, int64_
 static void transform_sums(const weight_pass *s, ak_real *sums, int64_t first, int64_t last,
                            int64_t o, int64_t i, ak_real *dw, bool add)
 {
-    const int64_t rows = ak__conv_min(s->rows, s->O - o);
+    const int64_t rows = ak__min(s->rows, s->O - o);
     for (int64_t r = 0; r < rows; r++) {
         ak__winograd_call call = {
             .stride = s->q.stride, .m = s->q.m, .accumulate = add,
-            .n = ak__conv_min(s->columns, s->I - i),
+            .n = ak__min(s->columns, s->I - i),
             .in = ak__winograd_planes(sums + r * s->columns, s->rows * s->columns,
                                       ak__winograd_weights(s->q.m)),
             .out = ak__winograd_planes(dw + (o + r) * 9 * s->I + i, s->I, 3),
@@ -227,14 +227,14 @@ static void transform_sums(const weight_pass *s, ak_real *sums, int64_t first, i
 static void run_chunk(const weight_pass *s, int64_t chunk)
 {
     const int64_t image = s->q.TH * s->q.TW;
-    const int64_t last = ak__conv_min((chunk + 1) * s->chunk, s->q.N) * image;
+    const int64_t last = ak__min((chunk + 1) * s->chunk, s->q.N) * image;
     ak_real *v = s->work + ak__thread_id() * work_numbers(s);
     ak_real *z = v + s->q.points * s->block * s->ld_v;
     ak_real *sums = s->sums + ak__thread_id() * sum_numbers(s);
     ak__tile_order t = { .tile = s->order + ak__thread_id() * s->block };
     clear_edges(s, v);
     for (int64_t first = chunk * s->chunk * image, at = first; at < last; at += s->block) {
-        const int64_t count = ak__conv_min(s->block, last - at);
+        const int64_t count = ak__min(s->block, last - at);
         ak__winograd_order(&s->q, at, count, &t);
         for (int64_t i = 0; i < count; i++)
             transform_tile(s, at + t.tile[i], v + i * s->ld_v, z + i * s->ld_z);
@@ -247,12 +247,12 @@ static void run_chunk(const weight_pass *s, int64_t chunk)
 static void run_shared(const weight_pass *s, ak_real *dw, bool accumulate)
 {
     ak_real *v = s->work, *z = v + s->q.points * s->block * s->ld_v;
-    const int64_t across = ak__conv_up(s->I, s->columns);
-    const int64_t pieces = ak__conv_up(s->O, s->rows) * across;
+    const int64_t across = ak__ceil_div(s->I, s->columns);
+    const int64_t pieces = ak__ceil_div(s->O, s->rows) * across;
     ak__tile_order t = { .tile = s->order };
     clear_edges(s, v);
     for (int64_t at = 0; at < s->q.total; at += s->block) {
-        const int64_t count = ak__conv_min(s->block, s->q.total - at);
+        const int64_t count = ak__min(s->block, s->q.total - at);
         ak__winograd_order(&s->q, at, count, &t);
         AK__PARALLEL_FOR(i, count, count > 1)
             transform_tile(s, at + t.tile[i], v + i * s->ld_v, z + i * s->ld_z);

@@ -2,6 +2,7 @@
 /* THE funnel: every op passes through ak_apply, once. */
 #include "autograd/tape.h"
 #include "base/real.h"
+#include "base/text.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
@@ -11,53 +12,57 @@
 
 void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
 {
-    size_t at = 0;
-    char   text[160];
-    buf[0] = 0;
-    for (int i = 0; i < k->n_in && at + 1 < size; i++) {
+    ak__text all = ak__text_in(buf, size);
+    char     text[AK_SHAPE_TEXT];
+    for (int i = 0; i < k->n_in && !all.cut; i++) {
         const ak_tensor *t = k->in[i];
-        int n;
+        const char      *comma = i ? ", " : "";
         if (!t)
-            n = snprintf(buf + at, size - at, "%snone", i ? ", " : "");
+            ak__text_add(&all, "%snone", comma);
+        else if (t->name)
+            ak__text_add(&all, "%s\"%s\" %s", comma, t->name, ak_shape_text(t->shape, text));
         else
-            n = snprintf(buf + at, size - at, "%s%s%s%s%s", i ? ", " : "", t->name ? "\"" : "",
-                         t->name ? t->name : "", t->name ? "\" " : "",
-                         ak_shape_text(t->shape, text));
-        at += n > 0 ? (size_t)n : 0;
+            ak__text_add(&all, "%s%s", comma, ak_shape_text(t->shape, text));
     }
 }
 
 ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
+        return ak__refused(NULL);
     if (k->ctx->status != AK_OK)
         return status;
-    char    what[512], operands[400];
+    char    what[400], operands[400], hint[sizeof k->ctx->hint + 16] = "";
     va_list args;
     va_start(args, format);
-    vsnprintf(what, sizeof what, format, args);
+    ak__format_v(what, sizeof what, format, args);
     va_end(args);
     ak__call_operands_text(k, operands, sizeof operands);
     if (k->ctx->tracing)            /* before the hook, which may end the program */
         ak_tape_print(k->ctx, stderr);
+    if (k->ctx->hint_of == k)
+        snprintf(hint, sizeof hint, "\n    hint: %s", k->ctx->hint);
+    k->ctx->hint_of = NULL;
     return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
-                   "; run with AK_TRACE=1 to see what ran", k->op->name, what, operands,
-                   k->number, k->ctx->generation);
+                   "; run with AK_TRACE=1 to see what ran%s", k->op->name, what, operands,
+                   k->number, k->ctx->generation, hint);
 }
 
 void ak_call_hint(ak_call *k, const char *format, ...)
 {
-    size_t  at = strlen(k->ctx->message);
-    va_list args;
-    if (at + 16 >= sizeof k->ctx->message)
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
         return;
-    at += (size_t)snprintf(k->ctx->message + at, sizeof k->ctx->message - at, "\n    hint: ");
+    va_list args;
     va_start(args, format);
-    vsnprintf(k->ctx->message + at, sizeof k->ctx->message - at, format, args);
+    vsnprintf(k->ctx->hint, sizeof k->ctx->hint, format, args);
     va_end(args);
+    k->ctx->hint_of = k;
 }
 
 void *ak_call_save(ak_call *k, size_t bytes)
 {
+    if (!AK__GIVEN(NULL, k))
+        return NULL;
     if (!k->saved)
         k->saved = ak__step_alloc(k->ctx, bytes);
     return k->saved;
@@ -65,12 +70,12 @@ void *ak_call_save(ak_call *k, size_t bytes)
 
 void *ak_call_scratch(ak_call *k, size_t bytes)
 {
-    return ak__scratch_take(k->ctx, bytes);
+    return AK__GIVEN(NULL, k) ? ak__scratch_take(k->ctx, bytes) : NULL;
 }
 
 bool ak_call_recorded(const ak_call *k)
 {
-    return k->out->maker == k;
+    return AK__GIVEN(NULL, k) && k->out->maker == k;
 }
 
 double ak__call_flops(const ak_call *k)
@@ -78,25 +83,64 @@ double ak__call_flops(const ak_call *k)
     return k->op->flops ? k->op->flops(k) : (double)k->out->size;
 }
 
-/* Poison, staleness, mixed contexts. NULL: refused. */
+/* "operand b" into buf: by its name in the record, or by its number. */
+static const char *operand_name(const ak_op *op, int i, int n_in, char *buf, size_t size)
+{
+    const char *name = op->operands ? op->operands : n_in == 1 ? "x" : n_in == 2 ? "a b" : "";
+    for (int skip = i; skip > 0 && *name; skip--) {
+        name += strcspn(name, " ");
+        name += strspn(name, " ");
+    }
+    if (*name && !(op->flags & AK_OP_VARIADIC))
+        snprintf(buf, size, "operand %.*s", (int)strcspn(name, " "), name);
+    else
+        snprintf(buf, size, "operand %d", i);
+    return buf;
+}
+
+static bool is_required(const ak_op *op, int i)
+{
+    return !(op->flags & AK_OP_OPTIONAL_IN) || i < (op->required ? op->required : 1);
+}
+
+/* What is missing or poison is said in the context of the other operands, if there is one. */
+static void refuse(ak_ctx *ctx, const ak_op *op, ak_tensor *const *in, int n_in)
+{
+    char what[80];
+    for (int i = 0; i < n_in; i++) {
+        if (!in[i] && is_required(op, i)) {
+            ak__missing(ctx, op->name, operand_name(op, i, n_in, what, sizeof what));
+            return;
+        }
+        if (in[i] == &ak__poison) {
+            ak__fail_poison(ctx, op->name, operand_name(op, i, n_in, what, sizeof what));
+            return;
+        }
+    }
+}
+
+/* Missing operands, poison, staleness, mixed contexts. NULL: refused. */
 static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
 {
     ak_ctx *ctx = NULL;
+    bool    complete = true;
     for (int i = 0; i < n_in; i++) {
-        if (!in[i])
-            continue;
-        if (in[i] == &ak__poison)
-            return NULL;
-        if (!ctx)
+        if (!in[i] || in[i] == &ak__poison)
+            complete = complete && !in[i] && !is_required(op, i);
+        else if (!ctx)
             ctx = in[i]->ctx;
     }
-    if (!ctx || ctx->status != AK_OK)
+    if (!complete)
+        refuse(ctx, op, in, n_in);
+    if (!complete || !ctx || ctx->status != AK_OK)
         return NULL;
     for (int i = 0; i < n_in; i++) {
         if (!in[i])
             continue;
         if (in[i]->ctx != ctx) {
-            ak_fail(ctx, AK_ERR_CONTEXT, "%s: operand %d belongs to another context", op->name, i);
+            char what[80];
+            ak_fail(ctx, AK_ERR_CONTEXT, "%s: %s belongs to another context", op->name,
+                    operand_name(op, i, n_in, what, sizeof what));
             return NULL;
         }
         if (in[i]->generation != 0 && in[i]->generation != ctx->generation) {
@@ -147,8 +191,48 @@ static double bytes_of(const ak_call *k)
     return numbers * (double)sizeof(ak_real);
 }
 
+ak_status ak_call_constant(ak_call *k, int i, const char *what)
+{
+    if (!k->in[i] || !k->in[i]->root->needs_grad || k->ctx->no_grad > 0)
+        return AK_OK;
+    ak_call_hint(k, "ak_detach(t) is t as a constant");
+    return ak_call_fail(k, AK_ERR_VALUE, "operand %d%s%s is a constant of this op, but needs a "
+                        "gradient", i, what ? ", " : "", what ? what : "");
+}
+
+/* Operands that the record says are constants. */
+static bool constants_are_constant(ak_call *k)
+{
+    for (int i = 0; k->op->constants >> i && i < k->n_in; i++)
+        if ((k->op->constants >> i & 1) && ak_call_constant(k, i, NULL) != AK_OK)
+            return false;
+    return true;
+}
+
+/* After forward: what it saw, which backward compares; batch norm changes running statistics. */
+static void record_call(ak_call *k)
+{
+    ak_ctx *ctx = k->ctx;
+    for (int i = 0; i < k->n_in; i++) {
+        if (!k->in[i])
+            continue;
+        k->in[i]->owner->flags |= AK__ON_TAPE;
+        k->seen[i] = k->in[i]->owner->version;
+    }
+    k->prev = ctx->tape;
+    ctx->tape = k;
+    ctx->recorded++;
+}
+
 ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
 {
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return &ak__poison;
+    if (n_in < 1 || !op->name || !op->shape || !op->forward) {
+        ak_fail(NULL, AK_ERR_VALUE, "ak_apply: %s: %d operands, one at least is needed; the record "
+                "needs .name, .shape and .forward", op->name ? op->name : "(no name)", n_in);
+        return &ak__poison;
+    }
     ak_ctx *ctx = check_operands(op, in, n_in);
     if (!ctx)
         return &ak__poison;
@@ -158,14 +242,16 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
         wants_grad = wants_grad || (in[i] && in[i]->root->needs_grad);
     bool record = wants_grad && op->backward && ctx->no_grad == 0;
 
-    /* The call, its operand list and its options are one piece of step memory. */
+    /* The call, its operand list, their versions and its options are one piece of step memory. */
     size_t   list = ak__round_up(sizeof(ak_call));
-    size_t   options = list + ak__round_up((size_t)n_in * sizeof(ak_tensor *));
+    size_t   seen = list + (size_t)n_in * sizeof(ak_tensor *);
+    size_t   options = ak__round_up(seen + (size_t)n_in * sizeof(uint32_t));
     ak_call *k = ak__step_alloc(ctx, options + op->attr_size);
     if (!k)
         return &ak__poison;
     *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)((char *)k + list), .n_in = n_in,
-                    .attr = (char *)k + options, .number = ++ctx->calls };
+                    .attr = (char *)k + options, .number = ++ctx->calls,
+                    .seen = (uint32_t *)((char *)k + seen) };
     memcpy(k->in, in, (size_t)n_in * sizeof *in);
     if (op->attr_size) {
         if (attr)
@@ -177,7 +263,8 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
     /* Shape functions look at a stand-in: the output is allocated when its size is known. */
     ak_tensor stand_in = { .ctx = ctx };
     k->out = &stand_in;
-    if (op->shape(k) != AK_OK || ctx->status != AK_OK)
+    if (op->shape(k) != AK_OK || ctx->status != AK_OK ||
+        (op->constants && !constants_are_constant(k)))
         return &ak__poison;
     k->out = ak__tensor_new(ctx, stand_in.shape);
     if (k->out == &ak__poison)
@@ -196,13 +283,7 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
         check_numbers(k);
     if (ctx->status != AK_OK)
         return &ak__poison;
-    if (record) {
-        for (int i = 0; i < n_in; i++)
-            if (in[i])
-                in[i]->root->flags |= AK__ON_TAPE;
-        k->prev = ctx->tape;
-        ctx->tape = k;
-        ctx->recorded++;
-    }
+    if (record)
+        record_call(k);
     return k->out;
 }

@@ -1,25 +1,114 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Backward: one walk over the tape; where gradients live while it runs. */
+/* Backward: one walk over the tape; where gradients live while it runs, and how they are put back
+ * when it fails. */
 #include "autograd/tape.h"
 #include "tensor/tensor_internal.h"
 
+#include <math.h>
 #include <string.h>
+
+static size_t bytes_of(const ak_tensor *t)
+{
+    return (size_t)t->size * sizeof(ak_real);
+}
+
+/* ---- a backward that fails changes no gradient ----------------------------------------------- */
+
+/* A gradient in the memory of an earlier step went with it. */
+static void drop_old(ak_tensor *leaf)
+{
+    if (leaf->grad_step && leaf->grad_step != leaf->ctx->generation)
+        leaf->grad = NULL;
+}
+
+/* Before the first number of this walk goes into the gradient of a leaf: remember what is there.
+ * That is zeros after an optimiser step, and nothing has to be copied; a second backward before the
+ * next step copies once. False: out of memory. */
+static bool remember(ak_tensor *leaf)
+{
+    ak_ctx *ctx = leaf->ctx;
+    drop_old(leaf);
+    ak__undo *u = ak__step_alloc(ctx, sizeof *u);
+    if (!u)
+        return false;
+    *u = (ak__undo){ .next = ctx->undo, .leaf = leaf, .grad = leaf->grad };
+    if (leaf->grad && !leaf->grad_is_zero) {
+        u->copy = ak__step_alloc(ctx, bytes_of(leaf));
+        if (!u->copy)
+            return false;
+        memcpy(u->copy, leaf->grad, bytes_of(leaf));
+    }
+    ctx->undo = u;
+    leaf->walk = ctx->walk;
+    leaf->grad_is_zero = false;
+    return true;
+}
+
+static void forget_gradients(ak_ctx *ctx)
+{
+    for (ak__undo *u = ctx->undo; u; u = u->next)
+        if (u->copy)
+            ak__step_give(ctx, u->copy, bytes_of(u->leaf));
+    ctx->undo = NULL;
+}
+
+/* A leaf without gradient gets zeros where memory can be had: programs that read on without looking
+ * at the status find that nothing was added, not NULL. */
+static void give_zeros(ak_tensor *leaf)
+{
+    leaf->grad = ak__step_alloc(leaf->ctx, bytes_of(leaf));
+    leaf->grad_step = leaf->ctx->generation;
+    leaf->grad_is_zero = leaf->grad != NULL;
+    if (leaf->grad)
+        memset(leaf->grad, 0, bytes_of(leaf));
+}
+
+static void restore_gradients(ak_ctx *ctx, ak_call *from)
+{
+    for (ak__undo *u = ctx->undo; u; u = u->next) {
+        ak_tensor *leaf = u->leaf;
+        leaf->grad = u->grad;
+        if (u->copy)
+            memcpy(leaf->grad, u->copy, bytes_of(leaf));
+        else if (leaf->grad)
+            memset(leaf->grad, 0, bytes_of(leaf));
+        leaf->grad_is_zero = leaf->grad && !u->copy;
+    }
+    ctx->undo = NULL;
+    for (ak_call *k = from; k; k = k->prev) {
+        k->out->grad = NULL;            /* of the half that was done */
+        for (int i = 0; i < k->n_in; i++) {
+            ak_tensor *t = k->in[i];
+            if (!t || t->root->maker)
+                continue;
+            drop_old(t->root);
+            if (t->root->needs_grad && !t->root->grad)
+                give_zeros(t->root);
+            t->grad = t->root->grad ? t->root->grad + t->offset : NULL;
+        }
+    }
+}
+
+/* ---- memory of gradients --------------------------------------------------------------------- */
 
 /* Gradient memory of a root tensor, uninitialised. */
 static ak_real *grad_memory(ak_tensor *root)
 {
-    ak_ctx *ctx = root->ctx;
-    size_t  bytes = (size_t)root->size * sizeof(ak_real);
-    return ak__step_alloc(ctx, bytes);
+    root->grad_step = root->ctx->generation;
+    return ak__step_alloc(root->ctx, bytes_of(root));
 }
 
 ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, fresh))
+        return NULL;
     ak_tensor *t = k->in[i];
     *fresh = false;
     if (!t || !t->root->needs_grad)
         return NULL;
     ak_tensor *root = t->root;
+    if (!root->maker && root->walk != k->ctx->walk && !remember(root))
+        return NULL;
     if (!root->grad) {
         root->grad = grad_memory(root);
         if (!root->grad)
@@ -27,14 +116,17 @@ ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
         /* An alias of a part leaves the rest untouched, so that has to be zero. */
         *fresh = t->size == root->size;
         if (!*fresh)
-            memset(root->grad, 0, (size_t)root->size * sizeof(ak_real));
+            memset(root->grad, 0, bytes_of(root));
     }
-    t->grad = root->grad + t->offset;
-    return t->grad;
+    if (!root->maker)
+        t->grad = root->grad + t->offset;
+    return root->grad + t->offset;
 }
 
 ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
 {
+    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, fresh))
+        return NULL;
     ak_tensor *t = k->in[i], *out = k->out;
     /* Leaves have a gradient of their own; one that is shared, or lent, must not change. */
     if (!t || t->root != t || !t->needs_grad || t->grad || !t->maker || t->size != out->size ||
@@ -47,26 +139,32 @@ ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
 
 ak_real *ak_call_grad(ak_call *k, int i)
 {
+    if (!AK__GIVEN(NULL, k))
+        return NULL;
     bool     fresh;
     ak_real *g = ak_call_grad_fresh(k, i, &fresh);
     if (g && fresh)
-        memset(g, 0, (size_t)k->in[i]->size * sizeof(ak_real));
+        memset(g, 0, bytes_of(k->in[i]));
     return g;
 }
 
-/* Gradients of leaves stay; what ops made gives its memory back for the calls before it. */
+/* Gradients of leaves stay; what ops made gives its memory back for the calls before it, and starts
+ * anew in the next walk. */
 static void give_back(ak_tensor *out)
 {
     if (!(out->flags & AK__LENT))
-        ak__step_give(out->ctx, out->grad, (size_t)out->size * sizeof(ak_real));
+        ak__step_give(out->ctx, out->grad, bytes_of(out));
+    out->flags &= (uint8_t)~AK__LENT;
     out->grad = NULL;
 }
+
+/* ---- the walk -------------------------------------------------------------------------------- */
 
 static ak_status walk(ak_ctx *ctx, ak_call *from)
 {
     for (ak_call *k = from; k; k = k->prev) {
         ak_tensor *out = k->out;
-        if (!out->grad || (out->flags & AK__WALKED))
+        if (!out->grad)
             continue;               /* the loss does not depend on it */
         if (!ak__values_before_backward(k))
             return ctx->status;
@@ -78,7 +176,6 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
                           (double)out->size * (double)sizeof(ak_real), 2 * ak__call_flops(k));
         if (ctx->status != AK_OK)
             return ctx->status;
-        out->flags |= AK__WALKED;
         give_back(out);
         ak__values_after_backward(k);
     }
@@ -89,7 +186,6 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
  * ones, which read this gradient and add to those of their operands. */
 static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
 {
-    const size_t bytes = (size_t)root->size * sizeof(ak_real);
     if (y->size == root->size) {
         memcpy(&root->grad, &dy, sizeof dy);
         root->flags |= AK__LENT;
@@ -98,64 +194,117 @@ static bool set_start(const ak_tensor *y, ak_tensor *root, const ak_real *dy)
     root->grad = grad_memory(root);
     if (!root->grad)
         return false;
-    memset(root->grad, 0, bytes);
-    memcpy(root->grad + y->offset, dy, (size_t)y->size * sizeof(ak_real));
+    memset(root->grad, 0, bytes_of(root));
+    memcpy(root->grad + y->offset, dy, bytes_of(y));
     return true;
+}
+
+/* A gradient that is not finite, from a loss that was: said here, before it reaches the weights. */
+static ak_status check_gradients(ak_ctx *ctx)
+{
+    for (const ak__undo *u = ctx->undo; u; u = u->next) {
+        const ak_tensor *t = u->leaf;
+        int64_t at = 0;
+        const int64_t bad = t->generation == 0 && t->name && t->grad
+                                ? ak__count_not_finite(t->grad, t->size, &at) : 0;
+        if (bad)
+            return ak_fail(ctx, AK_ERR_NUMBER, "backward: %lld of %lld numbers of the gradient of "
+                           "\"%s\" are not finite, the first is %g at %lld\n    hint: "
+                           "ak_check_numbers(ctx, true) names the op that first makes such a "
+                           "number forwards; a square root, norm or logarithm at 0 makes one "
+                           "backwards. ak_options.allow_nan lets it pass", (long long)bad,
+                           (long long)t->size, t->name, (double)t->grad[at], (long long)at);
+    }
+    return AK_OK;
 }
 
 ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
 {
-    if (ak_is_poison(y))
-        return AK_ERR_STATE;
+    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
+        return ak__refused(y ? y->ctx : NULL);
     ak_ctx *ctx = y->ctx;
     if (ctx->status != AK_OK)
         return ctx->status;
-    if (!ak__tensor_alive(ctx, y, "backward"))
-        return AK_ERR_STALE;
     ak_tensor *root = y->root;
     if (!root->maker)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
                        "    hint: no operand needed a gradient (ak_param, ak_require_grad), or it "
                        "was made between ak_no_grad_begin() and ak_no_grad_end()");
-    if (root->flags & AK__WALKED)
-        return ak_fail(ctx, AK_ERR_STATE, "backward: it already ran over this tensor\n"
-                       "    hint: add the losses and call ak_backward once a step");
+    int64_t at = 0;
+    if (!ctx->allow_nan && ak__count_not_finite(dy, y->size, &at))
+        return ak_fail(ctx, AK_ERR_NUMBER, "backward: dy is %g at %lld\n    hint: "
+                       "ak_options.allow_nan lets it pass", (double)dy[at], (long long)at);
+    ctx->walk++;
+    ctx->adopted++;                 /* leaves get gradients in memory of now */
     if (!set_start(y, root, dy))
         return AK_ERR_MEMORY;
-    const ak_status status = walk(ctx, root->maker);
-    if (root->flags & AK__LENT)
-        root->grad = NULL;
+    ak_status status = walk(ctx, root->maker);
+    if (status == AK_OK && !ctx->allow_nan)
+        status = check_gradients(ctx);
+    if (status == AK_OK)
+        forget_gradients(ctx);
+    else
+        restore_gradients(ctx, root->maker);
     return status;
+}
+
+/* What the loss is, before its gradient spoils every weight. */
+static ak_status check_loss(const ak_tensor *loss)
+{
+    ak_ctx *ctx = loss->ctx;
+    if (ctx->status != AK_OK || ctx->allow_nan || !ak__tensor_alive(ctx, loss, "backward"))
+        return ctx->status;
+    const double value = (double)*loss->data;
+    if (isfinite(value))
+        return AK_OK;
+    const ak_call *k = loss->root->maker;
+    return ak_fail(ctx, AK_ERR_NUMBER, "backward: the loss%s%s is %g, made by %s%s\n    hint: "
+                   "ak_check_numbers(ctx, true) names the op that first makes such a number; "
+                   "ak_options.allow_nan lets it pass", loss->name ? " " : "",
+                   loss->name ? loss->name : "", value, k ? k->op->name : "nothing recorded",
+                   k ? "" : " (a leaf)");
 }
 
 ak_status ak_backward(ak_tensor *loss)
 {
-    if (ak_is_poison(loss))
-        return AK_ERR_STATE;
+    if (!AK__TENSOR_ITSELF(NULL, loss))
+        return ak__refused(loss ? loss->ctx : NULL);
     if (loss->size != 1) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         return ak_fail(loss->ctx, AK_ERR_SHAPE, "backward: a loss is one number, this is %s\n"
                        "    hint: ak_mean() or ak_sum() first, or ak_backward_from()",
                        ak_shape_text(loss->shape, text));
     }
-    return ak_backward_from(loss, &(ak_real){ 1 });
+    if (loss->flags & AK__WALKED)
+        return ak_fail(loss->ctx, AK_ERR_STATE, "backward: it already ran over this loss\n"
+                       "    hint: once is enough; a multiple of the gradient is ak_scale(loss, 2), "
+                       "or ak_backward_from()");
+    ak_status status = check_loss(loss);
+    if (status == AK_OK)
+        status = ak_backward_from(loss, &(ak_real){ 1 });
+    if (status == AK_OK)
+        loss->flags |= AK__WALKED;
+    return status;
 }
 
 void ak_no_grad_begin(ak_ctx *ctx)
 {
-    ctx->no_grad++;
+    if (AK__GIVEN(NULL, ctx))
+        ctx->no_grad++;
 }
 
 void ak_no_grad_end(ak_ctx *ctx)
 {
-    if (ctx->no_grad > 0)
+    if (AK__GIVEN(NULL, ctx) && ctx->no_grad > 0)
         ctx->no_grad--;
+    else
+        ak_fail(ctx, AK_ERR_STATE, "no_grad_end: there is no ak_no_grad_begin() that it ends");
 }
 
 ak_tensor *ak_detach(ak_tensor *x)
 {
-    if (ak_is_poison(x))
-        return x;
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_alias(x, x->shape, 0);
     if (t == &ak__poison)
         return t;
@@ -163,22 +312,25 @@ ak_tensor *ak_detach(ak_tensor *x)
     t->offset = 0;
     t->maker = NULL;
     t->grad = NULL;
-    t->needs_grad = false;
-    t->flags = AK__BORROWED;
+    t->walk = t->grad_step = 0;
+    t->needs_grad = t->grad_is_zero = false;
+    t->flags = 0;
     return t;
 }
 
 void ak_train_mode(ak_ctx *ctx, bool train)
 {
-    ctx->evaluating = !train;
+    if (AK__GIVEN(NULL, ctx))
+        ctx->evaluating = !train;
 }
 
 bool ak_is_training(const ak_ctx *ctx)
 {
-    return !ctx->evaluating;
+    return AK__GIVEN(NULL, ctx) && !ctx->evaluating;
 }
 
 void ak_zero_grad(ak_ctx *ctx)
 {
-    ak__zero_param_grads(ctx);
+    if (AK__GIVEN(NULL, ctx))
+        ak__zero_param_grads(ctx);
 }

@@ -27,6 +27,8 @@ const ak_op *ak_op_at(int i)
 
 const ak_op *ak_op_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; ak_op_at(i); i++)
         if (strcmp(ak_op_at(i)->name, name) == 0)
             return ak_op_at(i);
@@ -53,6 +55,8 @@ static void fill_distinct(ak_tensor *t, const ak_sample *s, double lo, double hi
 
 void ak_sample_draw(ak_ctx *ctx, const ak_sample *s, int n_in, uint64_t seed, ak_tensor **in)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, s) || !AK__GIVEN(ctx, in))
+        return;
     double lo = s->lo, hi = s->hi;
     if (!(lo < hi)) {
         lo = -1;
@@ -83,11 +87,13 @@ void ak_sample_draw(ak_ctx *ctx, const ak_sample *s, int n_in, uint64_t seed, ak
 
 ak_tensor *ak_sample_run(const ak_op *op, const ak_sample *s, ak_tensor **in)
 {
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, s) || !AK__GIVEN(NULL, in))
+        return &ak__poison;
     int n = s->n_in ? s->n_in : op->n_in;
     if (s->call) {
         for (int i = 0; i < n; i++)     /* calls look at the context of their operands */
-            if (in[i] && ak_is_poison(in[i]))
-                return in[i];
+            if (in[i] && !ak__tensor_known(NULL, in[i], op->name, "an operand"))
+                return &ak__poison;
         return s->call(in, n, s);
     }
     return ak_apply(op, in, n, s->attr);

@@ -9,13 +9,25 @@
 
 /* Private bits of ak_tensor.flags. */
 enum {
-    AK__BORROWED = 8,           /* the numbers are another tensor's (ak_detach) */
     AK__ON_TAPE = 16,           /* operand of a recorded call */
     AK__DONE_WITH = 32,         /* read by the tape only (ak_done_with) */
     AK__LENT = 64,              /* the memory of its gradient belongs to somebody else */
-    AK__WALKED = 128            /* its maker's backward has run */
+    AK__WALKED = 128            /* ak_backward started here */
 };
 
+/* Values smaller than this are not given back: not worth the trouble. Tests lower it. */
+extern size_t ak__done_with_least;
+
+/* The gradient of a leaf as it was before the backward that runs. */
+typedef struct ak__undo {
+    struct ak__undo *next;
+    ak_tensor *leaf;
+    ak_real   *grad;            /* where it was; NULL = there was none */
+    ak_real   *copy;            /* what it was; NULL = zeros, or none */
+} ak__undo;
+
+/* Has operand i the numbers that forward saw? If not, an error says who changed them. */
+bool ak__operand_unchanged(ak_call *k, int i);
 /* Are the values of t there, made again if need be? If not, an error is recorded. */
 bool ak__values_there(ak_tensor *t);
 /* The same for an operand of an op that is applied now: it is in use again. */

@@ -19,7 +19,7 @@ static ak_call *reverse(ak_call *k)
 
 static void print_call(const ak_call *k, FILE *file)
 {
-    char operands[512], text[160];
+    char operands[512], text[AK_SHAPE_TEXT];
     ak__call_operands_text(k, operands, sizeof operands);
     fprintf(file, "%4" PRId64 "  %-20s (%s) -> %s%s%s\n", k->number, k->op->name, operands,
             ak_shape_text(k->out->shape, text), k->out->name ? " " : "",
@@ -28,6 +28,8 @@ static void print_call(const ak_call *k, FILE *file)
 
 void ak_tape_print(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     fprintf(file, "step %" PRIu64 ": %" PRId64 " ops ran, %" PRId64 " are on the tape\n",
             ctx->generation, ctx->calls, ctx->recorded);
     ctx->tape = reverse(ctx->tape);
@@ -38,11 +40,13 @@ void ak_tape_print(ak_ctx *ctx, FILE *file)
 
 void ak_tape_table(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     double bytes = 0, flops = 0, seconds = 0;
     fprintf(file, "%4s  %-20s %-20s %12s %12s %10s\n", "#", "op", "output", "bytes", "MFLOP", "ms");
     ctx->tape = reverse(ctx->tape);
     for (const ak_call *k = ctx->tape; k; k = k->prev) {
-        char   text[160];
+        char   text[AK_SHAPE_TEXT];
         double b = (double)k->out->size * (double)sizeof(ak_real), f = ak__call_flops(k);
         fprintf(file, "%4" PRId64 "  %-20s %-20s %12.0f %12.3f ", k->number, k->op->name,
                 ak_shape_text(k->out->shape, text), b, 1e-6 * f);
@@ -73,7 +77,7 @@ static void dot_text(FILE *file, const char *text)
 
 static void dot_leaf(FILE *file, const ak_tensor *leaf)
 {
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     fprintf(file, "  t%p [shape=box, style=filled, fillcolor=%s, label=\"", (const void *)leaf,
             leaf->needs_grad ? "lightblue" : "lightgrey");
     dot_text(file, leaf->name ? leaf->name : "input");
@@ -82,10 +86,12 @@ static void dot_leaf(FILE *file, const ak_tensor *leaf)
 
 void ak_tape_dot(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     fputs("digraph tape {\n  rankdir=TB;\n  node [fontname=\"sans-serif\"];\n", file);
     ctx->tape = reverse(ctx->tape);
     for (const ak_call *k = ctx->tape; k; k = k->prev) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         fprintf(file, "  t%p [label=\"%s\\n%s\"];\n", (const void *)k->out, k->op->name,
                 ak_shape_text(k->out->shape, text));
         for (int i = 0; i < k->n_in; i++) {

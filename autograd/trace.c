@@ -23,7 +23,8 @@ typedef struct trace {
 static void print_at_close(void *obj)
 {
     trace *t = obj;
-    ak_trace_print(t->ctx, stderr);
+    if (t->ctx->process == ak__process())       /* a forked child only frees */
+        ak_trace_print(t->ctx, stderr);
 }
 
 static trace *trace_of(ak_ctx *ctx)
@@ -63,6 +64,8 @@ void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, 
 
 void ak_trace(ak_ctx *ctx, bool on)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return;
     ctx->tracing = on;
 }
 
@@ -75,6 +78,8 @@ static int slower_first(const void *a, const void *b)
 
 void ak_trace_print(ak_ctx *ctx, FILE *file)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
+        return;
     trace *t = *ak__ctx_slot(ctx, AK__SLOT_TRACE);
     if (!t || !t->n)
         return;

@@ -25,7 +25,7 @@ bool ak__at_close(ak_ctx *ctx, void (*fn)(void *), void *obj);
 typedef enum ak__slot {
     AK__SLOT_PARAMS,            /* tensor/param.c */
     AK__SLOT_STATE,             /* base/state.c */
-    AK__SLOT_LOSS_REPORT,       /* losses/ */
+    AK__SLOT_LOSSES,            /* losses/: has a warning been given? */
     AK__SLOT_LOADER,            /* data/ */
     AK__SLOT_NN,                /* nn/ */
     AK__SLOT_OPTIM,             /* optim/ */
@@ -54,24 +54,43 @@ struct ak_ctx {
     struct { void *p; size_t bytes; } scratch[8];   /* of the op that runs now */
     int      n_scratch;
 
+    struct ak__place *marks;    /* of the running step, newest first (ak_mark_step) */
+    uint64_t marks_made;        /* ever */
+    uint64_t adopted;           /* times that tensors got memory after they were made */
+
+    uint64_t walk;              /* backward passes so far */
+    struct ak__undo *undo;      /* gradients as they were before the one that runs */
     struct ak_call *tape;       /* recorded calls, newest first */
     int64_t  calls;             /* ops applied in this step */
     int64_t  recorded;          /* of them on the tape */
     int64_t  steps;             /* steps ended */
-    int      no_grad;           /* depth */
+    uint64_t module_visits;     /* walks over trees of modules (nn/module.c) */
+    int      no_grad;           /* depth; lasts over steps */
     bool     evaluating;
     bool     check_numbers;
+    bool     allow_nan;         /* backward of what is not finite is no error */
     bool     tracing;
     bool     quiet;
     bool     exact_conv;
     int      threads;
+    unsigned process;           /* ak__process() that opened it */
+
+    struct ak_ctx *next_open;   /* the list of all open contexts */
+    _Atomic(const void *) thread;   /* that opened it or ended its last step */
+    uint64_t  used;             /* a count of these: which of a thread's is the newest */
 
     ak_status status, first_status;
-    char      message[1024];
+    char      message[1536];    /* text, operands, place and hint */
+    const void *hint_of;        /* the ak_call that will fail with this hint */
+    char      hint[256];
     ak_error_fn error_fn;
     void       *error_user;
     ak_log_fn   log_fn;
     void       *log_user;
+
+    /* Makes the values of a tensor that were given back (ak_done_with) again; NULL until the first
+     * were. Layers below autograd/ read tensors too. */
+    bool (*values_again)(struct ak_tensor *t);
 
     void *slots[AK__SLOT_COUNT];
 };
@@ -82,8 +101,40 @@ void  ak__scratch_end(ak_ctx *ctx);
 
 /* Record an error: as ak_fail, with a va_list. */
 ak_status ak__fail_v(ak_ctx *ctx, ak_status status, const char *format, va_list args);
+/* The open context that this thread opened, or ended a step of, last; NULL if it has none. */
+ak_ctx *ak__thread_ctx(void);
+/* One of this thread's contexts that has an error pending: whose poison is going round. */
+ak_ctx *ak__thread_ctx_failed(void);
+
+/* Was an argument given? If not, AK_ERR_VALUE "ak_npy_read: path is missing (NULL)" is recorded: in
+ * ctx, or where that is NULL (nothing that was given leads to a context) as ak_fail does it. For
+ * public functions, whose name and argument the message shows:
+ *
+ *     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+ *         return NULL;
+ */
+#define AK__GIVEN(ctx, argument) ((argument) != NULL || ak__missing(ctx, __func__, #argument))
+bool ak__missing(ak_ctx *ctx, const char *who, const char *what);
+/* The status to return after a refusal: the error that is pending in ctx or, where ctx is NULL, in
+ * one of this thread's; AK_ERR_VALUE if there is none. */
+ak_status ak__refused(const ak_ctx *ctx);
+
+/* Record AK_ERR_VALUE for a setting of the environment. Whoever started the program made it, not
+ * its programmer: where the default hook is in place, the program ends with the message and code 1,
+ * and leaves no core. */
+ak_status ak__fail_environment(ak_ctx *ctx, const char *format, ...) AK_PRINTF(2, 3);
 /* Record "out of memory" for `bytes`; formats nothing that needs memory. */
 ak_status ak__fail_memory(ak_ctx *ctx, size_t bytes);
+
+/* ---- fork ------------------------------------------------------------------------------------ */
+
+/* A number of this process: another one in each process that is forked off after a context was
+ * opened. Threads, and mutexes that they held, are gone there (base/parallel.h: OpenMP as well). */
+unsigned ak__process(void);
+
+/* Lists that a last entry ends (NULL, 0, { 0 }) have no more entries than this: a longer one has
+ * lost its end, and what lies behind it is not read for ever. */
+#define AK__LIST_MAX 1000
 
 /* ---- small helpers --------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,8 @@ typedef struct ak__closer {
     void (*fn)(void *);
     void  *obj;
 } ak__closer;
+
+#define MOST_THREADS 1024       /* packing buffers are made for each */
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -34,6 +37,73 @@ int ak_threads(void)
     return ak__max_threads();
 }
 
+/* ---- which contexts there are ---------------------------------------------------------------- */
+
+/* A call that is handed nothing but NULL or poison has no context to complain in. It complains in
+ * one of its thread: so all open ones are known. Looked at when something is wrong, never in an
+ * op that works. */
+static pthread_mutex_t open_mutex = PTHREAD_MUTEX_INITIALIZER;
+static ak_ctx *open_contexts;
+static _Atomic uint64_t uses;                   /* written under the mutex */
+static _Thread_local char this_thread;          /* its address stands for the thread */
+
+static void list_open(ak_ctx *ctx)
+{
+    pthread_mutex_lock(&open_mutex);
+    ctx->next_open = open_contexts;
+    ctx->thread = &this_thread;
+    ctx->used = ++uses;
+    open_contexts = ctx;
+    pthread_mutex_unlock(&open_mutex);
+}
+
+/* The end of a step: the context is this thread's now. */
+static void note_use(ak_ctx *ctx)
+{
+    if (ctx->thread == &this_thread && ctx->used == uses)
+        return;
+    pthread_mutex_lock(&open_mutex);
+    ctx->thread = &this_thread;
+    ctx->used = ++uses;
+    pthread_mutex_unlock(&open_mutex);
+}
+
+static void unlist_open(const ak_ctx *ctx)
+{
+    pthread_mutex_lock(&open_mutex);
+    ak_ctx **at = &open_contexts;
+    while (*at && *at != ctx)
+        at = &(*at)->next_open;
+    if (*at)
+        *at = ctx->next_open;
+    pthread_mutex_unlock(&open_mutex);
+}
+
+/* This thread's newest context, of those with a pending error if `failed`. */
+static ak_ctx *newest(bool failed)
+{
+    ak_ctx *found = NULL;
+    pthread_mutex_lock(&open_mutex);
+    for (ak_ctx *c = open_contexts; c; c = c->next_open)
+        if (c->thread == &this_thread && (!failed || c->status != AK_OK) &&
+            (!found || c->used > found->used))
+            found = c;
+    pthread_mutex_unlock(&open_mutex);
+    return found;
+}
+
+ak_ctx *ak__thread_ctx(void)
+{
+    return newest(false);
+}
+
+ak_ctx *ak__thread_ctx_failed(void)
+{
+    return newest(true);
+}
+
+/* ---- opening and closing --------------------------------------------------------------------- */
+
 static void read_seed(ak_ctx *ctx)
 {
     const char *text = getenv("AK_SEED");
@@ -43,8 +113,8 @@ static void read_seed(ak_ctx *ctx)
     errno = 0;
     unsigned long long seed = strtoull(text, &end, 10);
     if (errno || *end || *text < '0' || *text > '9')
-        ak_fail(ctx, AK_ERR_VALUE, "AK_SEED=%s: a seed is a whole number from 0 to %llu", text,
-                ULLONG_MAX);
+        ak__fail_environment(ctx, "AK_SEED=%s: a seed is a whole number from 0 to %llu", text,
+                             ULLONG_MAX);
     else
         ctx->seed = seed;
 }
@@ -57,11 +127,35 @@ static void read_conv(ak_ctx *ctx)
         return;
     ctx->exact_conv = strcmp(text, "exact") == 0;
     if (!ctx->exact_conv && strcmp(text, "fast") != 0)
-        ak_fail(ctx, AK_ERR_VALUE, "AK_CONV=%s: known values are exact and fast", text);
+        ak__fail_environment(ctx, "AK_CONV=%s: known values are exact and fast", text);
 }
+
+/* ---- fork ----------------------------------------------------------------------------------- */
+
+int ak__forked;         /* times, from the first process that opened a context to this one */
+
+unsigned ak__process(void)
+{
+    return (unsigned)ak__forked;
+}
+
+static void in_child(void)
+{
+    ak__forked++;
+    ak__gemm_forked();
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
 
 ak_ctx *ak_open(ak_options options)
 {
+    static pthread_once_t watching = PTHREAD_ONCE_INIT;
+    pthread_once(&watching, watch_forks);
     ak_ctx *ctx = ak__malloc(sizeof *ctx);
     if (!ctx)
         return NULL;
@@ -70,11 +164,13 @@ ak_ctx *ak_open(ak_options options)
     ctx->generation = 1;
     ctx->next_stream = 1;
     ctx->check_numbers = options.check_numbers;
+    ctx->allow_nan = options.allow_nan;
     ctx->quiet = options.quiet;
     ctx->exact_conv = options.exact_conv;
     ctx->error_fn = ak_error_die;
+    ctx->process = ak__process();
 #ifdef _OPENMP
-    if (options.threads > 0)
+    if (options.threads > 0 && options.threads <= MOST_THREADS)
         omp_set_num_threads(options.threads);
 #endif
     ctx->threads = ak__max_threads();
@@ -82,12 +178,20 @@ ak_ctx *ak_open(ak_options options)
         ak__free(ctx);
         return NULL;
     }
+    if (options.threads > 1 && ak__forked)
+        ak_log_message(ctx, AK_LOG_WARNING, "open: this process was forked from one that had a "
+                       "context: kernels run on 1 thread, not on %d; results are the same",
+                       options.threads);
     bool known = ak__kernels_init();
     const char *trace = getenv("AK_TRACE");
     ctx->tracing = trace && *trace && strcmp(trace, "0") != 0;
+    list_open(ctx);
+    if (options.threads < 0 || options.threads > MOST_THREADS)
+        ak_fail(ctx, AK_ERR_VALUE, "ak_open: .threads = %d is not in [1, %d] (0: OpenMP's own "
+                "number)", options.threads, MOST_THREADS);
     if (!known)
-        ak_fail(ctx, AK_ERR_VALUE, "AK_CPU=%s: known levels are ref, avx2, avx512 and amx",
-                getenv("AK_CPU"));
+        ak__fail_environment(ctx, "AK_CPU=%s: known levels are ref, avx2, avx512 and amx",
+                             getenv("AK_CPU"));
     read_seed(ctx);
     read_conv(ctx);
     return ctx;
@@ -95,13 +199,14 @@ ak_ctx *ak_open(ak_options options)
 
 bool ak_exact_conv(const ak_ctx *ctx)
 {
-    return ctx->exact_conv;
+    return AK__GIVEN(NULL, ctx) && ctx->exact_conv;
 }
 
 ak_status ak_close(ak_ctx *ctx)
 {
     if (!ctx)
         return AK_OK;
+    unlist_open(ctx);
     while (ctx->closers) {
         ak__closer *c = ctx->closers;
         ctx->closers = c->next;
@@ -122,11 +227,15 @@ ak_status ak_close(ak_ctx *ctx)
 
 ak_status ak_step_end(ak_ctx *ctx)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return ak__refused(ctx);
+    note_use(ctx);
     ak_status status = ctx->status;
     ctx->status = AK_OK;
+    ctx->hint_of = NULL;
     ctx->tape = NULL;
     ctx->calls = ctx->recorded = 0;
-    ctx->no_grad = 0;
+    ctx->marks = NULL;
     ctx->pool.first = NULL;
     ctx->n_scratch = 0;
     ctx->generation++;
@@ -140,29 +249,76 @@ ak_status ak_step_end(ak_ctx *ctx)
     return status;
 }
 
+/* ---- marks ---------------------------------------------------------------------------------- */
+
+/* What a mark stands for, in a slot of the step's heads. The list holds those that can be released
+ * to: a mark is looked for in it by address and is never followed itself. */
+typedef struct ak__place {
+    struct ak__place *next;     /* the one before */
+    uint64_t       number;
+    ak__arena_mark arena;
+    struct ak_call *tape;
+    struct ak__head_block *head;
+    size_t         head_used;
+    uint64_t       adopted;
+} ak__place;
+_Static_assert(sizeof(ak__place) <= AK__HEAD_SIZE, "a place fits into a slot");
+
+static bool same_place(const ak_ctx *ctx, const ak__place *p)
+{
+    const ak__arena_mark now = ak__arena_mark_get(&ctx->step);
+    return p && p->arena.block == now.block && p->arena.used == now.used &&
+           p->arena.top_used == now.top_used && p->tape == ctx->tape &&
+           p->adopted == ctx->adopted && p->head == ctx->heads[0].current &&
+           p->head_used == ctx->heads[0].used;
+}
+
 ak_mark ak_mark_step(ak_ctx *ctx)
 {
-    ak__arena_mark m = ak__arena_mark_get(&ctx->step);
-    return (ak_mark){ .block = m.block, .used = m.used, .top_used = m.top_used, .tape = ctx->tape,
-                      .serial = (uint64_t)m.in_use, .head = ctx->heads[0].current,
-                      .head_used = ctx->heads[0].used };
+    if (!AK__GIVEN(NULL, ctx))
+        return (ak_mark){ 0 };
+    ak__place *p = ctx->marks;
+    if (!same_place(ctx, p)) {          /* a loop that marks and releases needs one in all */
+        p = ak__step_head(ctx);
+        if (!p)
+            return (ak_mark){ 0 };
+        *p = (ak__place){ .next = ctx->marks, .number = ++ctx->marks_made,
+                          .arena = ak__arena_mark_get(&ctx->step), .tape = ctx->tape,
+                          .head = ctx->heads[0].current, .head_used = ctx->heads[0].used,
+                          .adopted = ctx->adopted };
+        ctx->marks = p;
+    }
+    return (ak_mark){ p, p->number };
 }
 
 ak_status ak_release(ak_ctx *ctx, ak_mark mark)
 {
-    if (ctx->tape != mark.tape)
+    if (!AK__GIVEN(NULL, ctx))
+        return ak__refused(ctx);
+    ak__place *p = ctx->marks;
+    while (p && !(p == mark.place && p->number == mark.number))
+        p = p->next;
+    if (!p)
+        return ak_fail(ctx, AK_ERR_STATE, "release: no such mark in this step of this context\n"
+                       "    hint: a mark ends with its step, and when an older one is released");
+    if (ctx->tape != p->tape)
         return ak_fail(ctx, AK_ERR_STATE, "release: calls made since the mark are on the tape\n"
                        "    hint: make them between ak_no_grad_begin() and ak_no_grad_end()");
-    ak__arena_release(&ctx->step, (ak__arena_mark){ mark.block, mark.used, mark.top_used,
-                                                    (size_t)mark.serial });
-    ctx->heads[0].current = mark.head;
-    ctx->heads[0].used = mark.head_used;
+    if (ctx->adopted != p->adopted)
+        return ak_fail(ctx, AK_ERR_STATE, "release: tensors older than the mark got memory since: "
+                       "by ak_backward, or because values given back were made again");
+    ak__arena_release(&ctx->step, p->arena);
+    ctx->marks = p;
+    ctx->heads[0].current = p->head;
+    ctx->heads[0].used = p->head_used;
     ctx->pool.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
 }
 
 ak_memory ak_memory_use(const ak_ctx *ctx)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return (ak_memory){ .mallocs = ak_malloc_count() };
     return (ak_memory){ .step_bytes = ctx->step.in_use, .step_peak = ctx->step.peak,
                         .step_reserved = ctx->step.reserved, .context_bytes = ctx->owned_bytes,
                         .mallocs = ak_malloc_count() };
@@ -254,15 +410,16 @@ void **ak__ctx_slot(ak_ctx *ctx, ak__slot slot)
 
 void ak_check_numbers(ak_ctx *ctx, bool on)
 {
-    ctx->check_numbers = on;
+    if (AK__GIVEN(NULL, ctx))
+        ctx->check_numbers = on;
 }
 
 uint64_t ak_seed(const ak_ctx *ctx)
 {
-    return ctx->seed;
+    return AK__GIVEN(NULL, ctx) ? ctx->seed : 0;
 }
 
 uint64_t ak_next_stream(ak_ctx *ctx)
 {
-    return ctx->next_stream++;
+    return AK__GIVEN(NULL, ctx) ? ctx->next_stream++ : 0;
 }

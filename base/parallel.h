@@ -8,18 +8,24 @@
  * Chunk c covers [c*size, min(n, (c+1)*size)). Below two chunks no thread is woken.
  * AK__PARALLEL_CHUNKS_BACK does the last chunk first: a second pass over an array then begins with
  * what the first one left in the caches.
+ *
+ * A process that was forked off runs everything on the calling thread: GNU's OpenMP would wait
+ * there for the parent's threads for ever. The bits are the same.
  */
 #ifndef AK_PARALLEL_H
 #define AK_PARALLEL_H
 
 #include <stdint.h>
 
+extern int ak__forked;          /* forked off since a context was opened? base/ctx.c */
+
 #ifdef _OPENMP
 #include <omp.h>
 #define AK__PRAGMA(x) _Pragma(#x)
-static inline int  ak__max_threads(void) { return omp_get_max_threads(); }
+static inline int  ak__max_threads(void) { return ak__forked ? 1 : omp_get_max_threads(); }
 static inline int  ak__thread_id(void) { return omp_get_thread_num(); }
-static inline int  ak__in_parallel(void) { return omp_in_parallel(); }
+/* May no more threads be woken? */
+static inline int  ak__in_parallel(void) { return ak__forked || omp_in_parallel(); }
 #else
 #define AK__PRAGMA(x)
 static inline int  ak__max_threads(void) { return 1; }

@@ -2,6 +2,7 @@
 /* Random numbers as a function of (seed, stream, index): Philox 4x32-10. */
 #include "base/base.h"
 
+#include <inttypes.h>
 #include <math.h>
 
 /* Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
@@ -130,6 +131,10 @@ uint64_t ak_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_
 {
     /* 64 random bits; what lies in the last, incomplete run of n is drawn again from a block far
      * away, so that every number is equally likely. */
+    if (n == 0) {
+        ak_fail(NULL, AK_ERR_VALUE, "ak_random_below: n = 0: there is no whole number in [0, 0)");
+        return 0;
+    }
     uint64_t limit = UINT64_MAX - UINT64_MAX % n;
     for (uint64_t attempt = 0;; attempt++) {
         uint32_t w[4];
@@ -142,6 +147,10 @@ uint64_t ak_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_
 
 void ak_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *out)
 {
+    if (n < 0)
+        ak_fail(NULL, AK_ERR_VALUE, "ak_random_permutation: n = %" PRId64 " is negative", n);
+    if (n <= 0 || !AK__GIVEN(NULL, out))
+        return;
     for (int64_t i = 0; i < n; i++)
         out[i] = i;
     for (int64_t i = n - 1; i > 0; i--) {       /* Fisher and Yates */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The list of things in a context that a checkpoint holds beside parameters and buffers.
  *
- * Whoever owns state that outlives a step (optimiser, loader, queue) registers four functions and
+ * Whoever owns state that outlives a step (optimiser, loader, queue) registers its functions and
  * an object. A checkpoint then asks each for its bytes, or hands them back:
  *
- *     static const ak__state_ops ops = { my_size, my_save, my_check, my_load };
+ *     static const ak__state_ops ops = { my_size, my_save, my_check, my_load, NULL };
  *     if (!ak__state_register(ctx, "loader", &ops, me)) return NULL;     // out of memory, recorded
  *
  * Loading is done in two rounds so that a refused file changes nothing: first `check` of every
@@ -28,6 +28,9 @@ typedef struct ak__state_ops {
     ak_status (*check)(void *obj, const unsigned char *bytes, size_t size);
     /* Take the bytes, which check has accepted. */
     void (*load)(void *obj, const unsigned char *bytes, size_t size);
+    /* How many numbers of its state are NaN or infinite; *where names the first's place, for a
+     * warning. NULL: none can be. */
+    int64_t (*not_finite)(void *obj, const char **where);
 } ak__state_ops;
 
 typedef struct ak__state {

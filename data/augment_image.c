@@ -16,7 +16,8 @@
 #define GREY_G ((ak_real)0.587)
 #define GREY_B ((ak_real)0.114)
 
-#define MAX_RADIUS 32               /* of the blur kernel */
+#define MAX_RADIUS   32             /* of the blur kernel */
+#define MAX_STRENGTH 1000           /* of jitter: beyond 1 there is little left of the picture */
 
 static ak_real clamp01(ak_real x)
 {
@@ -109,8 +110,9 @@ ak_augment ak_random_flip(double p)
 
 static const char *jitter_check(const double *o)
 {
-    if (!(o[0] >= 0 && o[1] >= 0 && o[2] >= 0) || !isfinite(o[0] + o[1] + o[2]))
-        return "strengths must be >= 0";
+    for (int k = 0; k < 3; k++)
+        if (!(o[k] >= 0 && o[k] <= MAX_STRENGTH))
+            return "strengths must be in [0, 1000]";
     if (!(o[3] >= 0 && o[3] <= 0.5))
         return "hue must be in [0, 0.5]";
     return check_probability(o[4]);
@@ -245,7 +247,7 @@ static const ak_augment_kind color_jitter = {
     .name = "color_jitter",
     .formula = "x f; (x - m) f + m; (x - grey) f + grey; hue + U[-h,h]; random order, clamped",
     .options = "brightness, contrast, saturation, hue, p", .n_options = 5,
-    .change = jitter_change, .check = jitter_check,
+    .change = jitter_change, .check = jitter_check, .unit_range = true,
 };
 
 ak_augment ak_jitter(double strength)
@@ -391,7 +393,9 @@ ak_augment ak_random_blur(double lo, double hi, double p)
 
 static const char *solarize_check(const double *o)
 {
-    return isfinite(o[0]) ? check_probability(o[1]) : "the threshold must be a number";
+    if (!(o[0] >= 0 && o[0] <= 1))
+        return "the threshold must be in [0, 1], as pixels are";
+    return check_probability(o[1]);
 }
 
 AK__PIXELS static void solarize_change(ak_picture *p, const double *o, ak_draws d)
@@ -410,6 +414,7 @@ AK__PIXELS static void solarize_change(ak_picture *p, const double *o, ak_draws 
 static const ak_augment_kind random_solarize = {
     .name = "random_solarize", .formula = "y = x >= threshold ? 1 - x : x with probability p",
     .options = "threshold, p", .n_options = 2, .change = solarize_change, .check = solarize_check,
+    .unit_range = true,
 };
 
 ak_augment ak_random_solarize(double threshold, double p)
@@ -429,8 +434,18 @@ const ak_augment_kind *ak_augment_at(int i)
     return i >= 0 && i < count ? augmentations[i] : NULL;
 }
 
+bool ak__augment_own(const ak_augment_kind *kind)
+{
+    for (int i = 0; augmentations[i]; i++)
+        if (augmentations[i] == kind)
+            return true;
+    return false;
+}
+
 const ak_augment_kind *ak_augment_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; augmentations[i]; i++)
         if (strcmp(augmentations[i]->name, name) == 0)
             return augmentations[i];

@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "io/array.h"
 #include "io/file.h"
 #include "tensor/tensor_internal.h"
@@ -31,6 +32,7 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
     ds->bytes = bytes;
     ds->reals = reals;
     ds->labels = labels;
+    ds->factor = 1;
     for (int c = 0; c < AK_MAX_CHANNELS; c++)
         ds->inverse_std[c] = 1;
     for (int64_t i = 0; labels && i < size; i++) {
@@ -52,25 +54,38 @@ ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shap
     return ds;
 }
 
+/* Batches, item numbers and channel counts are 32-bit. */
+#define MOST_ITEMS   INT32_MAX
+#define MOST_NUMBERS (INT32_MAX / 2)    /* of an item */
+
 /* Shape of one item of [N, ..]: [N, H, W] gets a channel, [N] is [N, 1]. False: no such set. */
 static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
 {
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     *item = (ak_shape){ .n = all.n - 1 };
-    bool fine = all.n >= 1 && all.n <= AK_MAX_DIMS;
+    bool    fine = all.n >= 1 && all.n <= AK_MAX_DIMS, small = true;
+    int64_t numbers = 1;
     for (int i = 0; fine && i < all.n; i++) {
         fine = all.dims[i] >= 1;
-        if (i > 0)
+        if (i > 0 && fine) {
+            small = small && numbers <= MOST_NUMBERS / all.dims[i];
+            numbers *= small ? all.dims[i] : 1;
             item->dims[i - 1] = all.dims[i];
+        }
     }
-    if (fine && (all.n == 1 || all.n == 3))
-        item->dims[item->n++] = 1;
-    /* Batches, item numbers and channel counts are 32-bit. */
-    fine = fine && all.dims[0] <= INT32_MAX && ak_shape_size(*item) <= INT32_MAX / 2;
-    if (!fine && !ak_error(ctx))
+    if (!fine) {
         ak_fail(ctx, AK_ERR_SHAPE, "%s: [N, H, W, C], [N, H, W], [N, D] or [N] with at least one "
                 "item is needed; the shape is %s", name, ak_shape_text(all, text));
-    return fine;
+        return false;
+    }
+    if (!small || all.dims[0] > MOST_ITEMS) {
+        ak_fail(ctx, AK_ERR_SHAPE, "%s: the shape is %s; at most %d items of at most %d numbers "
+                "are possible", name, ak_shape_text(all, text), MOST_ITEMS, MOST_NUMBERS);
+        return false;
+    }
+    if (all.n == 1 || all.n == 3)
+        item->dims[item->n++] = 1;
+    return true;
 }
 
 /* Context memory for n elements, padded so that blocks of AK__LANES may be read to the end. */
@@ -98,13 +113,11 @@ static const int32_t *copy_labels(ak_ctx *ctx, const int32_t *from, int64_t n)
 ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape shape,
                               const int32_t *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pictures))
+        return NULL;
     ak_shape item;
     if (ak_error(ctx) || !item_shape(ctx, "dataset_memory", shape, &item))
         return NULL;
-    if (!pictures) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_memory: pictures is NULL");
-        return NULL;
-    }
     const uint8_t *bytes = copy_bytes(ctx, pictures, ak_shape_size(shape));
     const int32_t *own = bytes && labels ? copy_labels(ctx, labels, shape.dims[0]) : NULL;
     return bytes && (own || !labels)
@@ -113,9 +126,10 @@ ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape sha
 
 ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__TENSOR(ctx, items))
+        return NULL;
     ak_shape item;
-    if (ak_error(ctx) || !items || ak_is_poison(items) ||
-        !item_shape(ctx, "dataset_tensor", items->shape, &item))
+    if (ak_error(ctx) || !item_shape(ctx, "dataset_tensor", items->shape, &item))
         return NULL;
     ak_real *reals = items_alloc(ctx, items->size, sizeof *reals);
     if (!reals)
@@ -126,21 +140,30 @@ ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t
                                             items->shape.dims[0], item, NULL, reals, own) : NULL;
 }
 
+/* Are there `count` items from `start` on, and at least `least`? Sums of numbers from outside could
+ * pass the end of int64_t, so there are none here. */
+static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count, int64_t least)
+{
+    if (ak_error(ds->ctx))
+        return false;
+    if (start >= 0 && count >= least && start <= ds->size - count)
+        return true;
+    ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %lld items from %lld on are not in \"%s\", which has %lld",
+            who, (long long)count, (long long)start, ds->name, (long long)ds->size);
+    return false;
+}
+
 ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || ak_error(ds->ctx))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_subset", start, count, 1))
         return NULL;
-    if (start < 0 || count < 1 || start > ds->size - count) {
-        ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_subset: items %lld .. %lld are not all in \"%s\", "
-                "which has %lld", (long long)start, (long long)(start + count - 1), ds->name,
-                (long long)ds->size);
-        return NULL;
-    }
     ak_dataset *part = ak__ctx_alloc(ds->ctx, sizeof *part);
     char        name[512];
     if (!part)
         return NULL;
     *part = *ds;
+    part->parent = ds;
+    part->own_scale = part->own_normal = part->range_known = false;
     snprintf(name, sizeof name, "%s, items %lld .. %lld", ds->name, (long long)start,
              (long long)(start + count - 1));
     if (!(part->name = ak__ctx_strdup(ds->ctx, name)))
@@ -184,13 +207,13 @@ static bool idx_load(ak_ctx *ctx, const char *dir, const char *prefix, const cha
                 kind, pictures ? 3 : 1);
         return false;
     }
-    if (ak__file_read(ctx, path, file))
+    if (ak__file_read(ctx, path, AK__IDX_EXPECTED, file))
         return false;
     if (ak__idx_parse(ctx, path, file->data, file->n, idx)) {
         ak__bytes_free(file);
         return false;
     }
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     const bool fine = idx->type == AK_TYPE_U8 &&
                       (kind[0] == 'i' ? idx->shape.n == 3 || idx->shape.n == 4 : idx->shape.n == 1);
     if (!fine) {
@@ -226,9 +249,11 @@ static ak_dataset *idx_dataset(ak_ctx *ctx, const char *pictures, const ak__idx 
 
 ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, dir) || !AK__GIVEN(ctx, prefix))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
-    if (!dir || !*dir || !prefix || !*prefix) {
+    if (!*dir || !*prefix) {
         ak_fail(ctx, AK_ERR_VALUE, "dataset_idx: a folder and what the file names begin with "
                 "(\"train\", \"t10k\") are needed");
         return NULL;
@@ -270,6 +295,8 @@ static bool folder(int k, const char *name, char *path, size_t room)
 
 char *ak_dataset_find(const char *name, char *buf, size_t size)
 {
+    if (!AK__GIVEN(NULL, name) || !AK__GIVEN(NULL, buf))
+        return NULL;
     char path[4096];
     for (int k = 0; k < FOLDERS; k++)
         if (folder(k, name, buf, size) && idx_path(buf, "train", "images", path, sizeof path))
@@ -279,13 +306,15 @@ char *ak_dataset_find(const char *name, char *buf, size_t size)
 
 ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, split))
+        return NULL;
     static const char *const names[] = { "T-shirt/top", "trouser", "pullover", "dress", "coat",
-                                         "sandal", "shirt", "sneaker", "bag", "ankle boot" };
+                                         "sandal", "shirt", "sneaker", "bag", "ankle boot", NULL };
     if (ak_error(ctx))
         return NULL;
-    if (!split || (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k"))) {
+    if (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k")) {
         ak_fail(ctx, AK_ERR_VALUE, "dataset_fashion_mnist: there is no part \"%s\"; \"train\" and "
-                "\"test\" are known", split ? split : "(NULL)");
+                "\"test\" are known", split);
         return NULL;
     }
     char dir[4096];
@@ -322,10 +351,10 @@ static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, cons
     const ak_array *a = ak_npz_find(f, name);
     if (a || ak_error(ctx))
         return a;
-    char   list[256] = "";
-    size_t n = 0;
-    for (int64_t i = 0; i < ak_npz_count(f) && n < sizeof list; i++)
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", ak_npz_name(f, i));
+    char     list[256];
+    ak__text all = AK__TEXT(list);
+    for (int64_t i = 0; i < ak_npz_count(f) && !all.cut; i++)
+        ak__text_add(&all, "%s%s", i ? ", " : "", ak_npz_name(f, i));
     ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: has no array \"%s\"; it has: %s", path, name,
             *list ? list : "none");
     return NULL;
@@ -333,7 +362,7 @@ static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, cons
 
 static const int32_t *array_labels(ak_ctx *ctx, const char *path, const ak_array *y, int64_t n)
 {
-    char text[96];
+    char text[AK_SHAPE_TEXT];
     if (y->size != n || y->shape.n < 1 || y->shape.dims[0] != n) {
         ak_fail(ctx, AK_ERR_SHAPE, "%s: labels \"%s\" are %s, but there are %lld items; [N] is "
                 "needed", path, y->name, ak_shape_text(y->shape, text), (long long)n);
@@ -366,6 +395,13 @@ static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const c
     ak_real       *reals = NULL;
     if (y && !own)
         return NULL;
+    const int64_t beyond = x->type == AK_TYPE_F64 ? ak__beyond_real(x->data, x->size) : -1;
+    if (beyond >= 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: element %lld of \"%s\" is %g, beyond the range of the "
+                "library's numbers; scale the array", path, (long long)beyond, x->name,
+                ak_array_at(x, beyond));
+        return NULL;
+    }
     if (x->type == AK_TYPE_U8)
         bytes = copy_bytes(ctx, x->data, x->size);
     else if ((reals = items_alloc(ctx, x->size, sizeof *reals)))
@@ -376,12 +412,10 @@ static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const c
 
 ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, const char *labels)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, items))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
-    if (!items) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_npz: the name of the array with the items is needed");
-        return NULL;
-    }
     ak_npz     *f = ak_npz_open(ctx, path);
     ak_dataset *ds = f ? npz_dataset(ctx, f, path, items, labels) : NULL;
     ak_npz_close(f);
@@ -390,6 +424,8 @@ ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, con
 
 ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     const ak_table *t = ak_error(ctx) ? NULL : ak_table_read(ctx, path, options);
     if (!t)
         return NULL;
@@ -400,6 +436,14 @@ ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options opt
     ak_real      *reals = items_alloc(ctx, n, sizeof *reals);
     if (!reals)
         return NULL;
+    const int64_t beyond = ak__beyond_real(t->values, n);
+    if (beyond >= 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: row %lld: %g in column \"%s\" is beyond the range of the "
+                "library's numbers; scale the column, or leave it out with .skip", path,
+                (long long)(beyond / t->columns) + 1, t->values[beyond],
+                t->names[beyond % t->columns]);
+        return NULL;
+    }
     for (int64_t i = 0; i < n; i++)
         reals[i] = (ak_real)t->values[i];
     ak_dataset *ds = ak__dataset_new(ctx, path, t->rows, item, NULL, reals, t->labels);
@@ -420,11 +464,15 @@ const char *ak_dataset_name(const ak_dataset *ds) { return ds ? ds->name : "no d
 
 int32_t ak_dataset_label(const ak_dataset *ds, int64_t i)
 {
+    if (!AK__GIVEN(NULL, ds))
+        return -1;
     return ds && ds->labels && i >= 0 && i < ds->size ? ds->labels[i] : -1;
 }
 
 const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
 {
+    if (!AK__GIVEN(NULL, ds))
+        return "";
     static _Thread_local char number[16];
     if (ds && ds->class_names && label >= 0 && label < ds->classes)
         return ds->class_names[label];
@@ -432,10 +480,57 @@ const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
     return number;
 }
 
+const char *const *ak_dataset_class_names(const ak_dataset *ds)
+{
+    return ds ? ds->class_names : NULL;
+}
+
+/* ---- how items are read ---------------------------------------------------------------------- */
+
+ak_dataset ak__dataset_settled(const ak_dataset *ds)
+{
+    ak_dataset        now = *ds;
+    const ak_dataset *by = ds;
+    while (by->parent && !by->own_scale)
+        by = by->parent;
+    now.scale = by->scale;
+    now.offset = by->offset;
+    now.factor = by->factor;
+    for (by = ds; by->parent && !by->own_normal; )
+        by = by->parent;
+    now.normalize = by->normalize;
+    memcpy(now.mean, by->mean, sizeof now.mean);
+    memcpy(now.inverse_std, by->inverse_std, sizeof now.inverse_std);
+    now.parent = NULL;
+    return now;
+}
+
+/* (x - shift) * factor must stay a number in ak_real, and tell numbers apart. */
+static bool usable(double shift, double factor)
+{
+    return isfinite((ak_real)shift) && isfinite((ak_real)factor) && (ak_real)factor > 0;
+}
+
+ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
+{
+    if (!ds || ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    if (ds->bytes)
+        return ak_fail(ds->ctx, AK_ERR_STATE, "dataset_scale: \"%s\" holds bytes, which are read "
+                       "as [0, 1] already", ds->name);
+    if (!(lo < hi) || !usable(lo, 1 / (hi - lo)))
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_scale: from %g to %g: finite numbers "
+                       "lo < hi are needed", lo, hi);
+    ds->own_scale = ds->scale = true;
+    ds->offset = (ak_real)lo;
+    ds->factor = (ak_real)(1 / (hi - lo));
+    return AK_OK;
+}
+
 ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
 {
-    if (!ds)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, ds))
+        return ak__refused(NULL);
     if (ak_error(ds->ctx))
         return AK_ERR_STATE;
     if (ds->channels > AK_MAX_CHANNELS)
@@ -443,7 +538,7 @@ ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double 
                        "channels; at most %d can be normalised", ds->name, ds->channels,
                        AK_MAX_CHANNELS);
     for (int c = 0; c < ds->channels; c++)
-        if ((mean && !isfinite(mean[c])) || (std && !(std[c] > 0 && isfinite(std[c]))))
+        if (!usable(mean ? mean[c] : 0, std ? 1 / std[c] : 1))
             return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_normalize: mean %g and standard "
                            "deviation %g of channel %d: finite numbers and a deviation > 0 are "
                            "needed", mean ? mean[c] : 0, std ? std[c] : 1, c);
@@ -452,39 +547,30 @@ ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double 
         ds->inverse_std[c] = (ak_real)(std ? 1 / std[c] : 1);
     }
     ds->normalize = mean || std;
+    ds->own_normal = true;
     return AK_OK;
 }
 
 /* ---- batches for evaluation ------------------------------------------------------------------ */
 
-static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count)
-{
-    if (ak_error(ds->ctx))
-        return false;
-    if (start >= 0 && count >= 0 && start <= ds->size - count)
-        return true;
-    ak_fail(ds->ctx, AK_ERR_VALUE, "%s: items %lld .. %lld are not all in \"%s\", which has %lld",
-            who, (long long)start, (long long)(start + count - 1), ds->name, (long long)ds->size);
-    return false;
-}
-
 ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_batch", start, count))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_batch", start, count, 0))
         return &ak__poison;
     ak_shape shape = { .n = ds->item.n + 1, .dims = { count } };
     memcpy(shape.dims + 1, ds->item.dims, (size_t)ds->item.n * sizeof *shape.dims);
     ak_tensor *t = ak__tensor_new(ds->ctx, shape);
     if (ak_is_poison(t))
         return t;
+    const ak_dataset now = ak__dataset_settled(ds);
     AK__PARALLEL_FOR(i, count, count * ds->item_size > 65536)
-        ak__dataset_plain(ds, start + i, t->data + i * ds->item_size);
+        ak__dataset_plain(&now, start + i, t->data + i * ds->item_size);
     return t;
 }
 
 ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!ds || !range_fits(ds, "dataset_labels", start, count))
+    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_labels", start, count, 0))
         return &ak__poison_index;
     if (ds->labels)
         return ak_index_from(ds->ctx, AK_SHAPE(count), ds->labels + start);

@@ -5,15 +5,18 @@
 #include "data/dataset.h"
 
 #include "base/base.h"
+#include "base/classes.h"
 #include "base/state.h"
 #include "tensor/tensor_internal.h"
 
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_THREADS   64
 #define DEFAULT_BATCH 256
+#define MOST_REFUSALS 1000
 
 typedef struct place { int64_t epoch, batch; } place;
 
@@ -23,13 +26,14 @@ typedef struct loader_slot {
     slot_state state;
     place      at;
     int64_t    count;           /* items */
+    ak__view_fault fault;       /* kind NULL: none; the first one otherwise */
     ak_real   *items;           /* [V, count, item] */
     int32_t   *index, *label;   /* [count] */
 } loader_slot;
 
 struct ak_loader {
     ak_ctx      *ctx;
-    ak_dataset   ds;            /* as it was when the loader was opened */
+    ak_dataset   ds;            /* settled, as it was when the loader was opened */
     int64_t      batch, batches;        /* items a batch, batches an epoch */
     int          views;
     bool         keep_last;
@@ -52,7 +56,30 @@ struct ak_loader {
     pthread_mutex_t mutex;
     pthread_cond_t  ready, empty;
     bool         paused, quit, closed;
+
+    unsigned     process;       /* ak__process() that started the threads */
+    long         process_id;
 };
+
+/* Fork takes a loader's threads away, and its mutex may be held by one of them for ever. */
+static bool lost_threads(const ak_loader *l)
+{
+    return l->n_threads > 0 && l->process != ak__process();
+}
+
+/* Can it be used at all? */
+static ak_status check_usable(const ak_loader *l, const char *who)
+{
+    if (l->closed)
+        return ak_fail(l->ctx, AK_ERR_STATE, "%s: the loader of \"%s\" has been closed", who,
+                       l->ds.name);
+    if (lost_threads(l))
+        return ak_fail(l->ctx, AK_ERR_STATE, "%s: the loader of \"%s\" belongs to process %ld, "
+                       "where its threads run; this is process %ld, forked from it: open a loader "
+                       "here, or one without threads (AK_NONE) before", who, l->ds.name,
+                       l->process_id, (long)getpid());
+    return AK_OK;
+}
 
 /* ---- filling a batch ------------------------------------------------------------------------- */
 
@@ -86,10 +113,15 @@ static loader_slot *claim(ak_loader *l)
 
 static void fill(ak_loader *l, loader_slot *s, const ak__viewer *viewer)
 {
+    s->fault.kind = NULL;
     for (int v = 0; v < l->views; v++)
-        for (int64_t i = 0; i < s->count; i++)
-            ak__viewer_make(viewer, s->at.epoch, s->index[i], v,
-                            s->items + (v * s->count + i) * l->ds.item_size);
+        for (int64_t i = 0; i < s->count; i++) {
+            ak__view_fault fault;
+            if (!ak__viewer_make(viewer, s->at.epoch, s->index[i], v,
+                                 s->items + (v * s->count + i) * l->ds.item_size, &fault) &&
+                !s->fault.kind)
+                s->fault = fault;
+        }
 }
 
 static void *worker(void *argument)
@@ -117,7 +149,9 @@ static void *worker(void *argument)
 
 ak_loader_state ak_loader_tell(const ak_loader *l)
 {
-    return l ? (ak_loader_state){ l->next.epoch, l->next.batch } : (ak_loader_state){ 0 };
+    if (!AK__GIVEN(NULL, l))
+        return (ak_loader_state){ 0 };
+    return (ak_loader_state){ l->next.epoch, l->next.batch };
 }
 
 static ak_status check_place(const ak_loader *l, ak_loader_state state)
@@ -151,16 +185,26 @@ static void go_to(ak_loader *l, ak_loader_state state)
 
 ak_status ak_loader_seek(ak_loader *l, ak_loader_state state)
 {
-    if (!l || ak_error(l->ctx))
+    if (!AK__GIVEN(NULL, l))
+        return ak__refused(NULL);
+    if (ak_error(l->ctx))
         return AK_ERR_STATE;
-    const ak_status status = check_place(l, state);
+    ak_status status = check_usable(l, "loader_seek");
+    if (!status)
+        status = check_place(l, state);
     if (!status)
         go_to(l, state);
     return status;
 }
 
-/* What a checkpoint holds: the place, and what it is a place in. */
-#define STATE_BYTES 48
+/* What a checkpoint holds: the place, and what it is a place in. Early ones lack the order. */
+#define STATE_BYTES       56
+#define EARLY_STATE_BYTES 48
+
+static uint64_t order_flags(const ak_loader *l)
+{
+    return (uint64_t)l->sampler.in_order | (uint64_t)l->sampler.balance << 1;
+}
 
 static size_t loader_state_size(void *obj)
 {
@@ -177,17 +221,21 @@ static void loader_state_save(void *obj, unsigned char *bytes)
     ak__put_u64(&bytes, (uint64_t)l->batch);
     ak__put_u64(&bytes, (uint64_t)l->batches);
     ak__put_u64(&bytes, l->seed);
+    ak__put_u64(&bytes, order_flags(l));
 }
 
 static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_t size)
 {
     const ak_loader *l = obj;
-    if (size != STATE_BYTES)
+    if (!l->closed && check_usable(l, "checkpoint"))
+        return AK_ERR_STATE;
+    if (size != STATE_BYTES && size != EARLY_STATE_BYTES)
         return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's state has %zu bytes; %d "
                        "were expected", size, STATE_BYTES);
     const uint64_t epoch = ak__get_u64(&bytes), batch = ak__get_u64(&bytes);
     const uint64_t n = ak__get_u64(&bytes), items = ak__get_u64(&bytes);
     const uint64_t batches = ak__get_u64(&bytes), seed = ak__get_u64(&bytes);
+    const uint64_t order = size == STATE_BYTES ? ak__get_u64(&bytes) : order_flags(l);
     if (n != (uint64_t)l->ds.size || items != (uint64_t)l->batch ||
         batches != (uint64_t)l->batches || seed != l->seed)
         return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of %llu items, "
@@ -196,6 +244,11 @@ static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_
                        (unsigned long long)items, (unsigned long long)batches,
                        (unsigned long long)seed, (long long)l->ds.size, (long long)l->batch,
                        (long long)l->batches, (unsigned long long)l->seed);
+    if (order != order_flags(l))
+        return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of .in_order %d, "
+                       ".balance %d; this one has %d, %d: use the same options to resume",
+                       (int)(order & 1), (int)(order >> 1 & 1), l->sampler.in_order,
+                       l->sampler.balance);
     if (epoch > INT64_MAX / 2 || batch > batches)
         return ak_fail(l->ctx, AK_ERR_FORMAT, "checkpoint: the loader's place (epoch %llu, batch "
                        "%llu) does not exist", (unsigned long long)epoch,
@@ -211,9 +264,19 @@ static void loader_state_load(void *obj, const unsigned char *bytes, size_t size
 }
 
 static const ak__state_ops loader_state_ops = { loader_state_size, loader_state_save,
-                                                loader_state_check, loader_state_load };
+                                                loader_state_check, loader_state_load, NULL };
 
 /* ---- opening --------------------------------------------------------------------------------- */
+
+/* A batch near `batch` that leaves no single item; one of all items always does. */
+static int64_t batch_without_single(int64_t size, int64_t batch)
+{
+    int64_t other = batch - 1;
+    while (other >= 2 && size % other == 1)
+        other--;
+    for (; other < 2 || size % other == 1; other++) { }
+    return other;
+}
 
 static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
 {
@@ -229,6 +292,14 @@ static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .batch is %lld%s, but \"%s\" has only %lld "
                        "items; choose a smaller batch", (long long)batch,
                        o->batch ? "" : " (the default)", ds->name, (long long)ds->size);
+    if (o->keep_last && ds->size % batch == 1) {
+        const int64_t other = batch_without_single(ds->size, batch);
+        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .keep_last: %lld items in batches of %lld "
+                       "leave a last batch of 1, which has nothing to be compared with; choose "
+                       "another .batch (%lld leaves %lld), or let the last one be dropped",
+                       (long long)ds->size, (long long)batch, (long long)other,
+                       (long long)(ds->size % other));
+    }
     if (o->views < 0 || o->views > AK_MAX_VIEWS)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .views is %d; 1 to %d are possible",
                        o->views, AK_MAX_VIEWS);
@@ -244,6 +315,26 @@ static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
             return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .balance needs a label for every item; "
                            "item %lld of \"%s\" has none", (long long)i, ds->name);
     return AK_OK;
+}
+
+/* For the sampler, which counts by class: labels numbered without gaps, in context memory. */
+static ak_status number_classes(ak_loader *l)
+{
+    const int64_t n = l->ds.size;
+    if (!l->sampler.balance)
+        return AK_OK;
+    int32_t *value = ak__malloc((size_t)n * sizeof *value);
+    int32_t *class = ak__ctx_alloc(l->ctx, (size_t)n * sizeof *class);
+    if (!value)
+        ak__fail_memory(l->ctx, (size_t)n * sizeof *value);
+    if (value && class) {
+        l->sampler.classes = ak__distinct(l->ds.labels, n, value);
+        for (int64_t i = 0; i < n; i++)
+            class[i] = (int32_t)ak__place_of(value, l->sampler.classes, l->ds.labels[i]);
+        l->sampler.labels = class;
+    }
+    ak__free(value);
+    return value && class ? AK_OK : AK_ERR_MEMORY;
 }
 
 /* Copies of the lists, in context memory. */
@@ -340,26 +431,28 @@ static void loader_close(void *obj)
 
 ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
 {
-    if (!ds || ak_error(ds->ctx) || check_options(ds, &o))
+    if (!AK__GIVEN(NULL, ds))
+        return NULL;
+    if (ak_error(ds->ctx) || check_options(ds, &o))
         return NULL;
     ak_loader *l = ak__ctx_alloc(ds->ctx, sizeof *l);
     const int  threads = o.threads == AK_NONE ? 0 : o.threads ? o.threads : 1;
     if (!l)
         return NULL;
     l->ctx = ds->ctx;
-    l->ds = *ds;
+    l->ds = ak__dataset_settled(ds);
     l->batch = o.batch ? o.batch : DEFAULT_BATCH;
     l->views = o.views ? o.views : 1;
     l->keep_last = o.keep_last;
     l->batches = ds->size / l->batch + (o.keep_last && ds->size % l->batch);
     l->seed = o.seed ? o.seed : ds->ctx->seed;
-    l->sampler = (ak__sampler){ .seed = l->seed, .in_order = o.in_order, .balance = o.balance,
-                                .labels = ds->labels, .classes = ds->classes };
+    l->sampler = (ak__sampler){ .seed = l->seed, .in_order = o.in_order,
+                                .balance = o.balance };
     l->order_epoch = -1;
     l->n_slots = threads ? threads + 2 : 1;
     l->slots = ak__ctx_alloc(l->ctx, (size_t)l->n_slots * sizeof *l->slots);
     l->closed = true;
-    if (!l->slots || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
+    if (!l->slots || number_classes(l) || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
         return NULL;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->ready, NULL);
@@ -370,6 +463,8 @@ ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
         ak_loader_close(l);
         return NULL;
     }
+    l->process = ak__process();
+    l->process_id = (long)getpid();
     start_threads(l, threads);
     return l;
 }
@@ -378,15 +473,17 @@ void ak_loader_close(ak_loader *l)
 {
     if (!l || l->closed)
         return;
-    pthread_mutex_lock(&l->mutex);
-    l->quit = true;
-    pthread_cond_broadcast(&l->empty);
-    pthread_mutex_unlock(&l->mutex);
-    for (int i = 0; i < l->n_threads; i++)
-        pthread_join(l->threads[i], NULL);
-    pthread_cond_destroy(&l->empty);
-    pthread_cond_destroy(&l->ready);
-    pthread_mutex_destroy(&l->mutex);
+    if (!lost_threads(l)) {     /* otherwise there is nobody to wait for */
+        pthread_mutex_lock(&l->mutex);
+        l->quit = true;
+        pthread_cond_broadcast(&l->empty);
+        pthread_mutex_unlock(&l->mutex);
+        for (int i = 0; i < l->n_threads; i++)
+            pthread_join(l->threads[i], NULL);
+        pthread_cond_destroy(&l->empty);
+        pthread_cond_destroy(&l->ready);
+        pthread_mutex_destroy(&l->mutex);
+    }
     ak__free(l->memory);
     l->memory = NULL;
     l->n_threads = 0;
@@ -456,28 +553,68 @@ static bool copy_out(ak_loader *l, const loader_slot *s, ak_batch *b)
     return !ak_error(l->ctx);
 }
 
+/* What an error leaves: poison everywhere, so that whoever goes on does nothing. */
+static void poison_batch(ak_batch *b)
+{
+    *b = (ak_batch){ .all = &ak__poison, .label = &ak__poison_index, .index = &ak__poison_index };
+    for (int v = 0; v < AK_MAX_VIEWS; v++)
+        b->view[v] = &ak__poison;
+}
+
+/* Calls in a row, on this thread, that gave no batch because of an error. */
+static _Thread_local int refusals;
+
+/* No batch, because of an error: false, so that a loop over batches ends. Whoever asks so often is
+ * in a loop that waits for one: true, with the poison batch, lets it go on to the end of its step,
+ * which tells the error. */
+static bool refuse(ak_batch *b)
+{
+    poison_batch(b);
+    refusals = (refusals + 1) % MOST_REFUSALS;
+    return refusals == 0;
+}
+
+/* The batch at l->next, which is not the end of an epoch. */
+static bool take(ak_loader *l, ak_batch *b)
+{
+    loader_slot *s = wait_for_next(l);
+    bool         fine = true;
+    if (s->fault.kind)
+        fine = ak__view_fail(&l->ds, "loader", &s->fault) == AK_OK;
+    else if (l->ctx->check_numbers)
+        fine = check_batch(l, s);
+    if (fine && !copy_out(l, s, b))
+        return refuse(b);            /* out of memory: the batch stays for the next call */
+    give_back(l, s);
+    if (!fine)
+        return refuse(b);
+    refusals = 0;
+    return true;
+}
+
 bool ak_loader_next(ak_loader *l, ak_batch *b)
 {
+    if (!AK__GIVEN(l ? l->ctx : NULL, b))
+        return false;
+    if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_next"))
+        return refuse(b);
+    if (l->next.batch < l->batches)
+        return take(l, b);
+    l->next = (place){ l->next.epoch + 1, 0 };
+    refusals = 0;
     *b = (ak_batch){ 0 };
-    if (!l || ak_error(l->ctx))
+    return false;
+}
+
+bool ak_loader_endless(ak_loader *l, ak_batch *b)
+{
+    if (!AK__GIVEN(l ? l->ctx : NULL, b))
         return false;
-    if (l->closed) {
-        ak_fail(l->ctx, AK_ERR_STATE, "loader_next: the loader of \"%s\" has been closed",
-                l->ds.name);
-        return false;
-    }
-    if (l->next.batch == l->batches) {
+    if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_endless"))
+        return refuse(b);
+    if (l->next.batch == l->batches)
         l->next = (place){ l->next.epoch + 1, 0 };
-        return false;
-    }
-    loader_slot *s = wait_for_next(l);
-    const bool   fine = !l->ctx->check_numbers || check_batch(l, s);
-    if (fine && !copy_out(l, s, b)) {
-        *b = (ak_batch){ 0 };
-        return false;                   /* out of memory: the batch stays for the next call */
-    }
-    give_back(l, s);
-    return fine;
+    return take(l, b);
 }
 
 int64_t ak_loader_batches(const ak_loader *l)

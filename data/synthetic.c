@@ -14,8 +14,10 @@
 #define STREAM_DRAWN UINT64_C(0x647261776e2e2e2e)
 #define PI           3.14159265358979323846
 
-static const char *const drawn_names[CLASSES] = { "disc", "ring", "square", "frame", "triangle",
-                                                  "cross", "bars", "zigzag", "star", "crescent" };
+static const char *const drawn_names[CLASSES + 1] = {
+    "disc", "ring", "square", "frame", "triangle", "cross", "bars", "zigzag", "star",
+    "crescent", NULL
+};
 
 typedef struct point { double x, y; } point;
 
@@ -140,11 +142,14 @@ static void draw_picture(uint64_t seed, int64_t number, uint8_t *out)
 
 ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t count)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
-    if (first < 0 || count < 1 || count > INT32_MAX) {
+    if (first < 0 || count < 1 || count > INT32_MAX || first > INT64_MAX - count) {
         ak_fail(ctx, AK_ERR_VALUE, "dataset_drawn: first %lld and count %lld: first >= 0 and count "
-                ">= 1 are needed", (long long)first, (long long)count);
+                "in [1, %d] are needed, and numbers below 2^63", (long long)first,
+                (long long)count, INT32_MAX);
         return NULL;
     }
     const int64_t size = SIDE * SIDE;

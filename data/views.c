@@ -52,6 +52,8 @@ size_t ak__viewer_taps(const ak_dataset *ds)
 typedef struct pixel_source {
     const uint8_t *bytes;       /* or NULL: */
     const ak_real *reals;
+    bool           scale;       /* reals: y = (x - offset) * factor */
+    ak_real        offset, factor;
     int64_t        width;
     int            channels;
 } pixel_source;
@@ -105,6 +107,9 @@ AK__PIXELS static void read_row(const resampler *r, int64_t y)
     } else {
         memcpy(line, r->from.reals + start, (size_t)n * sizeof *line);
     }
+    if (r->from.scale)
+        for (int64_t i = 0; i < n; i++)
+            line[i] = (line[i] - r->from.offset) * r->from.factor;
 }
 
 /* One channel, scaled to the result's width. */
@@ -175,7 +180,7 @@ AK__PIXELS static void resample(resampler *r, ak_real *const *planes)
     }
 }
 
-/* ---- a view ---------------------------------------------------------------------------------- */
+/* ---- pixels in and out ----------------------------------------------------------------------- */
 
 static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, ak_box box)
 {
@@ -192,9 +197,10 @@ static void sample_item(const ak__viewer *v, const viewer_layout *l, int64_t i, 
 {
     const ak_dataset *ds = v->ds;
     resampler         r = resampler_of(v, l, box);
-    r.from = (pixel_source){ ds->bytes ? ds->bytes + i * ds->item_size : NULL,
-                             ds->bytes ? NULL : ds->reals + i * ds->item_size, r.width,
-                             ds->channels };
+    r.from = (pixel_source){ .bytes = ds->bytes ? ds->bytes + i * ds->item_size : NULL,
+                             .reals = ds->bytes ? NULL : ds->reals + i * ds->item_size,
+                             .scale = ds->scale, .offset = ds->offset, .factor = ds->factor,
+                             .width = r.width, .channels = ds->channels };
     resample(&r, p->plane);
 }
 
@@ -203,7 +209,7 @@ static void sample_planes(const ak__viewer *v, const viewer_layout *l, ak_box bo
 {
     resampler r = resampler_of(v, l, box);
     for (int c = 0; c < p->channels; c++) {
-        r.from = (pixel_source){ NULL, p->plane[c], r.width, 1 };
+        r.from = (pixel_source){ .reals = p->plane[c], .width = r.width, .channels = 1 };
         resample(&r, &p->scratch);
         memcpy(p->plane[c], p->scratch, (size_t)(r.height * r.width) * sizeof *p->scratch);
     }
@@ -246,6 +252,9 @@ void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
     } else {
         memcpy(out, ds->reals + i * n, (size_t)n * sizeof *out);
     }
+    if (ds->scale)
+        for (int64_t k = 0; k < n; k++)
+            out[k] = (out[k] - ds->offset) * ds->factor;
     if (!ds->normalize)
         return;
     if (C == 3)
@@ -258,18 +267,60 @@ void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
                 out[k] = (out[k] - ds->mean[c]) * ds->inverse_std[c];
 }
 
-void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak_real *out)
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+/* Scaling and blurring round: values that far outside [0, 1] are taken for its ends. */
+#define ROUNDING ((ak_real)1e-5)
+
+static bool box_inside(const ak_box *b, int64_t height, int64_t width)
+{
+    return b->y >= 0 && b->x >= 0 && b->height >= 1 && b->width >= 1 && b->y < height &&
+           b->x < width && b->height <= height - b->y && b->width <= width - b->x;
+}
+
+/* Are all values in [0, 1]? If not: one that is not. */
+static bool planes_inside(const ak_picture *p, double *value)
+{
+    for (int c = 0; c < p->channels; c++)
+        for (int64_t i = 0; i < p->height * p->width; i++) {
+            const ak_real x = p->plane[c][i];
+            if (!(x >= -ROUNDING && x <= 1 + ROUNDING)) {
+                *value = (double)x;
+                return false;
+            }
+        }
+    return true;
+}
+
+ak_status ak__view_fail(const ak_dataset *ds, const char *who, const ak__view_fault *f)
+{
+    if (f->kind->look)
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s made a box of rows %lld + %lld and columns "
+                       "%lld + %lld, which is not inside of item %lld (view %d) of \"%s\": %lld "
+                       "rows, %lld columns", who, f->kind->name, (long long)f->box.y,
+                       (long long)f->box.height, (long long)f->box.x, (long long)f->box.width,
+                       (long long)f->item, f->view, ds->name, (long long)ds->item.dims[0],
+                       (long long)ds->item.dims[1]);
+    return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s needs values in [0, 1]; an augmentation before "
+                   "it made %g of item %lld (view %d) of \"%s\"", who, f->kind->name, f->value,
+                   (long long)f->item, f->view, ds->name);
+}
+
+/* ---- a view ---------------------------------------------------------------------------------- */
+
+bool ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak_real *out,
+                     ak__view_fault *fault)
 {
     const ak_augment *list = v->lists ? v->lists[view] : NULL;
     if (!list || !list->kind) {
         ak__dataset_plain(v->ds, i, out);
-        return;
+        return true;
     }
     const viewer_layout l = layout_of(v->ds);
     const int64_t       H = v->ds->item.dims[0], W = v->ds->item.dims[1];
     const ak_box        whole = { 0, 0, H, W, false };
     ak_box              box = whole;
-    bool                sampled = false, looked = false;
+    bool                sampled = false, looked = false, strange = false;
     ak_picture          p = { .height = H, .width = W, .channels = v->ds->channels,
                               .scratch = v->memory + l.scratch_at };
     for (int c = 0; c < p.channels; c++)
@@ -278,8 +329,12 @@ void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak
         const ak_augment *a = &list[k];
         const ak_draws    draws = { v->seed, ak__stream((uint64_t)epoch, (uint64_t)i,
                                                         (uint64_t)view, (uint64_t)k) };
+        *fault = (ak__view_fault){ .kind = a->kind, .item = i, .view = view };
         if (a->kind && a->kind->look) {
             a->kind->look(&box, a->option, draws);
+            fault->box = box;
+            if (!box_inside(&box, H, W))
+                return false;
             looked = true;
             continue;
         }
@@ -292,9 +347,13 @@ void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak
         box = whole;
         if (!a->kind)
             break;
+        if (strange && a->kind->unit_range && !planes_inside(&p, &fault->value))
+            return false;
+        strange = strange || !ak__augment_own(a->kind);
         a->kind->change(&p, a->option, draws);
     }
     write_item(v->ds, &p, out);
+    return true;
 }
 
 /* ---- checks and the public view -------------------------------------------------------------- */
@@ -302,15 +361,62 @@ void ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak
 int ak__augment_count(const ak_augment *list)
 {
     int n = 0;
-    while (list && list[n].kind)
+    while (list && n <= AK__LIST_MAX && list[n].kind)
         n++;
     return n;
 }
 
-ak_status ak__augment_check(const ak_dataset *ds, const char *who, const ak_augment *list)
+/* Smallest and largest number of reals, as they are stored; found once. */
+static void find_range(ak_dataset *ds)
+{
+    const int64_t n = ds->item_size;
+    ds->not_finite = -1;
+    ds->lowest = ds->highest = ds->reals[0];
+    for (int64_t i = 0; i < ds->size; i++) {
+        const ak_real *restrict x = ds->reals + i * n;
+        ak_real lo = ds->lowest, hi = ds->highest, zero = 0;
+        for (int64_t k = 0; k < n; k++) {
+            lo = x[k] < lo ? x[k] : lo;
+            hi = x[k] > hi ? x[k] : hi;
+            zero += x[k] - x[k];                /* NaN for infinities and NaN */
+        }
+        ds->lowest = lo;
+        ds->highest = hi;
+        if (isnan(zero) && ds->not_finite < 0)
+            ds->not_finite = i;
+    }
+    ds->range_known = true;
+}
+
+/* Pictures of bytes are in [0, 1]; reals may be anything, and clamping would hide that. */
+static ak_status check_range(ak_dataset *ds, const char *who, const ak_augment_kind *kind)
+{
+    if (ds->bytes)
+        return AK_OK;
+    if (!ds->range_known)
+        find_range(ds);
+    if (ds->not_finite >= 0)
+        return ak_fail(ds->ctx, AK_ERR_NUMBER, "%s: %s needs values in [0, 1]; item %lld of "
+                       "\"%s\" holds numbers that are not finite; repair the data or leave the "
+                       "item out", who, kind->name, (long long)ds->not_finite, ds->name);
+    const ak_dataset now = ak__dataset_settled(ds);
+    const ak_real    lo = now.scale ? (now.lowest - now.offset) * now.factor : now.lowest;
+    const ak_real    hi = now.scale ? (now.highest - now.offset) * now.factor : now.highest;
+    if (lo >= -ROUNDING && hi <= 1 + ROUNDING)
+        return AK_OK;
+    return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s needs values in [0, 1]; those of \"%s\" go from "
+                   "%g to %g\n    hint: ak_dataset_scale(ds, 0, 255) reads 0..255 as 0..1; a mean "
+                   "and a deviation (ak_dataset_normalize) are applied after the augmentations",
+                   who, kind->name, ds->name, (double)lo, (double)hi);
+}
+
+ak_status ak__augment_check(ak_dataset *ds, const char *who, const ak_augment *list)
 {
     const int n = ak__augment_count(list);
-    char      text[96];
+    if (n > AK__LIST_MAX)
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: more than %d augmentations in a list: does it "
+                       "end with { 0 }?", who, AK__LIST_MAX);
+    char      text[AK_SHAPE_TEXT];
     if (n && (ds->item.n != 3 || ds->channels > AK_MAX_CHANNELS))
         return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s needs pictures [H, W, C] of at most %d "
                        "channels; items of \"%s\" are %s", who, list[0].kind->name,
@@ -326,6 +432,9 @@ ak_status ak__augment_check(const ak_dataset *ds, const char *who, const ak_augm
                            "%g, %g, %g, %g", who, kind->name, k, wrong, list[k].option[0],
                            list[k].option[1], list[k].option[2], list[k].option[3],
                            list[k].option[4]);
+        const ak_status range = kind->unit_range ? check_range(ds, who, kind) : AK_OK;
+        if (range)
+            return range;
     }
     return AK_OK;
 }
@@ -333,9 +442,11 @@ ak_status ak__augment_check(const ak_dataset *ds, const char *who, const ak_augm
 static ak_status make_item(ak_dataset *ds, const ak_augment *list, uint64_t seed, int64_t epoch,
                            int64_t item, int view, ak_tensor *out)
 {
-    const size_t  numbers = ak__viewer_numbers(ds), taps = ak__viewer_taps(ds);
-    const ak_mark mark = ak_mark_step(ds->ctx);
-    ak__viewer    v = { .ds = ds, .seed = seed };
+    const size_t     numbers = ak__viewer_numbers(ds), taps = ak__viewer_taps(ds);
+    const ak_dataset now = ak__dataset_settled(ds);
+    const ak_mark    mark = ak_mark_step(ds->ctx);
+    ak__view_fault   fault;
+    ak__viewer       v = { .ds = &now, .seed = seed };
     v.memory = ak__step_alloc(ds->ctx, (numbers + 1) * sizeof *v.memory);
     v.taps = ak__step_alloc(ds->ctx, (taps + 1) * sizeof *v.taps);
     const ak_augment *lists[AK_MAX_VIEWS] = { 0 };
@@ -344,19 +455,21 @@ static ak_status make_item(ak_dataset *ds, const ak_augment *list, uint64_t seed
     if (!v.memory || !v.taps)
         return AK_ERR_MEMORY;
     memset(v.memory, 0, numbers * sizeof *v.memory);
-    ak__viewer_make(&v, epoch, item, view, out->data);
+    if (!ak__viewer_make(&v, epoch, item, view, out->data, &fault))
+        return ak__view_fail(ds, "augment_item", &fault);
     return ak_release(ds->ctx, mark);
 }
 
 ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed, int64_t epoch,
                            int64_t item, int view)
 {
-    if (!ds)
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, list))
         return &ak__poison;
-    if (!ak_error(ds->ctx) && (item < 0 || item >= ds->size || view < 0 || view >= AK_MAX_VIEWS))
-        ak_fail(ds->ctx, AK_ERR_VALUE, "augment_item: item %lld, view %d: \"%s\" has %lld items, "
-                "and there are %d views at most", (long long)item, view, ds->name,
-                (long long)ds->size, AK_MAX_VIEWS);
+    if (!ak_error(ds->ctx) && (item < 0 || item >= ds->size || view < 0 || view >= AK_MAX_VIEWS ||
+                               epoch < 0))
+        ak_fail(ds->ctx, AK_ERR_VALUE, "augment_item: epoch %lld, item %lld, view %d: \"%s\" has "
+                "%lld items, there are %d views at most, and epochs count from 0", (long long)epoch,
+                (long long)item, view, ds->name, (long long)ds->size, AK_MAX_VIEWS);
     if (!ak_error(ds->ctx))
         ak__augment_check(ds, "augment_item", list);
     if (ak_error(ds->ctx))

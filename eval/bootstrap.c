@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "eval/eval.h"
+#include "tensor/tensor_internal.h"
 
 #define DEFAULT_RESAMPLES 1000
 #define MIN_RESAMPLES 100
@@ -41,6 +42,8 @@ static double quantile(const double *sorted, int n, double q)
 ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
                               ak_bootstrap_options options)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, values))
+        return (ak_interval){ (double)NAN, (double)NAN };
     const ak_interval nothing = { (double)NAN, (double)NAN };
     const int    resamples = options.resamples ? options.resamples : DEFAULT_RESAMPLES;
     const double level = options.level != 0 ? options.level : 0.95;
@@ -48,6 +51,16 @@ ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
         ak_fail(ctx, AK_ERR_VALUE, "bootstrap: %lld values, %d resamples, level %g; expected at "
                 "least 1 value, at least %d resamples, a level in (0, 1)", (long long)n, resamples,
                 level, MIN_RESAMPLES);
+        return nothing;
+    }
+    int64_t bad = 0, first = 0;
+    for (int64_t i = n - 1; i >= 0; i--)
+        if (!isfinite(values[i])) {
+            bad++;
+            first = i;
+        }
+    if (bad) {
+        ak__fail_rows(ctx, "bootstrap", "value", bad, n, first);
         return nothing;
     }
     double *mean = ak__malloc((size_t)resamples * sizeof *mean);

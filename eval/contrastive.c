@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Contrastive accuracy: how often a row finds its partner among all rows of a batch. */
 #include <math.h>
+#include <string.h>
 
 #include "base/base.h"
 #include "eval/eval.h"
 #include "tensor/gemm.h"
+#include "tensor/tensor_internal.h"
 
 /* Cosine with positive factors taken out: the row's own norm does not change its order. */
 static int64_t best_match(const ak_real *score, const ak_real *inverse, int64_t rows, int64_t self)
@@ -23,31 +25,41 @@ static int64_t best_match(const ak_real *score, const ak_real *inverse, int64_t 
 
 double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2)
 {
-    if (ak_is_poison(z1) || ak_is_poison(z2) || ak_error(z1->ctx) != AK_OK)
+    if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))
+        return (double)NAN;
+    if (ak_error(z1->ctx) != AK_OK)
         return (double)NAN;
     if (z1->shape.n != 2 || !ak_shape_equal(z1->shape, z2->shape) || z1->shape.dims[0] < 1) {
-        char a[96], b[96];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         ak_fail(z1->ctx, AK_ERR_SHAPE, "contrastive accuracy: z1 %s, z2 %s; expected [N, D] twice",
                 ak_shape_text(z1->shape, a), ak_shape_text(z2->shape, b));
         return (double)NAN;
     }
     const int64_t n = z1->shape.dims[0], d = z1->shape.dims[1], rows = 2 * n;
-    const ak_mark mark = ak_mark_step(z1->ctx);
-    ak_real *inverse = ak__step_alloc(z1->ctx, (size_t)rows * sizeof *inverse);
-    ak_real *score = ak__step_alloc(z1->ctx, (size_t)(n * rows) * sizeof *score);
-    if (!inverse || !score)
+    if (!ak__rows_finite(z1->ctx, "contrastive accuracy: z1", "row", z1->data, n, d) ||
+        !ak__rows_finite(z1->ctx, "contrastive accuracy: z2", "row", z2->data, n, d))
         return (double)NAN;
-    ak__inverse_norms(z1->data, n, d, inverse);
-    ak__inverse_norms(z2->data, n, d, inverse + n);
-    int64_t right = 0;
-    for (int half = 0; half < 2; half++) {      /* rows of z1, then of z2, against all */
-        const ak_real *x = half ? z2->data : z1->data;
-        ak__gemm(AK__NT, n, n, d, 1, x, d, z1->data, d, 0, score, rows, NULL);
-        ak__gemm(AK__NT, n, n, d, 1, x, d, z2->data, d, 0, score + n, rows, NULL);
-        for (int64_t i = 0; i < n; i++)
-            right += best_match(score + i * rows, inverse, rows, half * n + i) ==
-                     (half ? i : n + i);
+    const ak_mark mark = ak_mark_step(z1->ctx);
+    ak_real *score = ak__step_alloc(z1->ctx, (size_t)(n * rows) * sizeof *score);
+    ak_real *inverse = ak__step_alloc(z1->ctx, (size_t)rows * sizeof *inverse);
+    ak__cosine_rows_of half[2] = { 0 };
+    if (!score || !inverse || !ak__cosine_rows(z1->ctx, z1->data, n, d, &half[0]) ||
+        !ak__cosine_rows(z1->ctx, z2->data, n, d, &half[1])) {
+        ak__cosine_rows_free(&half[0]);
+        return (double)NAN;
     }
+    for (int h = 0; h < 2; h++)
+        memcpy(inverse + h * n, half[h].inverse, (size_t)n * sizeof *inverse);
+    int64_t right = 0;
+    for (int h = 0; h < 2; h++) {               /* rows of z1, then of z2, against all */
+        for (int other = 0; other < 2; other++)
+            ak__gemm(AK__NT, n, n, d, 1, half[h].x, d, half[other].x, d, 0, score + other * n,
+                     rows, NULL);
+        for (int64_t i = 0; i < n; i++)
+            right += best_match(score + i * rows, inverse, rows, h * n + i) == (h ? i : n + i);
+    }
+    ak__cosine_rows_free(&half[1]);
+    ak__cosine_rows_free(&half[0]);
     ak_release(z1->ctx, mark);
     return (double)right / (double)rows;
 }

@@ -14,7 +14,18 @@ bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_resu
 /* Features of both sets; false (and both NULL) after an error. */
 bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features **a,
                        ak_features **b);
-/* 1 / |x| for each of n rows of length d; 0 for a zero row. */
+/* 1 / |x| for each of n rows of length d; 0 for a zero row. Rows of any size. cosine_rows.c */
 void ak__inverse_norms(const ak_real *x, int64_t n, int64_t d, ak_real *inverse);
+
+/* Rows whose products times both inverses are cosines: x itself, or a copy at unit length if some
+ * rows are so long or so short that products of them overflow or vanish. */
+typedef struct ak__cosine_rows_of {
+    const ak_real *x;           /* [n, d] */
+    ak_real       *inverse;     /* [n]; 0 for a zero row */
+    ak_real       *own;         /* x if it is a copy, else NULL */
+} ak__cosine_rows_of;
+/* False: an error is recorded, nothing to free. */
+bool ak__cosine_rows(ak_ctx *ctx, const ak_real *x, int64_t n, int64_t d, ak__cosine_rows_of *r);
+void ak__cosine_rows_free(ak__cosine_rows_of *r);
 
 #endif

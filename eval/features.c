@@ -7,9 +7,10 @@
 #include <akin/autograd.h>
 
 #include "base/base.h"
-#include "base/parallel.h"
+#include "base/text.h"
 #include "eval/eval.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 #define DEFAULT_BATCH 500
 
@@ -88,7 +89,7 @@ static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_
     if (ak_is_poison(y))
         return false;
     if (y->shape.n != 2 || y->shape.dims[0] != count) {
-        char text[96];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE,
                 "features: the encoder made %s of %lld items; expected [%lld, D]",
                 ak_shape_text(y->shape, text), (long long)count, (long long)count);
@@ -105,9 +106,14 @@ static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_
     return true;
 }
 
+static bool store_is_finite(const feature_store *s)
+{
+    return ak__rows_finite(s->public.ctx, "features", "item", s->x, s->public.n, s->public.d);
+}
+
 ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options)
 {
-    if (!ds)
+    if (!AK__GIVEN(NULL, ds))
         return NULL;
     ak_ctx *ctx = ak_dataset_ctx(ds);
     if (ak_error(ctx) != AK_OK)
@@ -119,10 +125,11 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     }
     char what[80] = "raw values";
     if (enc)
-        snprintf(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
+        ak__format(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
     feature_store *s = store_new(ctx, n, what);
     if (!s)
         return NULL;
+    s->public.class_names = ak_dataset_class_names(ds);
     for (int64_t i = 0; i < n; i++)
         if (!store_label(s, i, ak_dataset_label(ds, i)))
             return NULL;
@@ -138,6 +145,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     }
     ak_no_grad_end(ctx);
     ak_train_mode(ctx, training);
+    good = good && store_is_finite(s);
     if (!good)
         store_free(s);
     return good ? &s->public : NULL;
@@ -145,24 +153,19 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
 
 ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const char *what)
 {
-    if (!x || ak_is_poison(x))
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, label))
         return NULL;
     if (ak_error(x->ctx) != AK_OK)
         return NULL;
     if (x->shape.n < 1 || x->size == 0) {
-        char text[96];
+        char text[AK_SHAPE_TEXT];
         ak_fail(x->ctx, AK_ERR_SHAPE, "features: x is %s; expected [N, D] with N, D >= 1",
                 ak_shape_text(x->shape, text));
         return NULL;
     }
     const int64_t n = x->shape.dims[0];
-    for (int64_t i = 0; i < x->size; i++) {
-        if (!isfinite(x->data[i])) {
-            ak_fail(x->ctx, AK_ERR_NUMBER, "features: row %lld holds %g",
-                    (long long)(i / (x->size / n)), (double)x->data[i]);
-            return NULL;
-        }
-    }
+    if (!ak__rows_finite(x->ctx, "features", "item", x->data, n, x->size / n))
+        return NULL;
     feature_store *s = store_new(x->ctx, n, what ? what : "given features");
     if (!s)
         return NULL;
@@ -180,6 +183,19 @@ ak_features *ak_features_from(const ak_tensor *x, const int32_t *label, const ch
 ak_eval_result ak__eval_nothing(void)
 {
     return (ak_eval_result){ .accuracy = (double)NAN, .lo = (double)NAN, .hi = (double)NAN };
+}
+
+/* The first class that has one name in `a` and another in `b`; -1 if there is none. Where one of
+ * them has more classes or knows no names, the rest cannot be compared. */
+static int64_t other_name(const ak_features *a, const ak_features *b)
+{
+    for (int64_t c = 0; a->class_names && b->class_names; c++) {
+        if (!a->class_names[c] || !b->class_names[c])
+            break;
+        if (strcmp(a->class_names[c], b->class_names[c]) != 0)
+            return c;
+    }
+    return -1;
 }
 
 bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *test)
@@ -202,7 +218,16 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
                 (long long)train->d, (long long)test->n, (long long)test->d);
         return false;
     }
-    return true;
+    const int64_t c = other_name(train, test);
+    if (c >= 0) {
+        ak_fail(train->ctx, AK_ERR_VALUE, "%s: class %lld is \"%s\" in the training set and \"%s\" "
+                "in the test set\n    hint: give both the same names: .classes = "
+                "ak_dataset_class_names(train) in ak_table_options", who, (long long)c,
+                train->class_names[c], test->class_names[c]);
+        return false;
+    }
+    return ak__rows_finite(train->ctx, who, "training item", train->x, train->n, train->d) &&
+           ak__rows_finite(test->ctx, who, "test item", test->x, test->n, test->d);
 }
 
 bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r)
@@ -236,12 +261,4 @@ bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_f
     ak_features_close(*a);
     *a = NULL;
     return false;
-}
-
-void ak__inverse_norms(const ak_real *x, int64_t n, int64_t d, ak_real *inverse)
-{
-    AK__PARALLEL_FOR(i, n, n * d > 65536) {
-        const double square = (double)ak__k.sum_squares(x + i * d, d);
-        inverse[i] = square > 0 ? (ak_real)(1 / sqrt(square)) : 0;
-    }
 }

@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/classes.h"
 #include "base/parallel.h"
+#include "base/text.h"
 #include "eval/eval.h"
 #include "eval/lbfgs.h"
 #include "tensor/gemm.h"
@@ -18,6 +20,7 @@
 typedef struct probe {
     const ak_features *train;
     int64_t  D, C, chunk, chunks;   /* rows of a chunk: depends on the number of rows alone */
+    int32_t *class;                 /* [training, then test items]: labels without gaps, [0, C) */
     double   l2;
     double  *mean, *square;         /* [D] of the training items */
     ak_real *shift, *inverse;       /* [D] mean, 1 / deviation (0 for a constant feature) */
@@ -31,6 +34,7 @@ typedef struct probe {
 
 static void probe_free(probe *p)
 {
+    ak__free(p->class);
     ak__free(p->mean);
     ak__free(p->shift);
     ak__free(p->w);
@@ -152,7 +156,7 @@ static void chunk_gradient(probe *p, int64_t chunk)
         ak__gemm(AK__NT, rows, C, D, 1, x, D, p->w, D, 0, score, C, &add_bias);
         for (int64_t i = 0; i < rows; i++) {
             ak_real *s = score + i * C;
-            sum[C] += residual(s, C, f->label[at + i]);
+            sum[C] += residual(s, C, p->class[at + i]);
             for (int64_t c = 0; c < C; c++)
                 sum[c] += (double)s[c];
         }
@@ -204,7 +208,7 @@ static void classify(probe *p, const ak_features *test, uint8_t *correct)
             for (int64_t c = 1; c < C; c++)
                 if (p->score[i * C + c] > p->score[i * C + best])
                     best = c;
-            correct[at + i] = best == test->label[at + i];
+            correct[at + i] = best == p->class[p->train->n + at + i];
         }
     }
 }
@@ -227,10 +231,10 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
         r->iterations = found.iterations;
         r->gradient_norm = found.gradient_norm;
         r->n_train = p->train->n;
-        snprintf(r->protocol, sizeof r->protocol, "linear probe L-BFGS l2=%g, standardised, "
-                 "%lld iterations to gradient %.1e%s, %lld/%lld, %.100s", p->l2,
-                 (long long)found.iterations, found.gradient_norm,
-                 found.converged ? "" : " (not converged)", (long long)p->train->n,
+        ak__format(r->protocol, sizeof r->protocol, "linear probe L-BFGS l2=%g, standardised, "
+                   "%lld iterations to gradient %.1e%s, %lld/%lld, %.100s", p->l2,
+                   (long long)found.iterations, found.gradient_norm,
+                   found.converged ? "" : " (not converged)", (long long)p->train->n,
                  (long long)test->n, p->train->what);
         good = ak__eval_score(test->ctx, correct, test->n, r);
     } else {
@@ -241,14 +245,34 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
     return good;
 }
 
+/* The labels that occur in both sets together, numbered without gaps: C and class. */
+static bool number_classes(probe *p, const ak_features *test)
+{
+    const int64_t train = p->train->n, n = train + test->n;
+    const size_t bytes = (size_t)n * sizeof *p->class;
+    int32_t *value = ak__malloc(bytes);
+    p->class = ak__malloc(bytes);
+    if (value && p->class) {
+        memcpy(p->class, p->train->label, (size_t)train * sizeof *p->class);
+        memcpy(p->class + train, test->label, (size_t)test->n * sizeof *p->class);
+        p->C = ak__distinct(p->class, n, value);
+        for (int64_t i = 0; i < n; i++)
+            p->class[i] = (int32_t)ak__place_of(value, p->C, p->class[i]);
+    } else {
+        ak__fail_memory(test->ctx, 2 * bytes);
+    }
+    ak__free(value);
+    return value && p->class;
+}
+
 static bool probe_options(ak_ctx *ctx, ak_linear_probe_options *o)
 {
     o->l2 = o->l2 == 0 ? 1e-4 : o->l2 == AK_NONE ? 0 : o->l2;
     o->max_iterations = o->max_iterations ? o->max_iterations : 300;
     o->gradient_norm = o->gradient_norm != 0 ? o->gradient_norm : 1e-3;
     o->memory = o->memory ? o->memory : 10;
-    if (o->l2 >= 0 && isfinite(o->l2) && o->max_iterations >= 1 && o->gradient_norm > 0 &&
-        o->memory >= 1 && o->memory <= 100)
+    if (o->l2 >= 0 && isfinite(o->l2) && o->max_iterations >= 1 &&
+        o->gradient_norm > 0 && isfinite(o->gradient_norm) && o->memory >= 1 && o->memory <= 100)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "linear probe: l2 %g, max_iterations %d, gradient_norm %g, memory "
             "%d; expected l2 >= 0, at least 1 iteration, a norm > 0, a memory of 1 to 100", o->l2,
@@ -259,18 +283,19 @@ static bool probe_options(ak_ctx *ctx, ak_linear_probe_options *o)
 ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *test,
                                  ak_linear_probe_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(train->ctx, test))
+        return ak__eval_nothing();
     ak_eval_result r = ak__eval_nothing();
     ak_linear_probe_options o = options;
     if (!ak__eval_fit("linear probe", train, test) || !probe_options(train->ctx, &o))
         return r;
     probe p = { .train = train, .D = train->d, .l2 = o.l2 };
-    p.C = train->classes > test->classes ? train->classes : test->classes;
     const int64_t blocks = ak__chunk_count(train->n, ROWS);
     p.chunk = ROWS * ak__chunk_count(blocks, MAX_CHUNKS);
     p.chunks = ak__chunk_count(train->n, p.chunk);
     const ak__lbfgs_options how = { .memory = o.memory, .max_iterations = o.max_iterations,
                                     .gradient_norm = o.gradient_norm };
-    if (!probe_alloc(&p) || !probe_run(&p, test, how, &r))
+    if (!number_classes(&p, test) || !probe_alloc(&p) || !probe_run(&p, test, how, &r))
         r = ak__eval_nothing();
     probe_free(&p);
     return r;
@@ -279,6 +304,8 @@ ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *te
 double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test,
                       ak_linear_probe_options options)
 {
+    if (!AK__GIVEN(NULL, train) || !AK__GIVEN(ak_dataset_ctx(train), test))
+        return (double)NAN;
     ak_features *a, *b;
     if (!ak__eval_features(enc, train, test, &a, &b))
         return (double)NAN;

@@ -2,6 +2,7 @@
 /* The measures of this folder, to be listed and found by name. */
 #include <string.h>
 
+#include "base/base.h"
 #include "eval/eval.h"
 
 static const ak_metric_info metrics[] = {
@@ -24,6 +25,8 @@ const ak_metric_info *ak_metric_at(int i)
 
 const ak_metric_info *ak_metric_find(const char *name)
 {
+    if (!AK__GIVEN(NULL, name))
+        return NULL;
     for (int i = 0; ak_metric_at(i); i++)
         if (strcmp(metrics[i].name, name) == 0)
             return &metrics[i];

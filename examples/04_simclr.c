@@ -48,9 +48,10 @@ int main(int argc, char **argv)
     ak_ctx *ctx = ak_open((ak_options){ .seed = 1 });
     ak_on_error(ctx, ak_error_exit, NULL);
     const int64_t epochs = ak_env_int(ctx, "AK_EPOCHS", 3);
-    const int64_t stop = ak_env_int(ctx, "AK_STEPS", 0);    /* a trial: few steps, few pictures */
-    ak_dataset *train = pictures(ctx, true, stop ? 2000 : 0);       /* [60000, 28, 28, 1] */
-    ak_dataset *test  = pictures(ctx, false, stop ? 500 : 0);
+    if (epochs == 0) ak_fail(ctx, AK_ERR_VALUE, "AK_EPOCHS=0: at least one epoch is needed");
+    int64_t left = ak_env_int(ctx, "AK_STEPS", -1);         /* a trial: few steps, few pictures */
+    ak_dataset *train = pictures(ctx, true, left >= 0 ? 2000 : 0);  /* [60000, 28, 28, 1] */
+    ak_dataset *test  = pictures(ctx, false, left >= 0 ? 500 : 0);
     ak_dataset_normalize(train, (double[]){ 0.286 }, (double[]){ 0.353 });
     ak_loader *pairs = ak_loader_open(train, (ak_loader_options){
         .batch = 256, .views = 2,
@@ -72,13 +73,12 @@ int main(int argc, char **argv)
                    "crop 0.3-1, flip 0.5, jitter 0.4 p 0.8, convnet 32-64-128 pool 4, head 128-64");
     printf("run folder: %s\n", ak_run_folder(run));
     const ak_loader_state at = ak_loader_tell(pairs);
-    int64_t done = at.epoch, step = 0;
     ak_progress *p = ak_progress_open(ctx, (ak_progress_options){
         .epochs = epochs, .steps = steps, .views = 512, .chance = log(2 * 256 - 1),
         .epoch = at.epoch, .step = at.batch });
     ak_loss_report r;
-    for (bool stopped = false; done < epochs && !stopped; done++) {
-        for (ak_batch b; !stopped && ak_loader_next(pairs, &b); stopped = stop && ++step >= stop) {
+    for (int64_t done = at.epoch; done < epochs && left != 0; done++) {
+        for (ak_batch b; left != 0 && ak_loader_next(pairs, &b); left--) {
             ak_tensor *z1   = ak_forward(head, ak_forward(enc, b.view[0]));
             ak_tensor *z2   = ak_forward(head, ak_forward(enc, b.view[1]));
             ak_backward(ak_loss_ntxent(z1, z2, (ak_ntxent_options){ .tau = 0.2, .report = &r }));

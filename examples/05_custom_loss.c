@@ -28,8 +28,9 @@ int main(void)
     const int64_t steps = ak_env_int(ctx, "AK_STEPS", 150);
 
     /* Its gradient is right because every op's is; here is the proof. */
-    ak_tensor *in[] = { ak_require_grad(ak_keep(ak_randn(ctx, AK_SHAPE(4, 3)))),
-                        ak_require_grad(ak_keep(ak_randn(ctx, AK_SHAPE(4, 3)))) };
+    ak_tensor *in[2];
+    for (int i = 0; i < 2; i++)
+        in[i] = ak_require_grad(ak_keep(ak_randn(ctx, AK_SHAPE(4, 3))));
     ak_gradcheck check = { 0 };
     if (ak_gradcheck_fn(ctx, checked, NULL, in, 2, &check) != AK_OK)
         return 1;
@@ -51,11 +52,10 @@ int main(void)
 
     ak_batch b;
     ak_average mean = { 0, 0 };
-    for (int64_t step = 1; step <= steps; step++) {
-        while (!ak_loader_next(pairs, &b))                  /* false once, when an epoch ends */
-            ;
-        ak_tensor *loss = decoupled(ak_forward(head, ak_forward(enc, b.view[0])),
-                                    ak_forward(head, ak_forward(enc, b.view[1])), 0.2);
+    for (int64_t step = 1; step <= steps && ak_loader_endless(pairs, &b); step++) {
+        ak_tensor *z1 = ak_forward(head, ak_forward(enc, b.view[0]));   /* in two statements: C */
+        ak_tensor *z2 = ak_forward(head, ak_forward(enc, b.view[1]));   /* orders no arguments */
+        ak_tensor *loss = decoupled(z1, z2, 0.2);
         ak_backward(loss);
         ak_optim_step(opt);
         ak_average_add(&mean, ak_item(loss));

@@ -67,6 +67,14 @@ bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes)
     return fits && total <= limit;
 }
 
+int64_t ak__beyond_real(const double *values, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (isfinite(values[i]) && !isfinite((ak_real)values[i]))
+            return i;
+    return -1;
+}
+
 ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape)
 {
     size_t bytes;
@@ -107,16 +115,19 @@ double ak_array_at(const ak_array *a, int64_t i)
 
 ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
 {
-    if (!a) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "array_tensor: there is no such array (NULL); ask "
-                    "ak_npz_find for a name that ak_npz_name lists");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, a))
         return &ak__poison;
-    }
     if (a->type == AK_TYPE_F32)
         return ak_from_float(ctx, a->shape, a->data);
-    if (a->type == AK_TYPE_F64)
-        return ak_from_double(ctx, a->shape, a->data);
+    if (a->type == AK_TYPE_F64) {
+        const int64_t i = ak__beyond_real(a->data, a->size);
+        if (i < 0)
+            return ak_from_double(ctx, a->shape, a->data);
+        ak_fail(ctx, AK_ERR_VALUE, "array_tensor: element %lld of \"%s\" is %g, beyond the range "
+                "of the library's numbers; scale the array", (long long)i, a->name,
+                ((const double *)a->data)[i]);
+        return &ak__poison;
+    }
     ak_tensor *t = ak__tensor_new(ctx, a->shape);
     if (!ak_is_poison(t))
         for (int64_t i = 0; i < a->size; i++)
@@ -126,11 +137,8 @@ ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a)
 
 ak_index *ak_array_index(ak_ctx *ctx, const ak_array *a)
 {
-    if (!a) {
-        if (!ak_error(ctx))
-            ak_fail(ctx, AK_ERR_VALUE, "array_index: there is no such array (NULL)");
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, a))
         return &ak__poison_index;
-    }
     for (int64_t i = 0; i < a->size; i++) {
         const double x = ak_array_at(a, i);
         if (!(x >= INT32_MIN && x <= INT32_MAX) || x < floor(x) || x > floor(x)) {

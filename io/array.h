@@ -5,10 +5,14 @@
 
 #include <akin/io.h>
 
+#include "io/file.h"
+
 /* An array in context lifetime of zeros; NULL on failure, recorded. */
 ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape);
 /* dims multiplied with overflow check, times the element size; false if it exceeds `limit`. */
 bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes);
+/* Of n numbers, the first that is finite and would become infinite as ak_real; -1 if none is. */
+int64_t ak__beyond_real(const double *values, int64_t n);
 /* Reverse the bytes of each of count elements of `size` bytes, from -> to (may be the same). */
 void ak__swap_bytes(void *to, const void *from, int64_t count, size_t size);
 /* Is this machine little-endian? */
@@ -23,15 +27,24 @@ typedef struct ak__idx {
 } ak__idx;
 ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,
                         ak__idx *out);
+/* What their headers announce, for unpacking. */
+ak__announced ak__idx_announced, ak__npy_announced;
+#define AK__IDX_EXPECTED ((ak__expected){ .limit = SIZE_MAX / 4, .announced = ak__idx_announced })
+#define AK__NPY_EXPECTED ((ak__expected){ .limit = SIZE_MAX / 4, .announced = ak__npy_announced })
 
 /* A .npy file in memory. */
 const ak_array *ak__npy_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n);
-/* Header of a .npy file for an array in C order into buf (at least 256 bytes); returns its size,
- * a multiple of 64. */
-size_t ak__npy_header(char *buf, ak_type type, ak_shape shape);
+/* Header of a .npy file for an array in C order into buf; returns its size, a multiple of 64. */
+#define AK__NPY_HEADER 256
+size_t ak__npy_header(char buf[AK__NPY_HEADER], ak_type type, ak_shape shape);
 
 /* An archive in memory; bytes must stay until the archive's context or ak_npz_close. */
 ak_npz *ak__npz_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n);
+
+/* As ak_npz_write_arrays; what is as large as `zip64` (entries, the archive, their number) gets
+ * 64-bit records, which everything beyond 4 GB needs. */
+ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
+                        bool deflated, uint64_t zip64);
 
 /* A table in memory. */
 const ak_table *ak__table_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,

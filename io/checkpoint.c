@@ -5,10 +5,13 @@
 
 #include "base/base.h"
 #include "base/state.h"
+#include "base/text.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
+#include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <zlib.h>
 
@@ -119,6 +122,35 @@ static void measure(ak_ctx *ctx, const char *pattern, int contents, uint64_t *bl
     }
 }
 
+/* A file of NaN is written as it is asked for, but not without a word: it is the last chance to
+ * keep the good one that it replaces. */
+static void warn_of_numbers(ak_ctx *ctx, const char *path, const char *pattern, int contents)
+{
+    const ak_tensor *t, *first = NULL;
+    int64_t tensors = 0, count = 0;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        const int64_t bad = ak_match(pattern, t->name)
+                                ? ak__count_not_finite(t->data, t->size, NULL) : 0;
+        if (bad && tensors++ == 0) {
+            first = t;
+            count = bad;
+        }
+    }
+    if (first)
+        ak_log_message(ctx, AK_LOG_WARNING, "%s: %" PRId64 " of the tensors saved hold numbers "
+                       "that are not finite, the first is \"%s\" (%" PRId64 " of %" PRId64
+                       " numbers)", path, tensors, first->name, count, first->size);
+    if (contents != WHOLE_STATE)
+        return;
+    for (const ak__state *s = ak__state_first(ctx); s; s = s->next) {
+        const char   *where = "";
+        const int64_t bad = s->ops->not_finite ? s->ops->not_finite(s->obj, &where) : 0;
+        if (bad)
+            ak_log_message(ctx, AK_LOG_WARNING, "%s: the state of \"%s\" holds %" PRId64 " numbers "
+                           "that are not finite, the first of \"%s\"", path, s->name, bad, where);
+    }
+}
+
 static bool put_states(output *out, ak_ctx *ctx)
 {
     put_block_head(out, STATE, CONTEXT_BLOCK, AK_SCALAR, CONTEXT_BYTES);
@@ -134,11 +166,13 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
 {
     if (ak_error(ctx) != AK_OK)
         return ak_error(ctx);
+    if (ak__pattern_params(ctx, path, pattern, true) < 0)
+        return ak_error(ctx);
     uint64_t blocks, bytes;
     measure(ctx, pattern, contents, &blocks, &bytes);
     if (!blocks)
-        return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save", path,
-                       pattern);
+        return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save",
+                       path ? path : "(no path)", pattern);
     output out = { .crc = crc32(0, NULL, 0) };
     if (ak__writer_open(ctx, &out.file, path) != AK_OK)
         return ak_error(ctx);
@@ -160,22 +194,29 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
         return ak_error(ctx);
     }
     put_u64(&out, out.crc);
+    warn_of_numbers(ctx, path, pattern, contents);
     return ak__writer_commit(&out.file);
 }
 
 ak_status ak_save(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return write_file(ctx, path, "*", WEIGHTS);
 }
 
 ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, pattern))
+        return ak__refused(ctx);
     return write_file(ctx, path, pattern, WEIGHTS);
 }
 
 ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 {
-    return write_file(ctx, path, "*", WHOLE_STATE);
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
+    return write_file(ctx, path, "~*", WHOLE_STATE);
 }
 
 /* ---- reading: from bytes to a sorted list of blocks ------------------------------------------ */
@@ -187,6 +228,7 @@ typedef struct input {
     size_t      size;
     uint64_t    contents, n;
     block      *blocks;             /* [n] sorted by name */
+    char       *name;               /* room for the longest name as a string */
 } input;
 
 static ak_status damaged(const input *in, const char *what)
@@ -240,6 +282,8 @@ static bool parse_block(const unsigned char **at, const unsigned char *end, bloc
     if (b->type < TENSOR_F4 || b->type > STATE || b->length > (uint64_t)(end - *at))
         return false;
     b->name = (const char *)*at;
+    if (memchr(b->name, 0, (size_t)b->length))
+        return false;
     *at += b->length;
     if (end - *at < 8)
         return false;
@@ -272,10 +316,12 @@ static int compare_names(const char *a, uint64_t na, const char *b, uint64_t nb)
     return order ? order : na < nb ? -1 : na > nb;
 }
 
+/* Tensors first, states behind them, each by name: a parameter may be called like a state. */
 static int compare_blocks(const void *a, const void *b)
 {
     const block *x = a, *y = b;
-    return compare_names(x->name, x->length, y->name, y->length);
+    const int kinds = (x->type == STATE) - (y->type == STATE);
+    return kinds ? kinds : compare_names(x->name, x->length, y->name, y->length);
 }
 
 static ak_status parse_blocks(input *in)
@@ -286,9 +332,16 @@ static ak_status parse_blocks(input *in)
         return ak__fail_memory(in->ctx, room);
     const unsigned char *at = in->data + HEAD_BYTES;
     const unsigned char *const end = in->data + in->size - FOOT_BYTES;
-    for (uint64_t i = 0; i < in->n; i++)
+    uint64_t longest = 0;
+    for (uint64_t i = 0; i < in->n; i++) {
         if (!parse_block(&at, end, &in->blocks[i]))
             return damaged(in, "a block does not fit into the file");
+        if (in->blocks[i].length > longest)
+            longest = in->blocks[i].length;
+    }
+    in->name = ak__malloc((size_t)longest + 1);
+    if (!in->name)
+        return ak__fail_memory(in->ctx, (size_t)longest + 1);
     if (at != end)
         return damaged(in, "there are bytes behind the last block");
     qsort(in->blocks, (size_t)in->n, sizeof *in->blocks, compare_blocks);
@@ -300,61 +353,92 @@ static ak_status parse_blocks(input *in)
 
 static const block *find_block(const input *in, const char *name, bool state)
 {
-    uint64_t lo = 0, hi = in->n;
-    const uint64_t length = strlen(name);
-    while (lo < hi) {
-        const uint64_t mid = lo + (hi - lo) / 2;
-        const block *b = &in->blocks[mid];
-        const int order = compare_names(name, length, b->name, b->length);
-        if (order == 0)
-            return (b->type == STATE) == state ? b : NULL;
-        if (order < 0)
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    return NULL;
+    const block wanted = { .type = state ? STATE : TENSOR_TYPE, .name = name,
+                           .length = strlen(name) };
+    return in->n ? bsearch(&wanted, in->blocks, (size_t)in->n, sizeof *in->blocks, compare_blocks)
+                 : NULL;
 }
 
 /* ---- reading: does it fit? ------------------------------------------------------------------- */
 
 /* Names gathered for a message. */
-typedef struct name_list { char text[256]; int64_t n; } name_list;
+typedef struct name_list { char buf[256]; ak__text text; int64_t n; } name_list;
 
 static void list_name(name_list *l, const char *name, uint64_t length)
 {
-    const size_t used = strlen(l->text);
+    if (l->n == 0)
+        l->text = AK__TEXT(l->buf);
     if (l->n++ < 3)
-        snprintf(l->text + used, sizeof l->text - used, "%s%.*s", used ? ", " : "",
-                 (int)(length < 64 ? length : 64), name);
+        ak__text_add(&l->text, "%s%.*s%s", l->n > 1 ? ", " : "", (int)(length < 64 ? length : 64),
+                     name, length > 64 ? ".." : "");
 }
 
-/* A block's name as a string for ak_match and look-ups; names of this library are short. */
-static const char *name_text(const block *b, char buf[1024])
+static const char *listed(const name_list *l)
 {
-    const size_t n = b->length < 1023 ? (size_t)b->length : 1023;
-    memcpy(buf, b->name, n);
-    buf[n] = '\0';
-    return buf;
+    return l->n ? l->buf : "-";
 }
 
-static ak_status check_names(const input *in, const char *pattern)
+/* A block's name as a string for ak_match and look-ups, until the next call. */
+static const char *name_text(const input *in, const block *b)
+{
+    memcpy(in->name, b->name, (size_t)b->length);
+    in->name[b->length] = '\0';
+    return in->name;
+}
+
+/* Names that a pattern of ak_load_some may fit: those of this program, then those of the file,
+ * since "*,!head/..." leaves out what the program has not made. */
+typedef struct offered_names {
+    ak_ctx *ctx;
+    int64_t here, there;
+    const char **file;              /* [there] */
+} offered_names;
+
+static const char *offered_name(void *of, int64_t i)
+{
+    const offered_names *o = of;
+    if (i < o->here)
+        return ak_param_at(o->ctx, i)->name;
+    return i - o->here < o->there ? o->file[i - o->here] : NULL;
+}
+
+static ak_status check_pattern(const input *in, const char *pattern)
+{
+    offered_names o = { .ctx = in->ctx };
+    while (ak_param_at(in->ctx, o.here))
+        o.here++;
+    o.file = ak__step_alloc(in->ctx, ((size_t)in->n + 1) * sizeof *o.file);
+    for (uint64_t i = 0; o.file && i < in->n; i++) {
+        const block *b = &in->blocks[i];
+        if (b->type == STATE)
+            continue;
+        char *name = ak__step_alloc(in->ctx, (size_t)b->length + 1);
+        if (!name)
+            return ak_error(in->ctx);
+        memcpy(name, b->name, (size_t)b->length);
+        name[b->length] = '\0';
+        o.file[o.there++] = name;
+    }
+    if (o.file)
+        ak__pattern_count(in->ctx, in->path, pattern, (ak__names){
+            .what = "parameter of this program or of the file", .at = offered_name, .of = &o });
+    return ak_error(in->ctx);
+}
+
+static ak_status check_names(const input *in, const char *pattern, bool whole)
 {
     name_list missing = { 0 }, extra = { 0 };
     const ak_tensor *t;
-    int64_t wanted = 0;
     for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
         if (!ak_match(pattern, t->name))
             continue;
-        wanted++;
         if (!find_block(in, t->name, false))
             list_name(&missing, t->name, strlen(t->name));
     }
     for (uint64_t i = 0; i < in->n; i++) {
-        char name[1024];
         const block *b = &in->blocks[i];
-        if (b->type != STATE && ak_match(pattern, name_text(b, name)) &&
-            !ak_param_find(in->ctx, name))
+        if (b->type != STATE && ak_match(pattern, name_text(in, b)) &&
+            !ak_param_find(in->ctx, in->name))
             list_name(&extra, b->name, b->length);
     }
     if (missing.n || extra.n)
@@ -362,30 +446,43 @@ static ak_status check_names(const input *in, const char *pattern)
                        "missing in the file (%s%s), %" PRId64 " of the file are not in this "
                        "program (%s%s)\n    hint: ak_load_some(ctx, path, \"encoder/*\") loads a "
                        "part",
-                       in->path, missing.n, missing.n ? missing.text : "-",
-                       missing.n > 3 ? ", .." : "", extra.n, extra.n ? extra.text : "-",
+                       in->path, missing.n, listed(&missing),
+                       missing.n > 3 ? ", .." : "", extra.n, listed(&extra),
                        extra.n > 3 ? ", .." : "");
-    if (!wanted)
-        return ak_fail(in->ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"", in->path,
-                       pattern);
-    return AK_OK;
+    return whole ? AK_OK : check_pattern(in, pattern);     /* a run may have state alone */
 }
 
-static ak_status check_tensors(const input *in, const char *pattern, bool convert)
+/* Does every number stay finite when it is converted? */
+static bool fits_real(const block *b)
 {
-    if (check_names(in, pattern) != AK_OK)
+    for (uint64_t i = 0; b->type == TENSOR_F8 && i < b->bytes / 8; i++) {
+        double x;
+        memcpy(&x, b->data + 8 * i, sizeof x);
+        if (isfinite(x) && !isfinite((ak_real)x))
+            return false;
+    }
+    return true;
+}
+
+static ak_status check_tensors(const input *in, const char *pattern, bool whole)
+{
+    if (check_names(in, pattern, whole) != AK_OK)
         return ak_error(in->ctx);
     const ak_tensor *t;
     for (int64_t i = 0; (t = ak_param_at(in->ctx, i)) != NULL; i++) {
         if (!ak_match(pattern, t->name))
             continue;
         const block *b = find_block(in, t->name, false);
-        char here[96], there[96];
+        char here[AK_SHAPE_TEXT], there[AK_SHAPE_TEXT];
         if (!ak_shape_equal(b->shape, t->shape))
             return ak_fail(in->ctx, AK_ERR_SHAPE, "%s: %s is %s in the file and %s in this program",
                            in->path, t->name, ak_shape_text(b->shape, there),
                            ak_shape_text(t->shape, here));
-        if (b->type != TENSOR_TYPE && !convert)
+        if (!fits_real(b))
+            return ak_fail(in->ctx, AK_ERR_VALUE, "%s: %s holds a double that no float can hold "
+                           "(beyond 3.4e38); load it in the build with doubles", in->path,
+                           t->name);
+        if (b->type != TENSOR_TYPE && whole)
             return ak_fail(in->ctx, AK_ERR_FORMAT, "%s: %s has numbers of %d bytes, this build of "
                            "the library %zu: a run can not be resumed in the other build\n    "
                            "hint: ak_load converts weights", in->path, t->name,
@@ -420,10 +517,9 @@ static ak_status check_states(const input *in)
         if (!find_block(in, s->name, true))
             list_name(&missing, s->name, strlen(s->name));
     for (uint64_t i = 0; i < in->n; i++) {
-        char name[1024];
         const block *b = &in->blocks[i];
-        if (b->type == STATE && !ak__state_find(in->ctx, name_text(b, name)) &&
-            strcmp(name, CONTEXT_BLOCK) != 0)
+        if (b->type == STATE && !ak__state_find(in->ctx, name_text(in, b)) &&
+            strcmp(in->name, CONTEXT_BLOCK) != 0)
             list_name(&extra, b->name, b->length);
     }
     if (missing.n || extra.n)
@@ -431,7 +527,7 @@ static ak_status check_states(const input *in)
                        "not hold: %s; state in the file that this program has not made: %s\n    "
                        "hint: make the same optimisers, loaders and values before loading",
                        in->path,
-                       missing.n ? missing.text : "-", extra.n ? extra.text : "-");
+                       listed(&missing), listed(&extra));
     for (const ak__state *s = ak__state_first(in->ctx); s; s = s->next) {
         const block *b = find_block(in, s->name, true);
         const ak_status status = s->ops->check(s->obj, b->data, (size_t)b->bytes);
@@ -460,8 +556,8 @@ static void take_tensor(ak_tensor *t, const block *b)
             t->data[i] = (ak_real)x;
         }
     }
-    if (t->grad)
-        memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
+    ak__zero_grad_of(t);
+    ak__changed(t, "loading a file");
 }
 
 static void take_all(const input *in, const char *pattern, bool whole)
@@ -488,12 +584,13 @@ ak_status ak__checkpoint_parse(ak_ctx *ctx, const char *name, const uint8_t *dat
     if (status == AK_OK)
         status = parse_blocks(&in);
     if (status == AK_OK)
-        status = check_tensors(&in, pattern, !whole);
+        status = check_tensors(&in, pattern, whole);
     if (status == AK_OK && whole)
         status = check_states(&in);
     if (status == AK_OK)
         take_all(&in, pattern, whole);
     ak__free(in.blocks);
+    ak__free(in.name);
     return status;
 }
 
@@ -511,21 +608,29 @@ static ak_status read_file(ak_ctx *ctx, const char *path, const char *pattern, b
 
 ak_status ak_load(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
     return read_file(ctx, path, "*", false);
 }
 
 ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, pattern))
+        return ak__refused(ctx);
     return read_file(ctx, path, pattern, false);
 }
 
 ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path)
 {
-    return read_file(ctx, path, "*", true);
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return ak__refused(ctx);
+    return read_file(ctx, path, "~*", true);
 }
 
 bool ak_checkpoint_exists(const char *path)
 {
+    if (!AK__GIVEN(NULL, path))
+        return false;
     return ak__file_exists(path);
 }
 
@@ -561,14 +666,14 @@ static void value_load(void *obj, const unsigned char *bytes, size_t size)
  * other. */
 static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void *at)
 {
-    static const ak__state_ops ops = { value_size, value_save, value_check, value_load };
+    static const ak__state_ops ops = { value_size, value_save, value_check, value_load, NULL };
     if (ak_error(ctx) != AK_OK)
         return ak_error(ctx);
     char full[256];
     if (!name || !*name || strlen(name) > 200)
         return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name must have 1 to 200 "
                        "characters");
-    snprintf(full, sizeof full, "%s/%s", kind, name);
+    ak__format(full, sizeof full, "%s/%s", kind, name);
     if (ak__state_find(ctx, full))
         return ak_fail(ctx, AK_ERR_VALUE, "checkpoint value: the name \"%s\" is used already",
                        name);
@@ -582,10 +687,14 @@ static ak_status add_value(ak_ctx *ctx, const char *kind, const char *name, void
 
 ak_status ak_checkpoint_value(ak_ctx *ctx, const char *name, int64_t *value)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, value))
+        return ak__refused(ctx);
     return add_value(ctx, "value", name, value);
 }
 
 ak_status ak_checkpoint_number(ak_ctx *ctx, const char *name, double *value)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, value))
+        return ak__refused(ctx);
     return add_value(ctx, "number", name, value);
 }

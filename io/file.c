@@ -4,15 +4,22 @@
 #include "io/file.h"
 
 #include "base/base.h"
+#include "base/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define ZLIB_CONST
 #include <zlib.h>
+
+#define PIECE (1u << 30)        /* bytes for one call of zlib, read or write */
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
@@ -84,17 +91,34 @@ static ak_status inflate_fail(ak_ctx *ctx, const char *name, int code, const cha
                    name, n, made);
 }
 
+/* Unpacking in pieces of at most `stop` bytes in all. */
+typedef struct unpacking {
+    ak_ctx        *ctx;
+    const char    *name;
+    ak__zformat    format;
+    const uint8_t *end;         /* of the packed bytes */
+    size_t         n;           /* how many they are */
+    z_stream       z;
+    ak__bytes     *out;
+    bool           ended;
+} unpacking;
+
 /* One run of inflate: feeds what is left (in pieces that fit zlib's counters), makes room. */
-static int inflate_some(ak_ctx *ctx, z_stream *z, const uint8_t *end, ak__bytes *out)
+static int inflate_some(unpacking *u, size_t stop)
 {
+    z_stream  *z = &u->z;
+    ak__bytes *out = u->out;
     if (z->avail_in == 0) {
-        const size_t left = (size_t)(end - z->next_in);
-        z->avail_in = left > 1u << 30 ? 1u << 30 : (uInt)left;
+        const size_t left = (size_t)(u->end - z->next_in);
+        z->avail_in = left > PIECE ? PIECE : (uInt)left;
     }
-    if (out->n == out->room && !bytes_reserve(ctx, out, 2 * out->room))
-        return Z_MEM_ERROR;
-    const size_t room = out->room - out->n;
-    const uInt   give = room > 1u << 30 ? 1u << 30 : (uInt)room;
+    if (out->n == out->room) {
+        const size_t twice = 2 * out->room;
+        if (!bytes_reserve(u->ctx, out, twice > stop ? stop : twice))
+            return Z_MEM_ERROR;
+    }
+    const size_t room = (out->room < stop ? out->room : stop) - out->n;
+    const uInt   give = room > PIECE ? PIECE : (uInt)room;
     z->next_out = out->data + out->n;
     z->avail_out = give;
     const int code = inflate(z, Z_NO_FLUSH);
@@ -102,74 +126,112 @@ static int inflate_some(ak_ctx *ctx, z_stream *z, const uint8_t *end, ak__bytes 
     return code == Z_BUF_ERROR && z->avail_out == 0 ? Z_OK : code;
 }
 
+/* Behind the end of a stream: the next one of a joined gzip file, or zeros up to the end (what is
+ * written to a tape or a disk in blocks is padded so), or something that does not belong there. */
+static ak_status stream_ended(unpacking *u)
+{
+    const uint8_t *p = u->z.next_in;
+    const size_t   left = (size_t)(u->end - p);
+    if (u->format == AK__GZIP && left >= 2 && p[0] == 0x1f && p[1] == 0x8b) {
+        u->z.avail_in = 0;
+        inflateReset(&u->z);
+        return AK_OK;
+    }
+    size_t zeros = 0;
+    while (u->format == AK__GZIP && zeros < left && p[zeros] == 0)
+        zeros++;
+    u->ended = true;
+    return zeros == left ? AK_OK
+                         : ak_fail(u->ctx, AK_ERR_FORMAT, "%s: %zu bytes follow the end of the "
+                                   "compressed data; fetch the file again", u->name, left);
+}
+
+/* Unpack until there are `stop` bytes or the end is reached. */
+static ak_status unpack_to(unpacking *u, size_t stop)
+{
+    ak_status status = AK_OK;
+    while (!status && !u->ended && u->out->n < stop) {
+        const int code = inflate_some(u, stop);
+        if (code == Z_STREAM_END)
+            status = stream_ended(u);
+        else if (code != Z_OK)
+            status = inflate_fail(u->ctx, u->name, code, u->z.msg, u->n, u->out->n);
+        else if (u->z.avail_in == 0 && u->z.next_in == u->end && u->z.avail_out > 0)
+            status = inflate_fail(u->ctx, u->name, Z_BUF_ERROR, NULL, u->n, u->out->n);
+    }
+    return status;
+}
+
+static ak_status unpack(unpacking *u, const ak__expected *e)
+{
+    size_t most = e->limit;
+    for (size_t head = 256; e->announced; head *= 2) {
+        const ak_status status = unpack_to(u, head < e->limit ? head : e->limit);
+        if (status)
+            return status;
+        const size_t size = e->announced(u->out->data, u->out->n);
+        if (size == AK__REFUSED)
+            return AK_OK;
+        if (size && size < most)
+            most = size;
+        if (size || u->ended || head >= e->limit)
+            break;
+    }
+    /* One byte more tells whether there is more than expected. */
+    const ak_status status = unpack_to(u, most + 1);
+    if (status || u->out->n <= most)
+        return status;
+    return ak_fail(u->ctx, AK_ERR_FORMAT, "%s: unpacks to more than the %zu bytes that %s", u->name,
+                   most, most < e->limit || !e->why ? "its header announces; the file is damaged, "
+                   "fetch it again" : e->why);
+}
+
 ak_status ak__inflate(ak_ctx *ctx, const char *name, ak__zformat format, const uint8_t *bytes,
-                      size_t n, size_t limit, ak__bytes *out)
+                      size_t n, ak__expected expected, ak__bytes *out)
 {
     *out = (ak__bytes){ 0 };
-    z_stream z = { .zalloc = zlib_alloc, .zfree = zlib_free, .next_in = bytes };
-    if (inflateInit2(&z, format == AK__GZIP ? 16 + MAX_WBITS : -MAX_WBITS) != Z_OK)
-        return ak__fail_memory(ctx, sizeof z);
-    ak_status status = AK_OK;
+    unpacking u = { .ctx = ctx, .name = name, .format = format, .end = bytes + n, .n = n,
+                    .out = out, .z = { .zalloc = zlib_alloc, .zfree = zlib_free,
+                                       .next_in = bytes } };
+    if (inflateInit2(&u.z, format == AK__GZIP ? 16 + MAX_WBITS : -MAX_WBITS) != Z_OK)
+        return ak__fail_memory(ctx, sizeof u.z);
     /* Deflate makes at most 1032 bytes of one; start at a usual ratio and double. */
     size_t start = n < SIZE_MAX / 8 ? 4 * n + 256 : n;
-    if (limit < start)
-        start = limit + 1;
-    if (!bytes_reserve(ctx, out, start))
-        status = AK_ERR_MEMORY;
-    while (!status) {
-        const int code = inflate_some(ctx, &z, bytes + n, out);
-        if (out->n > limit) {
-            status = ak_fail(ctx, AK_ERR_FORMAT, "%s: unpacks to more than the %zu bytes that were "
-                             "expected; the file is damaged", name, limit);
-        } else if (code == Z_STREAM_END) {
-            const size_t left = (size_t)(bytes + n - z.next_in);
-            if (format == AK__GZIP && left >= 2 && z.next_in[0] == 0x1f && z.next_in[1] == 0x8b) {
-                z.avail_in = 0;             /* gzip files may be joined: the next member */
-                inflateReset(&z);
-                continue;
-            }
-            if (left)
-                status = ak_fail(ctx, AK_ERR_FORMAT, "%s: %zu bytes follow the end of the "
-                                 "compressed data; fetch the file again", name, left);
-            break;
-        } else if (code != Z_OK) {
-            status = inflate_fail(ctx, name, code, z.msg, n, out->n);
-        } else if (z.avail_in == 0 && z.next_in == bytes + n && z.avail_out > 0) {
-            status = inflate_fail(ctx, name, Z_BUF_ERROR, NULL, n, out->n);
-        }
-    }
-    inflateEnd(&z);
+    if (expected.limit < start)
+        start = expected.limit + 1;
+    ak_status status = bytes_reserve(ctx, out, start) ? unpack(&u, &expected) : AK_ERR_MEMORY;
+    inflateEnd(&u.z);
     if (status)
         ak__bytes_free(out);
     return status;
 }
 
-ak_status ak__deflate(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,
-                      ak__bytes *out)
+ak_status ak__deflate(ak_ctx *ctx, const uint8_t *bytes, size_t n, ak__bytes *out)
 {
-    if (n >= UINT32_MAX)
-        return ak_fail(ctx, AK_ERR_UNSUPPORTED, "%s: %zu bytes are more than the 4 GB that an "
-                       "entry can hold; write several files", name, n);
-    z_stream z = { .zalloc = zlib_alloc, .zfree = zlib_free, .next_in = bytes,
-                   .avail_in = (uInt)n };
+    z_stream z = { .zalloc = zlib_alloc, .zfree = zlib_free, .next_in = bytes };
     if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -MAX_WBITS, 8,
                      Z_DEFAULT_STRATEGY) != Z_OK)
         return ak__fail_memory(ctx, sizeof z);
-    const size_t bound = deflateBound(&z, (uLong)n), before = out->n;
-    ak_status status = AK_OK;
-    if (bound > UINT32_MAX) {
-        status = ak_fail(ctx, AK_ERR_UNSUPPORTED, "%s: too large to pack; write it stored", name);
-    } else if (!ak__bytes_add(ctx, out, NULL, bound)) {
-        status = AK_ERR_MEMORY;
-    } else {
-        z.next_out = out->data + before;
-        z.avail_out = (uInt)bound;
-        const int code = deflate(&z, Z_FINISH);
-        out->n = before + (bound - z.avail_out);
-        if (code != Z_STREAM_END)
-            status = ak_fail(ctx, AK_ERR_IO, "%s: packing failed (zlib code %d)", name, code);
+    const size_t before = out->n, bound = deflateBound(&z, (uLong)n);
+    ak_status    status = ak__bytes_add(ctx, out, NULL, bound) ? AK_OK : AK_ERR_MEMORY;
+    if (!status)
+        out->n = before;
+    for (int code = Z_OK; !status && code != Z_STREAM_END; ) {
+        const size_t left = (size_t)(bytes + n - z.next_in) - z.avail_in;
+        z.avail_in += left > PIECE - z.avail_in ? PIECE - z.avail_in : (uInt)left;
+        const size_t room = before + bound - out->n;
+        const uInt   give = room > PIECE ? PIECE : (uInt)room;
+        z.next_out = out->data + out->n;
+        z.avail_out = give;
+        const bool last = z.next_in + z.avail_in == bytes + n;
+        code = deflate(&z, last ? Z_FINISH : Z_NO_FLUSH);
+        out->n += give - z.avail_out;
+        if (code != Z_OK && code != Z_STREAM_END)
+            status = ak__fail_memory(ctx, bound);       /* nothing else can fail: bound is enough */
     }
     deflateEnd(&z);
+    if (status)
+        out->n = before;
     return status;
 }
 
@@ -181,16 +243,19 @@ bool ak__file_exists(const char *path)
     return stat(path, &s) == 0 && S_ISREG(s.st_mode);
 }
 
-/* Read until the end; the file's size is only the first guess of how much there is. */
-static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t guess, ak__bytes *out)
+/* Read until the end or `stop` bytes; the file's size is only the first guess of how much there
+ * is. */
+static ak_status read_to(ak_ctx *ctx, const char *path, int fd, size_t guess, size_t stop,
+                         ak__bytes *out)
 {
     if (!bytes_reserve(ctx, out, guess + 1))
         return AK_ERR_MEMORY;
-    for (;;) {
+    while (out->n < stop) {
         if (out->n == out->room && !bytes_reserve(ctx, out, 2 * out->room))
             return AK_ERR_MEMORY;
-        const size_t  room = out->room - out->n;
-        const ssize_t got = read(fd, out->data + out->n, room > 1u << 30 ? 1u << 30 : room);
+        const size_t  left = stop - out->n, free = out->room - out->n;
+        const size_t  room = left < free ? left : free;
+        const ssize_t got = read(fd, out->data + out->n, room > PIECE ? PIECE : room);
         if (got == 0)
             return AK_OK;
         if (got > 0)
@@ -199,14 +264,58 @@ static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t guess, a
             return ak_fail(ctx, AK_ERR_IO, "%s: reading failed after %zu bytes: %s", path, out->n,
                            strerror(errno));
     }
+    return AK_OK;
 }
 
-ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
+static bool is_gzip(const ak__bytes *b)
+{
+    return b->n >= 2 && b->data[0] == 0x1f && b->data[1] == 0x8b;
+}
+
+/* All of a file of `size` bytes, unless its beginning says that it is a wrong one: a file can be
+ * long without taking room on the disk. */
+static ak_status read_all(ak_ctx *ctx, const char *path, int fd, size_t size,
+                          ak__announced *announced, ak__bytes *out)
+{
+    const size_t head = (size_t)1 << 16;
+    if (announced && size > head) {
+        const ak_status status = read_to(ctx, path, fd, head, head, out);
+        if (status)
+            return status;
+        const size_t want = is_gzip(out) ? 0 : announced(out->data, out->n);
+        if (want == AK__REFUSED)
+            return AK_OK;
+        if (want && want < size)
+            return ak_fail(ctx, AK_ERR_FORMAT, "%s: has %zu bytes, but its header announces %zu; "
+                           "the file is damaged, fetch it again", path, size, want);
+    }
+    return read_to(ctx, path, fd, size, SIZE_MAX, out);
+}
+
+int ak__open_file(const char *path, int flags)
+{
+    const int fd = open(path, flags | O_CLOEXEC | O_NOCTTY, 0666);
+    if (fd < 0 || fd > STDERR_FILENO)
+        return fd;
+    const int other = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), why = errno;
+    close(fd);
+    errno = why;
+    return other;
+}
+
+const char *ak__file_kind(unsigned mode)
+{
+    return S_ISREG(mode) ? "a regular file" : S_ISDIR(mode) ? "a folder"
+         : S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket"
+         : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "no regular file";
+}
+
+static ak_status read_file(ak_ctx *ctx, const char *path, ak__announced *announced, ak__bytes *out)
 {
     *out = (ak__bytes){ 0 };
     if (!path || !*path)
         return ak_fail(ctx, AK_ERR_VALUE, "a file was to be read, but its path is empty");
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const int fd = ak__open_file(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR
             ? ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no such file; check the path (relative paths "
@@ -217,29 +326,164 @@ ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
     if (fstat(fd, &s) != 0)
         status = ak_fail(ctx, AK_ERR_IO, "%s: cannot be examined: %s", path, strerror(errno));
     else if (!S_ISREG(s.st_mode))
-        status = ak_fail(ctx, AK_ERR_IO, "%s: is %s; a file was expected", path,
-                         S_ISDIR(s.st_mode) ? "a folder" : "not a regular file");
+        status = ak_fail(ctx, AK_ERR_IO, "%s: is %s; a regular file was expected", path,
+                         ak__file_kind(s.st_mode));
     else if ((uint64_t)s.st_size > SIZE_MAX / 2)
         status = ak_fail(ctx, AK_ERR_IO, "%s: is too large for this machine", path);
     else
-        status = read_all(ctx, path, fd, (size_t)s.st_size, out);
+        status = read_all(ctx, path, fd, (size_t)s.st_size, announced, out);
     close(fd);
     if (status)
         ak__bytes_free(out);
     return status;
 }
 
-ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__bytes *out)
+ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out)
+{
+    return read_file(ctx, path, NULL, out);
+}
+
+ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__expected expected, ak__bytes *out)
 {
     ak__bytes raw;
-    const ak_status status = ak__file_read_raw(ctx, path, &raw);
-    if (status || raw.n < 2 || raw.data[0] != 0x1f || raw.data[1] != 0x8b) {
+    const ak_status status = read_file(ctx, path, expected.announced, &raw);
+    if (status || !is_gzip(&raw)) {
         *out = raw;
         return status;
     }
-    const ak_status unpacked = ak__inflate(ctx, path, AK__GZIP, raw.data, raw.n, SIZE_MAX / 4, out);
+    const ak_status unpacked = ak__inflate(ctx, path, AK__GZIP, raw.data, raw.n, expected, out);
     ak__bytes_free(&raw);
     return unpacked;
+}
+
+/* ---- where a file is to be written ----------------------------------------------------------- */
+
+#define MAX_LINKS 40            /* that lead from one to another */
+
+/* The file that path leads to: links are followed by hand, since the last one may point to a file
+ * that is still to be made. In memory of ak__malloc; NULL with errno on failure. */
+static char *follow_links(const char *path)
+{
+    char *at = ak__malloc(PATH_MAX);
+    if (!at || strlen(path) >= PATH_MAX) {
+        errno = at ? ENAMETOOLONG : ENOMEM;
+        ak__free(at);
+        return NULL;
+    }
+    memcpy(at, path, strlen(path) + 1);
+    for (int links = 0; links < MAX_LINKS; links++) {
+        char          to[PATH_MAX];
+        const ssize_t n = readlink(at, to, sizeof to);
+        if (n < 0)
+            return at;                  /* no link, or nothing there: this is the place */
+        const char  *slash = strrchr(at, '/');
+        const size_t folder = *to == '/' || !slash ? 0 : (size_t)(slash - at) + 1;
+        if ((size_t)n == sizeof to || folder + (size_t)n >= PATH_MAX) {
+            errno = ENAMETOOLONG;
+            ak__free(at);
+            return NULL;
+        }
+        memcpy(at + folder, to, (size_t)n);
+        at[folder + (size_t)n] = 0;
+    }
+    errno = ELOOP;
+    ak__free(at);
+    return NULL;
+}
+
+/* May w->path be replaced? *mode is what its permissions are to be. */
+static ak_status check_target(ak__writer *w, mode_t *mode)
+{
+    struct stat s;
+    *mode = 0;
+    if (stat(w->path, &s) != 0)
+        return AK_OK;                   /* nothing there; whether it can be made, open() will say */
+    if (!S_ISREG(s.st_mode))
+        return ak_fail(w->ctx, AK_ERR_IO, "%s: is %s; only a regular file can be written (it is "
+                       "made beside its place and renamed)", w->path, ak__file_kind(s.st_mode));
+    if (access(w->path, W_OK) != 0)
+        return ak_fail(w->ctx, AK_ERR_IO, "%s: cannot be written: %s; it is protected against "
+                       "changes", w->path, strerror(errno));
+    *mode = s.st_mode & 0777;
+    return AK_OK;
+}
+
+/* ---- temporary files ------------------------------------------------------------------------- */
+
+/* A writer holds a lock on its temporary file for as long as it lives, so one that can be locked
+ * was left behind by a writer that was killed, whatever process has its number now. */
+
+static const char *skip_digits(const char *text)
+{
+    return text + strspn(text, "0123456789");
+}
+
+/* Is `name` what a writer of `base` calls its temporary file: base.tmp-<process>-<number>? */
+static bool is_temporary(const char *name, const char *base)
+{
+    static const char between[] = ".tmp-";
+    const size_t      n = strlen(base), m = sizeof between - 1;
+    if (strncmp(name, base, n) != 0 || strncmp(name + n, between, m) != 0)
+        return false;
+    const char *process = name + n + m, *dash = skip_digits(process);
+    return dash > process && *dash == '-' && dash[1] && !*skip_digits(dash + 1);
+}
+
+static void remove_abandoned(const char *path)
+{
+    const int fd = ak__open_file(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW);
+    struct stat s;
+    if (fd < 0)
+        return;
+    if (fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        unlink(path);
+    close(fd);
+}
+
+/* Remove what killed writers of this file have left beside it. */
+static void sweep(const char *path)
+{
+    const char  *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
+    const size_t n = (size_t)(base - path);
+    char         at[PATH_MAX];
+    if (n + 2 > sizeof at)
+        return;
+    memcpy(at, path, n);
+    memcpy(at + n, ".", 2);
+    DIR *d = opendir(at);
+    if (!d)
+        return;
+    for (const struct dirent *e; (e = readdir(d)) != NULL; ) {
+        const size_t name = strlen(e->d_name);
+        if (!is_temporary(e->d_name, base) || n + name >= sizeof at)
+            continue;
+        memcpy(at + n, e->d_name, name + 1);
+        remove_abandoned(at);
+    }
+    closedir(d);
+}
+
+/* Make and lock one: no other file, and not swept between the two. */
+static bool make_temporary(ak__writer *w, size_t room)
+{
+    static atomic_uint serial;
+    for (int tries = 0; tries < 100; tries++) {
+        struct stat s;
+        ak__format(w->temporary, room, "%s.tmp-%ld-%u", w->path, (long)getpid(),
+                   atomic_fetch_add(&serial, 1u));
+        w->fd = ak__open_file(w->temporary, O_WRONLY | O_CREAT | O_EXCL);
+        if (w->fd < 0 && errno != EEXIST)
+            return false;
+        if (w->fd < 0)
+            continue;
+        (void)flock(w->fd, LOCK_EX | LOCK_NB);  /* where there are no locks, nothing is swept */
+        if (fstat(w->fd, &s) == 0 && s.st_nlink > 0)
+            return true;
+        close(w->fd);
+        w->fd = -1;
+    }
+    errno = EEXIST;
+    return false;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -251,68 +495,79 @@ static ak_status writer_fail(ak__writer *w, const char *what)
                    strerror(errno));
 }
 
-ak_status ak__writer_open(ak_ctx *ctx, ak__writer *w, const char *path)
+static ak_status cannot_write(ak_ctx *ctx, const char *path)
 {
-    static atomic_uint serial;
-    *w = (ak__writer){ .ctx = ctx, .fd = -1, .failed = true };
-    if (!path || !*path)
-        return ak_fail(ctx, AK_ERR_VALUE, "a file was to be written, but its path is empty");
-    const size_t n = strlen(path), room = n + 48;
-    w->path = ak__malloc(n + 1);
+    return ak_fail(ctx, AK_ERR_IO, "%s: cannot be written: %s; check that the folder exists and "
+                   "may be written to", path, strerror(errno));
+}
+
+static ak_status open_beside(ak__writer *w, const char *path)
+{
+    mode_t mode;
+    w->path = follow_links(path);
+    if (!w->path)
+        return errno == ENOMEM ? ak__fail_memory(w->ctx, PATH_MAX) : cannot_write(w->ctx, path);
+    if (check_target(w, &mode))
+        return ak_error(w->ctx);
+    const size_t room = strlen(w->path) + 48;
     w->temporary = ak__malloc(room);
-    if (!w->path || !w->temporary) {
-        ak__writer_abort(w);
-        return ak__fail_memory(ctx, room);
-    }
-    memcpy(w->path, path, n + 1);
-    for (int tries = 0; w->fd < 0 && tries < 100; tries++) {
-        snprintf(w->temporary, room, "%s.tmp-%ld-%u", path, (long)getpid(),
-                 atomic_fetch_add(&serial, 1u));
-        w->fd = open(w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd < 0 && errno != EEXIST)
-            break;
-    }
-    if (w->fd < 0) {
-        const ak_status status = ak_fail(ctx, AK_ERR_IO, "%s: cannot be written: %s; check that "
-                                         "the folder exists and may be written to", path,
-                                         strerror(errno));
-        ak__writer_abort(w);
-        return status;
-    }
+    if (!w->temporary)
+        return ak__fail_memory(w->ctx, room);
+    sweep(w->path);
+    if (!make_temporary(w, room))
+        return cannot_write(w->ctx, path);
+    if (mode)
+        (void)fchmod(w->fd, mode);      /* some file systems have no permissions */
     w->failed = false;
     return AK_OK;
 }
 
-ak_status ak__writer_put(ak__writer *w, const void *bytes, size_t n)
+ak_status ak__writer_open(ak_ctx *ctx, ak__writer *w, const char *path)
+{
+    *w = (ak__writer){ .ctx = ctx, .fd = -1, .failed = true };
+    if (!path || !*path)
+        return ak_fail(ctx, AK_ERR_VALUE, "a file was to be written, but its path is empty");
+    const ak_status status = open_beside(w, path);
+    if (status)
+        ak__writer_abort(w);
+    return status;
+}
+
+bool ak__write_all(int fd, const void *bytes, size_t n)
 {
     const uint8_t *p = bytes;
-    if (w->failed || w->fd < 0)
-        return AK_ERR_IO;
     while (n > 0) {
-        const ssize_t done = write(w->fd, p, n > 1u << 30 ? 1u << 30 : n);
+        const ssize_t done = write(fd, p, n > PIECE ? PIECE : n);
         if (done < 0 && errno == EINTR)
             continue;
+        if (done == 0)
+            errno = EIO;
         if (done <= 0)
-            return writer_fail(w, "writing failed");
+            return false;
         p += done;
         n -= (size_t)done;
     }
-    return AK_OK;
+    return true;
+}
+
+ak_status ak__writer_put(ak__writer *w, const void *bytes, size_t n)
+{
+    if (w->failed || w->fd < 0)
+        return AK_ERR_IO;
+    return ak__write_all(w->fd, bytes, n) ? AK_OK : writer_fail(w, "writing failed");
 }
 
 /* Make the rename itself durable, where the file system can; what is written is valid anyway. */
 static void sync_folder(const char *path)
 {
-    char        folder[4096] = ".";
+    char        folder[PATH_MAX] = ".";
     const char *slash = strrchr(path, '/');
     if (slash) {
         const size_t n = slash == path ? 1 : (size_t)(slash - path);
-        if (n >= sizeof folder)
-            return;
         memcpy(folder, path, n);
         folder[n] = 0;
     }
-    const int fd = open(folder, O_RDONLY | O_CLOEXEC);
+    const int fd = ak__open_file(folder, O_RDONLY);
     if (fd < 0)
         return;
     fsync(fd);
@@ -325,9 +580,10 @@ ak_status ak__writer_commit(ak__writer *w)
     if (!status && fsync(w->fd) != 0 && errno != EINVAL)    /* EINVAL: cannot be synced, fine */
         status = writer_fail(w, "flushing failed");
     if (!status) {
+        /* What closing has to say counts too, but the lock stays until the name is right. */
         const int fd = w->fd;
-        w->fd = -1;
-        if (close(fd) != 0)
+        w->fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (close(fd) != 0 || w->fd < 0)
             status = writer_fail(w, "closing failed");
         else if (rename(w->temporary, w->path) != 0)
             status = writer_fail(w, "renaming the finished file failed");
@@ -335,6 +591,9 @@ ak_status ak__writer_commit(ak__writer *w)
             unlink(w->temporary);
         else
             sync_folder(w->path);
+        if (w->fd >= 0)
+            close(w->fd);
+        w->fd = -1;
     }
     ak__writer_abort(w);
     return status;
@@ -343,8 +602,8 @@ ak_status ak__writer_commit(ak__writer *w)
 void ak__writer_abort(ak__writer *w)
 {
     if (w->fd >= 0 && w->temporary) {
-        close(w->fd);
         unlink(w->temporary);
+        close(w->fd);
     }
     ak__free(w->path);
     ak__free(w->temporary);

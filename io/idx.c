@@ -49,6 +49,29 @@ static ak_status idx_magic(ak_ctx *ctx, const char *name, const uint8_t *b, size
     return AK_OK;
 }
 
+/* The sizes behind the magic, which has been looked at. */
+static size_t idx_shape(const uint8_t *bytes, ak_shape *shape)
+{
+    for (int i = 0; i < shape->n; i++)
+        shape->dims[i] = read_be32(bytes + 4 + 4 * i);
+    return 4 + 4 * (size_t)shape->n;
+}
+
+size_t ak__idx_announced(const uint8_t *bytes, size_t n)
+{
+    ak_type type;
+    size_t  size;
+    if (n < 4)
+        return 0;
+    if (bytes[0] || bytes[1] || !idx_type(bytes[2], &type) || bytes[3] > AK_MAX_DIMS)
+        return AK__REFUSED;
+    ak_shape shape = { .n = bytes[3] };
+    if (n < 4 + 4 * (size_t)shape.n)
+        return 0;
+    const size_t head = idx_shape(bytes, &shape);
+    return ak__array_bytes(shape, type, SIZE_MAX / 4, &size) ? head + size : AK__REFUSED;
+}
+
 ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n,
                         ak__idx *out)
 {
@@ -56,10 +79,8 @@ ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, siz
     const ak_status status = idx_magic(ctx, name, bytes, n, out);
     if (status)
         return status;
-    for (int i = 0; i < out->shape.n; i++)
-        out->shape.dims[i] = read_be32(bytes + 4 + 4 * i);
-    const size_t head = 4 + 4 * (size_t)out->shape.n, have = n - head;
-    char         text[96];
+    const size_t head = idx_shape(bytes, &out->shape), have = n - head;
+    char         text[AK_SHAPE_TEXT];
     ak_shape_text(out->shape, text);
     if (!ak__array_bytes(out->shape, out->type, have, &out->bytes))
         return ak_fail(ctx, AK_ERR_FORMAT, "%s: is cut off: the header announces %s elements of "
@@ -75,10 +96,12 @@ ak_status ak__idx_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, siz
 
 const ak_array *ak_idx_read(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
-    if (ak__file_read(ctx, path, &file))
+    if (ak__file_read(ctx, path, AK__IDX_EXPECTED, &file))
         return NULL;
     ak__idx   idx;
     ak_array *a = NULL;

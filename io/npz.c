@@ -5,21 +5,35 @@
 #include "io/file.h"
 
 #include "base/base.h"
+#include "base/text.h"
+#include "tensor/tensor_internal.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
 
 #define LOCAL_MAGIC   0x04034b50u
 #define CENTRAL_MAGIC 0x02014b50u
 #define END_MAGIC     0x06054b50u
+#define END64_MAGIC   0x06064b50u
+#define FIND64_MAGIC  0x07064b50u
 #define LOCAL_SIZE    30
 #define CENTRAL_SIZE  46
 #define END_SIZE      22
+#define END64_SIZE    56
+#define FIND64_SIZE   20        /* says where the 64-bit end record is */
+#define EXTRA64       1         /* id of the field with 64-bit numbers of an entry */
+#define FULL16        0xffffu   /* "see the 64-bit record" */
+#define FULL32        0xffffffffu
+#define MAX_ARRAYS    (1 << 24)
 
 typedef struct npz_entry {
     const char     *name;       /* without .npy */
-    uint32_t        crc, packed, size;
+    uint32_t        crc;
+    uint64_t        packed, size;
     int             method;
+    uint64_t        begin;      /* of its local header in the archive */
     const uint8_t  *data;       /* packed bytes inside the archive */
     const ak_array *array;      /* once read */
 } npz_entry;
@@ -38,6 +52,7 @@ struct ak_npz {
 
 static uint32_t get16(const uint8_t *p) { return p[0] | (uint32_t)p[1] << 8; }
 static uint32_t get32(const uint8_t *p) { return get16(p) | get16(p + 2) << 16; }
+static uint64_t get64(const uint8_t *p) { return get32(p) | (uint64_t)get32(p + 4) << 32; }
 
 static void put16(uint8_t *p, uint32_t x)
 {
@@ -49,6 +64,12 @@ static void put32(uint8_t *p, uint32_t x)
 {
     put16(p, x & 0xffff);
     put16(p + 2, x >> 16);
+}
+
+static void put64(uint8_t *p, uint64_t x)
+{
+    put32(p, (uint32_t)x);
+    put32(p + 4, (uint32_t)(x >> 32));
 }
 
 static uint32_t crc_of(uint32_t crc, const void *bytes, size_t n)
@@ -83,28 +104,22 @@ static ak_status damaged(ak_npz *f, const char *what)
                    "again", f->path, what);
 }
 
-static ak_status zip64(ak_npz *f)
-{
-    return ak_fail(f->ctx, AK_ERR_UNSUPPORTED, "%s: is a zip64 archive (more than 4 GB or 65535 "
-                   "arrays); write the arrays to several smaller files", f->path);
-}
-
 /* Where an entry's bytes lie: its local header is only asked for its length. */
-static ak_status locate(ak_npz *f, npz_entry *e, uint32_t offset)
+static ak_status locate(ak_npz *f, npz_entry *e)
 {
-    if (offset > f->n || f->n - offset < LOCAL_SIZE || get32(f->bytes + offset) != LOCAL_MAGIC)
+    const uint64_t at = e->begin;
+    if (at > f->n || f->n - at < LOCAL_SIZE || get32(f->bytes + at) != LOCAL_MAGIC)
         return damaged(f, "an entry does not begin where the directory says");
-    const size_t skip = LOCAL_SIZE + get16(f->bytes + offset + 26) +
-                        (size_t)get16(f->bytes + offset + 28);
-    if (f->n - offset < skip || f->n - offset - skip < e->packed)
+    const size_t skip = LOCAL_SIZE + get16(f->bytes + at + 26) + (size_t)get16(f->bytes + at + 28);
+    if (f->n - at < skip || f->n - at - skip < e->packed)
         return damaged(f, "an entry reaches beyond the end of the file");
-    e->data = f->bytes + offset + skip;
+    e->data = f->bytes + at + skip;
     return AK_OK;
 }
 
 static char *entry_name(ak_ctx *ctx, const uint8_t *name, size_t n)
 {
-    if (n > 4 && memcmp(name + n - 4, ".npy", 4) == 0)
+    if (n >= 4 && memcmp(name + n - 4, ".npy", 4) == 0)
         n -= 4;
     char *copy = ak__ctx_alloc(ctx, n + 1);
     if (copy)
@@ -112,25 +127,58 @@ static char *entry_name(ak_ctx *ctx, const uint8_t *name, size_t n)
     return copy;
 }
 
+/* The next number of the 64-bit field for an entry's number that says it stands there. */
+static bool widen(uint64_t *x, const uint8_t **extra, const uint8_t *end)
+{
+    if (*x != FULL32)
+        return true;
+    if (end - *extra < 8)
+        return false;
+    *x = get64(*extra);
+    *extra += 8;
+    return true;
+}
+
+/* Sizes and place of an entry from its extra fields (n bytes at p), where its own 32 bits are too
+ * few for them. */
+static bool read_extra(npz_entry *e, const uint8_t *p, size_t n)
+{
+    const uint8_t *field = p, *end = p;     /* none */
+    while (n >= 4) {
+        const size_t length = get16(p + 2);
+        if (length > n - 4)
+            break;                          /* some writers pad with a few odd bytes */
+        if (get16(p) == EXTRA64) {
+            field = p + 4;
+            end = field + length;
+            break;
+        }
+        p += 4 + length;
+        n -= 4 + length;
+    }
+    return widen(&e->size, &field, end) && widen(&e->packed, &field, end) &&
+           widen(&e->begin, &field, end);
+}
+
 /* One directory record at p (left bytes); returns its length, 0 on failure. */
-static size_t read_record(ak_npz *f, npz_entry *e, const uint8_t *p, size_t left)
+static size_t read_record(ak_npz *f, npz_entry *e, const uint8_t *p, size_t left, bool *folder)
 {
     if (left < CENTRAL_SIZE || get32(p) != CENTRAL_MAGIC) {
         damaged(f, "its directory has fewer entries than announced");
         return 0;
     }
-    const size_t name = get16(p + 28), length = CENTRAL_SIZE + name + get16(p + 30) +
-                                                (size_t)get16(p + 32);
+    const size_t name = get16(p + 28), extra = get16(p + 30);
+    const size_t length = CENTRAL_SIZE + name + extra + get16(p + 32);
     if (left < length || memchr(p + CENTRAL_SIZE, 0, name)) {
         damaged(f, "a name in the directory is cut off");
         return 0;
     }
     *e = (npz_entry){ .method = (int)get16(p + 10), .crc = get32(p + 16), .packed = get32(p + 20),
-                      .size = get32(p + 24) };
+                      .size = get32(p + 24), .begin = get32(p + 42) };
     if (!(e->name = entry_name(f->ctx, p + CENTRAL_SIZE, name)))
         return 0;
-    if (e->packed == UINT32_MAX || e->size == UINT32_MAX || get32(p + 42) == UINT32_MAX) {
-        zip64(f);
+    if (!read_extra(e, p + CENTRAL_SIZE + name, extra)) {
+        damaged(f, "the 64-bit sizes (zip64) of an entry are missing");
         return 0;
     }
     if (get16(p + 8) & 1) {
@@ -138,39 +186,107 @@ static size_t read_record(ak_npz *f, npz_entry *e, const uint8_t *p, size_t left
                 f->path, e->name);
         return 0;
     }
-    return locate(f, e, get32(p + 42)) ? 0 : length;
+    *folder = name && p[CENTRAL_SIZE + name - 1] == '/' && e->size == 0;
+    return locate(f, e) ? 0 : length;
 }
 
-static ak_status read_directory(ak_npz *f)
+/* What the end of an archive says of its directory. */
+typedef struct npz_end { uint64_t count, size, offset, before; } npz_end;
+
+/* The 64-bit end record, if there is one in front of `end`: it holds what 16 and 32 bits of the
+ * other cannot. */
+static ak_status read_end64(ak_npz *f, const uint8_t *end, npz_end *d)
+{
+    const bool full = d->count == FULL16 || d->size == FULL32 || d->offset == FULL32;
+    const bool there = d->before >= FIND64_SIZE && get32(end - FIND64_SIZE) == FIND64_MAGIC;
+    if (!there)
+        return full ? damaged(f, "its 64-bit end record (zip64) is missing") : AK_OK;
+    const uint64_t at = get64(end - FIND64_SIZE + 8), behind = d->before - FIND64_SIZE;
+    const uint8_t *p = f->bytes + at;
+    if (behind < END64_SIZE || at > behind - END64_SIZE || get32(p) != END64_MAGIC)
+        return damaged(f, "its 64-bit end record (zip64) is not where it should be");
+    const npz_end wide = { .count = get64(p + 32), .size = get64(p + 40), .offset = get64(p + 48),
+                           .before = at };
+    if (get32(p + 16) || get32(p + 20) || get64(p + 24) != wide.count)
+        return damaged(f, "it is one of several parts");
+    if ((d->count != FULL16 && d->count != wide.count) ||
+        (d->size != FULL32 && d->size != wide.size) ||
+        (d->offset != FULL32 && d->offset != wide.offset))
+        return damaged(f, "its two end records do not agree");
+    *d = wide;
+    return AK_OK;
+}
+
+static ak_status read_end(ak_npz *f, npz_end *d)
 {
     const uint8_t *end = find_end(f->bytes, f->n);
     if (!end)
         return ak_fail(f->ctx, AK_ERR_FORMAT, "%s: is no complete .npz archive: the directory at "
                        "its end is missing (%zu bytes); it was cut off or is another kind of "
                        "file", f->path, f->n);
-    const uint32_t count = get16(end + 10), size = get32(end + 12), offset = get32(end + 16);
-    if (count == 0xffff || size == UINT32_MAX || offset == UINT32_MAX)
-        return zip64(f);
-    const size_t before = (size_t)(end - f->bytes);
-    if (get16(end + 4) || get16(end + 8) != count)
+    *d = (npz_end){ .count = get16(end + 10), .size = get32(end + 12), .offset = get32(end + 16),
+                    .before = (uint64_t)(end - f->bytes) };
+    if (get16(end + 4) || get16(end + 8) != d->count)
         return damaged(f, "it is one of several parts");
-    if (offset > before || size > before - offset || (size_t)count * CENTRAL_SIZE > size)
+    if (read_end64(f, end, d))
+        return ak_error(f->ctx);
+    if (d->offset > d->before || d->size > d->before - d->offset || d->count > MAX_ARRAYS ||
+        d->count * CENTRAL_SIZE > d->size)
         return damaged(f, "its directory lies outside the file");
-    f->entries = ak__ctx_alloc(f->ctx, (count + 1) * sizeof *f->entries);
-    if (!f->entries)
+    return AK_OK;
+}
+
+static int compare_places(const void *a, const void *b)
+{
+    const npz_entry *x = *(const npz_entry *const *)a, *y = *(const npz_entry *const *)b;
+    return x->begin < y->begin ? -1 : x->begin > y->begin;
+}
+
+/* Every entry has its own bytes: overlapping ones would unpack the same bytes again and again. */
+static ak_status check_overlap(ak_npz *f, npz_entry *all, size_t n, uint64_t directory)
+{
+    const npz_entry **order = ak__malloc((n + 1) * sizeof *order);
+    ak_status         status = AK_OK;
+    if (!order)
+        return ak__fail_memory(f->ctx, (n + 1) * sizeof *order);
+    for (size_t i = 0; i < n; i++)
+        order[i] = &all[i];
+    if (n)
+        qsort(order, n, sizeof *order, compare_places);
+    for (size_t i = 0; !status && i < n; i++) {
+        const npz_entry *e = order[i];
+        const uint64_t   end = (uint64_t)(e->data - f->bytes) + e->packed;
+        if (end > (i + 1 < n ? order[i + 1]->begin : directory))
+            status = ak_fail(f->ctx, AK_ERR_FORMAT, "%s: the archive is damaged: the bytes of "
+                             "\"%s\" overlap with what follows; write or fetch it again", f->path,
+                             e->name);
+    }
+    ak__free(order);
+    return status;
+}
+
+static ak_status read_directory(ak_npz *f)
+{
+    npz_end d = { 0 };
+    if (read_end(f, &d))
+        return ak_error(f->ctx);
+    npz_entry *all = ak__ctx_alloc(f->ctx, (size_t)(d.count + 1) * sizeof *all);
+    if (!all)
         return AK_ERR_MEMORY;
-    const uint8_t *p = f->bytes + offset;
-    for (uint32_t i = 0, left = size; i < count; i++) {
-        const size_t length = read_record(f, &f->entries[f->count], p, left);
+    const uint8_t *p = f->bytes + d.offset;
+    size_t         left = (size_t)d.size, n = 0;
+    for (uint64_t i = 0; i < d.count; i++) {
+        bool         folder = false;
+        const size_t length = read_record(f, &all[n], p, left, &folder);
         if (!length)
             return ak_error(f->ctx);
-        const size_t n = strlen(f->entries[f->count].name);
-        if (n && f->entries[f->count].name[n - 1] != '/')      /* folders are no arrays */
-            f->count++;
+        n += !folder;                       /* folders are no arrays */
         p += length;
-        left -= (uint32_t)length;
+        left -= length;
     }
-    return AK_OK;
+    f->entries = all;
+    f->count = (int64_t)n;
+    return check_overlap(f, all, n, d.offset);
 }
 
 ak_npz *ak__npz_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_t n)
@@ -191,6 +307,8 @@ static void npz_close(void *obj)
 
 ak_npz *ak_npz_open(ak_ctx *ctx, const char *path)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
     if (ak_error(ctx))
         return NULL;
     ak__bytes file;
@@ -220,6 +338,8 @@ int64_t ak_npz_count(const ak_npz *f)
 
 const char *ak_npz_name(const ak_npz *f, int64_t i)
 {
+    if (!AK__GIVEN(NULL, f))
+        return NULL;
     return f && i >= 0 && i < f->count ? f->entries[i].name : NULL;
 }
 
@@ -229,19 +349,26 @@ static const ak_array *read_entry(ak_npz *f, npz_entry *e, const char *label)
 {
     ak__bytes      unpacked = { 0 };
     const uint8_t *bytes = e->data;
+    const size_t   packed = (size_t)e->packed;
     if (e->method == 8) {
-        if (ak__inflate(f->ctx, label, AK__DEFLATE, e->data, e->packed, e->size, &unpacked))
+        const ak__expected expected = {
+            .limit = e->size < SIZE_MAX / 4 ? (size_t)e->size : SIZE_MAX / 4,
+            .why = "the directory announces; write or fetch the archive again",
+            .announced = ak__npy_announced };
+        if (ak__inflate(f->ctx, label, AK__DEFLATE, e->data, packed, expected, &unpacked))
             return NULL;
         bytes = unpacked.data;
     }
     const ak_array *a = NULL;
-    const size_t    n = e->method == 8 ? unpacked.n : e->packed;
+    const size_t    n = e->method == 8 ? unpacked.n : packed;
     if (e->method != 0 && e->method != 8)
         ak_fail(f->ctx, AK_ERR_UNSUPPORTED, "%s: is packed by method %d; stored (0) and deflated "
                 "(8) can be read", label, e->method);
+    else if (e->method == 8 && ak__npy_announced(bytes, n) == AK__REFUSED)
+        ak__npy_parse(f->ctx, label, bytes, n);     /* not all was unpacked: this says why */
     else if (n != e->size)
-        ak_fail(f->ctx, AK_ERR_FORMAT, "%s: has %zu bytes where the directory announces %u; write "
-                "or fetch the archive again", label, n, e->size);
+        ak_fail(f->ctx, AK_ERR_FORMAT, "%s: has %zu bytes where the directory announces %" PRIu64
+                "; write or fetch the archive again", label, n, e->size);
     else if (crc_of(0, bytes, n) != e->crc)
         ak_fail(f->ctx, AK_ERR_FORMAT, "%s: the checksum does not fit the bytes; write or fetch "
                 "the archive again", label);
@@ -253,6 +380,8 @@ static const ak_array *read_entry(ak_npz *f, npz_entry *e, const char *label)
 
 const ak_array *ak_npz_at(ak_npz *f, int64_t i)
 {
+    if (!AK__GIVEN(NULL, f))
+        return NULL;
     if (!f || i < 0 || i >= f->count || ak_error(f->ctx))
         return NULL;
     npz_entry *e = &f->entries[i];
@@ -264,7 +393,7 @@ const ak_array *ak_npz_at(ak_npz *f, int64_t i)
         return NULL;
     }
     char label[512];
-    snprintf(label, sizeof label, "%s: array \"%s\"", f->path, e->name);
+    ak__format(label, sizeof label, "%s: array \"%s\"", f->path, e->name);
     const ak_array *a = read_entry(f, e, label);
     if (a) {
         ((ak_array *)a)->name = e->name;    /* errors named the file too; users want the key */
@@ -275,7 +404,9 @@ const ak_array *ak_npz_at(ak_npz *f, int64_t i)
 
 const ak_array *ak_npz_find(ak_npz *f, const char *name)
 {
-    for (int64_t i = 0; f && i < f->count; i++)
+    if (!AK__GIVEN(NULL, f) || !AK__GIVEN(f->ctx, name))
+        return NULL;
+    for (int64_t i = f->count; i-- > 0; )   /* the last of a name, as NumPy */
         if (strcmp(f->entries[i].name, name) == 0)
             return ak_npz_at(f, i);
     return NULL;
@@ -288,89 +419,177 @@ typedef struct npz_writer {
     ak__writer file;
     ak__bytes  directory, packed;
     uint64_t   at;              /* bytes written */
+    uint64_t   zip64;           /* numbers from here on go into 64-bit fields */
     bool       deflated;
 } npz_writer;
 
-/* Fields that local and central records share, from "version needed" on (26 bytes). */
-static void put_common(uint8_t *p, int method, uint32_t crc, size_t packed, size_t size,
-                       size_t name)
+/* What local and central records say of an entry. */
+typedef struct npz_record {
+    int      method;
+    uint32_t crc;
+    uint64_t packed, size, begin;
+    size_t   name;
+} npz_record;
+
+/* The 64-bit field of a record: sizes, and the place in the archive, where they need it. Local
+ * records hold both sizes or none. Returns its length, 0 = none. */
+static size_t put_extra(uint8_t extra[28], const npz_writer *w, const npz_record *r, bool central)
 {
-    put16(p, 20);
-    put16(p + 2, 0x800);                /* names are UTF-8 */
-    put16(p + 4, (uint32_t)method);
-    put16(p + 6, 0);                    /* 1980-01-01 00:00: same arrays, same bytes */
-    put16(p + 8, 1 << 5 | 1);
-    put32(p + 10, crc);
-    put32(p + 14, (uint32_t)packed);
-    put32(p + 18, (uint32_t)size);
-    put16(p + 22, (uint32_t)name);
-    put16(p + 24, 0);
+    const bool sizes = r->packed >= w->zip64 || r->size >= w->zip64;
+    const bool place = central && r->begin >= w->zip64;
+    size_t     n = 4;
+    if (!sizes && !place)
+        return 0;
+    if (sizes) {
+        put64(extra + n, r->size);
+        put64(extra + n + 8, r->packed);
+        n += 16;
+    }
+    if (place) {
+        put64(extra + n, r->begin);
+        n += 8;
+    }
+    put16(extra, EXTRA64);
+    put16(extra + 2, (uint32_t)n - 4);
+    return n;
 }
 
-static ak_status put_entry(npz_writer *w, const char *label, const ak_array *a)
+/* Fields that both records share, from "version needed" on (26 bytes). */
+static void put_common(uint8_t *p, const npz_writer *w, const npz_record *r, size_t extra)
 {
-    char         head[256], name[260];
+    const bool wide = r->packed >= w->zip64 || r->size >= w->zip64;
+    put16(p, extra ? 45 : 20);
+    put16(p + 2, 0x800);                /* names are UTF-8 */
+    put16(p + 4, (uint32_t)r->method);
+    put16(p + 6, 0);                    /* 1980-01-01 00:00: same arrays, same bytes */
+    put16(p + 8, 1 << 5 | 1);
+    put32(p + 10, r->crc);
+    put32(p + 14, wide ? FULL32 : (uint32_t)r->packed);
+    put32(p + 18, wide ? FULL32 : (uint32_t)r->size);
+    put16(p + 22, (uint32_t)r->name);
+    put16(p + 24, (uint32_t)extra);
+}
+
+/* Local record into the file, central record into the directory. */
+static ak_status put_records(npz_writer *w, const npz_record *r, const char *name)
+{
+    uint8_t local[LOCAL_SIZE] = { 0 }, central[CENTRAL_SIZE] = { 0 }, extra[28];
+    size_t  n = put_extra(extra, w, r, true);
+    put32(central, CENTRAL_MAGIC);
+    put16(central + 4, n ? 45 : 20);
+    put_common(central + 6, w, r, n);
+    put32(central + 42, r->begin >= w->zip64 ? FULL32 : (uint32_t)r->begin);
+    if (!ak__bytes_add(w->ctx, &w->directory, central, sizeof central) ||
+        !ak__bytes_add(w->ctx, &w->directory, name, r->name) ||
+        !ak__bytes_add(w->ctx, &w->directory, extra, n))
+        return AK_ERR_MEMORY;
+    n = put_extra(extra, w, r, false);
+    put32(local, LOCAL_MAGIC);
+    put_common(local + 4, w, r, n);
+    ak__writer_put(&w->file, local, sizeof local);
+    ak__writer_put(&w->file, name, r->name);
+    ak__writer_put(&w->file, extra, n);
+    w->at += sizeof local + r->name + n;
+    return AK_OK;
+}
+
+static ak_status put_entry(npz_writer *w, const ak_array *a)
+{
+    char         head[AK__NPY_HEADER], name[260];
     const size_t head_n = ak__npy_header(head, a->type, a->shape);
-    const size_t data_n = (size_t)a->size * ak_type_size(a->type), size = head_n + data_n;
-    const size_t name_n = (size_t)snprintf(name, sizeof name, "%s.npy", a->name);
-    if (w->at + size + 1024 >= UINT32_MAX)
-        return ak_fail(w->ctx, AK_ERR_UNSUPPORTED, "%s: would exceed 4 GB, which needs zip64; "
-                       "write the arrays to several smaller files", label);
-    const uint32_t crc = crc_of(crc_of(0, head, head_n), a->data, data_n);
-    size_t         stored = size;
+    const size_t data_n = (size_t)a->size * ak_type_size(a->type);
+    npz_record   r = { .method = w->deflated ? 8 : 0, .size = head_n + data_n, .begin = w->at,
+                       .crc = crc_of(crc_of(0, head, head_n), a->data, data_n) };
+    ak__format(name, sizeof name, "%s.npy", a->name);
+    r.name = strlen(name);
+    r.packed = r.size;
     if (w->deflated) {
         ak__bytes plain = { 0 };
         w->packed.n = 0;
         ak_status status = AK_ERR_MEMORY;
         if (ak__bytes_add(w->ctx, &plain, head, head_n) &&
             ak__bytes_add(w->ctx, &plain, a->data, data_n))
-            status = ak__deflate(w->ctx, label, plain.data, plain.n, &w->packed);
+            status = ak__deflate(w->ctx, plain.data, plain.n, &w->packed);
         ak__bytes_free(&plain);
         if (status)
             return status;
-        stored = w->packed.n;
+        r.packed = w->packed.n;
     }
-    uint8_t local[LOCAL_SIZE] = { 0 }, central[CENTRAL_SIZE] = { 0 };
-    put32(local, LOCAL_MAGIC);
-    put_common(local + 4, w->deflated ? 8 : 0, crc, stored, size, name_n);
-    put32(central, CENTRAL_MAGIC);
-    put16(central + 4, 20);
-    put_common(central + 6, w->deflated ? 8 : 0, crc, stored, size, name_n);
-    put32(central + 42, (uint32_t)w->at);
-    if (!ak__bytes_add(w->ctx, &w->directory, central, sizeof central) ||
-        !ak__bytes_add(w->ctx, &w->directory, name, name_n))
+    if (put_records(w, &r, name))
         return AK_ERR_MEMORY;
-    ak__writer_put(&w->file, local, sizeof local);
-    ak__writer_put(&w->file, name, name_n);
     if (w->deflated) {
-        ak__writer_put(&w->file, w->packed.data, stored);
+        ak__writer_put(&w->file, w->packed.data, w->packed.n);
     } else {
         ak__writer_put(&w->file, head, head_n);
         ak__writer_put(&w->file, a->data, data_n);
     }
-    w->at += sizeof local + name_n + stored;
+    w->at += r.packed;
     return w->file.failed ? AK_ERR_IO : AK_OK;
 }
 
-static ak_status put_end(npz_writer *w, const char *label, int n)
+/* The 64-bit end record and what tells where it is. */
+static void put_end64(npz_writer *w, uint64_t n)
 {
-    if (w->at + w->directory.n >= UINT32_MAX)
-        return ak_fail(w->ctx, AK_ERR_UNSUPPORTED, "%s: would exceed 4 GB, which needs zip64; "
-                       "write the arrays to several smaller files", label);
-    uint8_t end[END_SIZE] = { 0 };
-    put32(end, END_MAGIC);
-    put16(end + 8, (uint32_t)n);
-    put16(end + 10, (uint32_t)n);
-    put32(end + 12, (uint32_t)w->directory.n);
-    put32(end + 16, (uint32_t)w->at);
+    uint8_t end[END64_SIZE + FIND64_SIZE] = { 0 }, *find = end + END64_SIZE;
+    put32(end, END64_MAGIC);
+    put64(end + 4, END64_SIZE - 12);
+    put16(end + 12, 45);
+    put16(end + 14, 45);
+    put64(end + 24, n);
+    put64(end + 32, n);
+    put64(end + 40, w->directory.n);
+    put64(end + 48, w->at);
+    put32(find, FIND64_MAGIC);
+    put64(find + 8, w->at + w->directory.n);
+    put32(find + 16, 1);
+    ak__writer_put(&w->file, end, sizeof end);
+}
+
+static ak_status put_end(npz_writer *w, int n)
+{
+    const uint64_t count = (uint64_t)n, size = w->directory.n;
+    const bool     many = count >= FULL16, wide = size >= w->zip64 || w->at >= w->zip64 || many;
+    uint8_t        end[END_SIZE] = { 0 };
     ak__writer_put(&w->file, w->directory.data, w->directory.n);
+    if (wide)
+        put_end64(w, count);
+    put32(end, END_MAGIC);
+    put16(end + 8, many ? FULL16 : (uint32_t)n);
+    put16(end + 10, many ? FULL16 : (uint32_t)n);
+    put32(end + 12, size >= w->zip64 ? FULL32 : (uint32_t)size);
+    put32(end + 16, w->at >= w->zip64 ? FULL32 : (uint32_t)w->at);
     return ak__writer_put(&w->file, end, sizeof end);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static ak_status check_twice(ak_ctx *ctx, const char *path, const ak_array *arrays, int n)
+{
+    const size_t bytes = ((size_t)n + 1) * sizeof(const char *);
+    const char **names = ak__malloc(bytes);
+    ak_status    status = AK_OK;
+    if (!names)
+        return ak__fail_memory(ctx, bytes);
+    for (int i = 0; i < n; i++)
+        names[i] = arrays[i].name;
+    if (n)
+        qsort(names, (size_t)n, sizeof *names, compare_names);
+    for (int i = 1; !status && i < n; i++)
+        if (strcmp(names[i - 1], names[i]) == 0)
+            status = ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%s\" is given twice", path,
+                             names[i]);
+    ak__free(names);
+    return status;
 }
 
 static ak_status check_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays, int n)
 {
-    if (n < 0 || n >= 0xffff)
-        return ak_fail(ctx, AK_ERR_UNSUPPORTED, "%s: %d arrays; at most 65534 fit", path, n);
+    if (n < 0 || n > MAX_ARRAYS)
+        return ak_fail(ctx, AK_ERR_VALUE, "%s: %d arrays; 0 to %d are possible", path, n,
+                       MAX_ARRAYS);
     for (int i = 0; i < n; i++) {
         const ak_array *a = &arrays[i];
         size_t          bytes = 0;
@@ -382,30 +601,28 @@ static ak_status check_arrays(ak_ctx *ctx, const char *path, const ak_array *arr
             (uint64_t)a->size != bytes / ak_type_size(a->type))
             return ak_fail(ctx, AK_ERR_VALUE, "%s: array \"%s\" is not complete (type, shape, size "
                            "and data must fit each other)", path, a->name);
-        for (int j = 0; j < i; j++)
-            if (strcmp(arrays[j].name, a->name) == 0)
-                return ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%s\" is given twice", path,
-                               a->name);
     }
-    return AK_OK;
+    return check_twice(ctx, path, arrays, n);
 }
 
-ak_status ak_npz_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
-                              bool deflated)
+ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
+                        bool deflated, uint64_t zip64)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && !AK__GIVEN(ctx, arrays)))
+        return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
-    const char *label = path ? path : "(no path)";
-    ak_status   status = check_arrays(ctx, label, arrays, n);
+    ak_status status = check_arrays(ctx, path ? path : "(no path)", arrays, n);
     if (status)
         return status;
-    npz_writer w = { .ctx = ctx, .deflated = deflated };
+    npz_writer w = { .ctx = ctx, .deflated = deflated, .zip64 = zip64 };
     if ((status = ak__writer_open(ctx, &w.file, path)))
         return status;
     for (int i = 0; !status && i < n; i++)
-        status = put_entry(&w, label, &arrays[i]);
+        status = put_entry(&w, &arrays[i]);
     if (!status)
-        status = put_end(&w, label, n);
+        status = put_end(&w, n);
     if (status)
         ak__writer_abort(&w.file);
     else
@@ -413,6 +630,12 @@ ak_status ak_npz_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arr
     ak__bytes_free(&w.directory);
     ak__bytes_free(&w.packed);
     return status;
+}
+
+ak_status ak_npz_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
+                              bool deflated)
+{
+    return ak__npz_write(ctx, path, arrays, n, deflated, FULL32);
 }
 
 static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const *names,
@@ -428,9 +651,10 @@ static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const 
     ak_status status = AK_OK;
     for (int i = 0; !status && i < n; i++) {
         const ak_tensor *t = tensors[i];
-        if (!t || ak_is_poison(t))
-            status = ak_fail(ctx, AK_ERR_VALUE, "npz_write: %s: tensor %d (\"%s\") is none",
-                             path ? path : "(no path)", i, names[i] ? names[i] : "");
+        char what[80];
+        snprintf(what, sizeof what, "tensor %d (\"%.40s\")", i, names[i] ? names[i] : "");
+        if (!ak__tensor_check(ctx, t, "ak_npz_write", what))
+            status = ak__refused(ctx);
         else
             arrays[i] = (ak_array){ .name = names[i], .shape = t->shape, .size = t->size,
                                     .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
@@ -445,11 +669,17 @@ static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const 
 ak_status ak_npz_write(ak_ctx *ctx, const char *path, const char *const *names,
                        ak_tensor *const *tensors, int n)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && (!AK__GIVEN(ctx, names) || !AK__GIVEN(ctx, tensors))))
+        return ak__refused(ctx);
     return write_tensors(ctx, path, names, tensors, n, false);
 }
 
 ak_status ak_npz_write_deflated(ak_ctx *ctx, const char *path, const char *const *names,
                                 ak_tensor *const *tensors, int n)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
+        (n > 0 && (!AK__GIVEN(ctx, names) || !AK__GIVEN(ctx, tensors))))
+        return ak__refused(ctx);
     return write_tensors(ctx, path, names, tensors, n, true);
 }

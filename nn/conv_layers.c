@@ -109,18 +109,24 @@ static ak_module *conv_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn f
 ak_module *ak_nn_conv2d(ak_ctx *ctx, const char *name, int64_t in, int64_t out, int kernel,
                         ak_conv_layer_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return conv_layer_make(ctx, name, conv2d_layer_forward, "conv2d", in, out, kernel, &o);
 }
 
 ak_module *ak_nn_conv1d(ak_ctx *ctx, const char *name, int64_t in, int64_t out, int kernel,
                         ak_conv_layer_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return conv_layer_make(ctx, name, conv1d_layer_forward, "conv1d", in, out, kernel, &o);
 }
 
 ak_module *ak_nn_conv2d_transposed(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
                                    int kernel, ak_conv_layer_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return conv_layer_make(ctx, name, conv_transposed_layer_forward, "transposed conv2d", in, out,
                            kernel, &o);
 }

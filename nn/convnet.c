@@ -27,6 +27,8 @@ static ak_tensor *convnet_forward(ak_module *m, ak_tensor *x)
 
 ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = ak__module_make(ctx, name, convnet_forward, sizeof(convnet));
     if (!m)
         return NULL;

@@ -10,6 +10,8 @@ static ak_tensor *dropout_layer_forward(ak_module *m, ak_tensor *x)
 
 ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!(p >= 0 && p < 1)) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: the probability must be in [0, 1), got %g", name, p);
         return NULL;

@@ -37,14 +37,28 @@ static void add_mlp_layer(ak_module *m, int i, int in, int out, bool last, const
 
 ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, sizes))
+        return NULL;
     ak_module *m = ak__module_make(ctx, name, mlp_forward, 0);
     if (!m)
         return NULL;
     int n = 0;
-    while (sizes[n] > 0)
+    while (n <= AK__LIST_MAX && sizes[n] > 0)
         n++;
+    if (n > AK__LIST_MAX) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: more than %d sizes: does the list end with 0?", name,
+                AK__LIST_MAX);
+        return NULL;
+    }
     if (sizes[n] < 0 || n < 2) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: sizes must be at least two numbers >= 1 and then 0", name);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: sizes must be at least two numbers >= 1 and then 0; number "
+                "%d is %d", name, n, sizes[n]);
+        return NULL;
+    }
+    if (!(o.dropout >= 0 && o.dropout < 1) || (int)o.activation < 0 ||
+        o.activation > AK_IDENTITY) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .dropout %g must be in [0, 1), .activation %d in [0, %d] "
+                "(ak_activation)", name, o.dropout, (int)o.activation, (int)AK_IDENTITY);
         return NULL;
     }
     char text[96] = "mlp";
@@ -60,17 +74,23 @@ ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_o
 
 ak_module *ak_mlp(ak_ctx *ctx, const char *name, const int *sizes)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, sizes))
+        return NULL;
     return ak_mlp_with(ctx, name, sizes, (ak_mlp_options){ 0 });
 }
 
 ak_module *ak_projector(ak_ctx *ctx, const char *name, int in, int hidden, int out)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return ak_mlp_with(ctx, name, (int[]){ in, hidden, out, 0 },
                        (ak_mlp_options){ .batch_norm = true, .batch_norm_out = true });
 }
 
 ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidden)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return ak_mlp_with(ctx, name, (int[]){ dim, hidden, dim, 0 },
                        (ak_mlp_options){ .batch_norm = true });
 }

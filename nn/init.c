@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "nn/module.h"
+#include "tensor/tensor_internal.h"
 
 #include <math.h>
 #include <string.h>
@@ -108,21 +109,33 @@ static void plan_width(init_plan *p, const ak_tensor *w, ak_init how, double sca
     }
 }
 
+bool ak__init_known(ak_ctx *ctx, const char *name, ak_init how)
+{
+    if ((int)how.kind < 0 || how.kind > AK_INIT_ORTHOGONAL) {
+        ak_fail(ctx, AK_ERR_VALUE, "init of %s: unknown kind %d (ak_init_kind: 0 to %d)", name,
+                (int)how.kind, (int)AK_INIT_ORTHOGONAL);
+        return false;
+    }
+    if (!isfinite(how.scale) || (how.scale < 0 && how.kind != AK_INIT_CONSTANT)) {
+        ak_fail(ctx, AK_ERR_VALUE, "init of %s: scale must be >= 0 and finite, got %g", name,
+                how.scale);
+        return false;
+    }
+    return true;
+}
+
 ak_status ak_init_fill(ak_tensor *w, ak_init how)
 {
+    if (!AK__TENSOR(NULL, w))
+        return ak__refused(NULL);
     ak_ctx *ctx = w->ctx;
-    if (ak_is_poison(w))
-        return ctx ? ak_error(ctx) : AK_ERR_STATE;
     if (!w->name || !*w->name)
         return ak_fail(ctx, AK_ERR_VALUE, "init: the tensor has no name to draw numbers by");
-    if ((int)how.kind < 0 || how.kind > AK_INIT_ORTHOGONAL)
-        return ak_fail(ctx, AK_ERR_VALUE, "init of %s: unknown kind %d", w->name, (int)how.kind);
-    if (!isfinite(how.scale) || (how.scale < 0 && how.kind != AK_INIT_CONSTANT))
-        return ak_fail(ctx, AK_ERR_VALUE, "init of %s: scale must be >= 0, got %g", w->name,
-                       how.scale);
+    if (!ak__init_known(ctx, w->name, how))
+        return AK_ERR_VALUE;
     if (w->size == 0)
         return AK_OK;
-    char shape[96];
+    char shape[AK_SHAPE_TEXT];
     if (needs_fans(how.kind) && w->shape.n < 2)
         return ak_fail(ctx, AK_ERR_SHAPE, "init of %s: needs at least two axes, got %s\n"
                        "    hint: AK_INIT_CONSTANT, _UNIFORM, _NORMAL fit any shape", w->name,
@@ -140,6 +153,7 @@ ak_status ak_init_fill(ak_tensor *w, ak_init how)
                              ak__hash_bytes(AK__HASH_START, w->name, strlen(w->name)), 0, 0),
     };
     plan_width(&plan, w, how, scale);
+    ak__changed(w, "ak_init_fill");
     if (how.kind == AK_INIT_ORTHOGONAL)
         return fill_orthogonal(w, plan, scale);
     fill_drawn(w, plan);

@@ -21,6 +21,8 @@ static ak_tensor *linear_layer_forward(ak_module *m, ak_tensor *x)
 ak_module *ak_nn_linear(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
                         ak_linear_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = ak__module_make(ctx, name, linear_layer_forward, sizeof(linear_layer));
     if (!m || !ak__module_positive(ctx, name, "in", in) ||
         !ak__module_positive(ctx, name, "out", out))

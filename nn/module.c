@@ -20,17 +20,33 @@ struct ak_module {
     ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
     int64_t        n_children, children_room;
     ak_module    **children;        /* [n_children] */
+    uint64_t       visit;           /* last walk that passed here */
 };
+
+/* A walk passes a module once, however often it stands in the tree: weights that two places share
+ * are one set of weights. The number of a new walk: */
+static uint64_t new_visit(const ak_module *m)
+{
+    return ++m->ctx->module_visits;
+}
+
+static bool first_visit(ak_module *m, uint64_t visit)
+{
+    const bool first = m->visit != visit;
+    m->visit = visit;
+    return first;
+}
 
 /* ---- building -------------------------------------------------------------------------------- */
 
 ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, forward))
+        return NULL;
     if (ak_error(ctx) != AK_OK)
         return NULL;
-    if (!name || !*name || !forward) {
-        ak_fail(ctx, AK_ERR_VALUE, "module \"%s\": needs %s", name ? name : "",
-                forward ? "a name" : "a forward function");
+    if (!*name) {
+        ak_fail(ctx, AK_ERR_VALUE, "module: the name is empty, it must have one byte at least");
         return NULL;
     }
     if (strlen(name) >= AK__NAME_MAX / 2) {
@@ -48,6 +64,8 @@ ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, v
 
 ak_module *ak__module_make(ak_ctx *ctx, const char *name, ak_forward_fn forward, size_t bytes)
 {
+    if (ak_error(ctx) != AK_OK)
+        return NULL;
     ak_module *m = ak_module_new(ctx, name, forward, NULL);
     if (!m)
         return NULL;
@@ -73,13 +91,31 @@ static bool grow(ak_ctx *ctx, void *list, int64_t n, int64_t *room)
     return true;
 }
 
+/* Is m the tree's root or below it? */
+static bool contains(const ak_module *root, const ak_module *m)
+{
+    if (root == m)
+        return true;
+    for (int64_t i = 0; i < root->n_children; i++)
+        if (contains(root->children[i], m))
+            return true;
+    return false;
+}
+
 ak_module *ak_module_add(ak_module *m, ak_module *child)
 {
-    if (!m || !child)
-        return child;
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, child))
+        return NULL;
     if (child->ctx != m->ctx) {
         ak_fail(m->ctx, AK_ERR_CONTEXT, "module %s: child %s belongs to another context", m->name,
                 child->name);
+        return child;
+    }
+    if (contains(child, m)) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "module %s: %s can not be its child: %s\n    hint: modules "
+                "form a tree", m->name, child->name,
+                child == m ? "a module is no part of itself"
+                           : "the one is part of the other already, the other way round");
         return child;
     }
     if (grow(m->ctx, &m->children, m->n_children, &m->children_room))
@@ -136,17 +172,21 @@ static ak_tensor *add_tensor(ak_module *m, const char *name, ak_shape shape, int
 
 ak_tensor *ak_module_add_param(ak_module *m, const char *name, ak_shape shape, int flags)
 {
-    return m ? add_tensor(m, name, shape, flags, false) : &ak__poison;
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, name))
+        return &ak__poison;
+    return add_tensor(m, name, shape, flags, false);
 }
 
 ak_tensor *ak_module_add_buffer(ak_module *m, const char *name, ak_shape shape)
 {
-    return m ? add_tensor(m, name, shape, 0, true) : &ak__poison;
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, name))
+        return &ak__poison;
+    return add_tensor(m, name, shape, 0, true);
 }
 
 void ak_module_describe(ak_module *m, const char *format, ...)
 {
-    if (!m)
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, format))
         return;
     char text[128];
     va_list args;
@@ -170,6 +210,8 @@ bool ak__module_positive(ak_ctx *ctx, const char *name, const char *what, int64_
 
 ak_tensor *ak__module_weight(ak_module *m, ak_shape shape, ak_init init)
 {
+    if (!ak__init_known(m->ctx, m->name, init))
+        return &ak__poison;
     ak_tensor *w = ak_module_add_param(m, "weight", shape, 0);
     if (!ak_is_poison(w))
         ak_init_fill(w, init);
@@ -203,17 +245,8 @@ ak_forward_fn ak__module_function(const ak_module *m)
 
 ak_tensor *ak_forward(ak_module *m, ak_tensor *x)
 {
-    if (!x || ak_is_poison(x))
-        return x ? x : &ak__poison;
-    if (!m) {
-        ak_fail(x->ctx, AK_ERR_STATE, "forward: the module is NULL (was there an error when it "
-                "was made?)");
+    if (!AK__GIVEN(x ? x->ctx : NULL, m) || !AK__TENSOR(m->ctx, x))
         return &ak__poison;
-    }
-    if (m->ctx != x->ctx) {
-        ak_fail(m->ctx, AK_ERR_CONTEXT, "%s: the input belongs to another context", m->name);
-        return &ak__poison;
-    }
     if (ak_error(m->ctx) != AK_OK)
         return &ak__poison;
     const bool training = ak_is_training(m->ctx);
@@ -222,18 +255,25 @@ ak_tensor *ak_forward(ak_module *m, ak_tensor *x)
     ak_tensor *y = m->forward(m, x);
     if (m->evaluating)
         ak_train_mode(m->ctx, training);
+    if (!y) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s: its forward function returned NULL\n    hint: a tensor "
+                "is wanted, poison after an error", m->name);
+        return &ak__poison;
+    }
     return y;
 }
 
 void ak_module_train(ak_module *m, bool train)
 {
+    if (!AK__GIVEN(NULL, m))
+        return;
     if (m)
         m->evaluating = !train;
 }
 
 ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
 {
-    char expected[160], got[96];
+    char expected[160], got[AK_SHAPE_TEXT];
     va_list args;
     va_start(args, format);
     vsnprintf(expected, sizeof expected, format, args);
@@ -252,28 +292,35 @@ const char *ak_module_name(const ak_module *m)
 
 void *ak_module_user(const ak_module *m)
 {
-    return m ? m->user : NULL;
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    return m->user;
 }
 
 ak_ctx *ak_module_ctx(const ak_module *m)
 {
-    return m ? m->ctx : NULL;
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    return m->ctx;
 }
 
 ak_module *ak_module_child(const ak_module *m, int64_t i)
 {
-    return m && i >= 0 && i < m->n_children ? m->children[i] : NULL;
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    return i >= 0 && i < m->n_children ? m->children[i] : NULL;
 }
 
 /* The i-th tensor below m; *i is lowered by how many were passed. Depth is the nesting of modules
  * that the program wrote, a handful. */
-static ak_tensor *nth_tensor(const ak_module *m, int64_t *i)
+static ak_tensor *nth_tensor(const ak_module *m, uint64_t visit, int64_t *i)
 {
     if (*i < m->n_tensors)
         return m->tensors[*i];
     *i -= m->n_tensors;
     for (int64_t c = 0; c < m->n_children; c++) {
-        ak_tensor *t = nth_tensor(m->children[c], i);
+        ak_module *child = m->children[c];
+        ak_tensor *t = first_visit(child, visit) ? nth_tensor(child, visit, i) : NULL;
         if (t)
             return t;
     }
@@ -282,12 +329,14 @@ static ak_tensor *nth_tensor(const ak_module *m, int64_t *i)
 
 ak_tensor *ak_module_param(const ak_module *m, int64_t i)
 {
-    return m && i >= 0 ? nth_tensor(m, &i) : NULL;
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    return i >= 0 ? nth_tensor(m, new_visit(m), &i) : NULL;
 }
 
 ak_tensor *ak_module_find(const ak_module *m, const char *path)
 {
-    if (!m || !path)
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, path))
         return NULL;
     char name[AK__NAME_MAX];
     ak__module_path(name, m, path);
@@ -298,17 +347,20 @@ ak_tensor *ak_module_find(const ak_module *m, const char *path)
     return NULL;
 }
 
-int64_t ak_module_size(const ak_module *m)
+static int64_t size_of(const ak_module *m, uint64_t visit)
 {
-    if (!m)
-        return 0;
     int64_t size = 0;
     for (int64_t i = 0; i < m->n_tensors; i++)
         if (!(m->tensors[i]->flags & AK_PARAM_BUFFER))
             size += m->tensors[i]->size;
     for (int64_t c = 0; c < m->n_children; c++)
-        size += ak_module_size(m->children[c]);
+        size += first_visit(m->children[c], visit) ? size_of(m->children[c], visit) : 0;
     return size;
+}
+
+int64_t ak_module_size(const ak_module *m)
+{
+    return m ? size_of(m, new_visit(m)) : 0;
 }
 
 /* A child is listed by what its path adds to its parent's. */
@@ -325,7 +377,7 @@ static void print_tree(const ak_module *m, const char *parent, int depth, FILE *
             m->evaluating ? "  (evaluation mode)" : "");
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const ak_tensor *t = m->tensors[i];
-        char shape[96];
+        char shape[AK_SHAPE_TEXT];
         fprintf(file, "%*s%-*s %-36s%s%s\n", 2 * depth + 2, "", 22 - 2 * depth,
                 short_name(t->name, m->name), ak_shape_text(t->shape, shape),
                 t->flags & AK_PARAM_BUFFER ? " buffer" : "",
@@ -337,6 +389,8 @@ static void print_tree(const ak_module *m, const char *parent, int depth, FILE *
 
 void ak_module_print(const ak_module *m, FILE *file)
 {
+    if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, file))
+        return;
     if (m)
         print_tree(m, "", 0, file);
 }

@@ -6,6 +6,8 @@
 #include <akin/autograd.h>
 #include <akin/nn.h>
 
+#include "base/base.h"
+
 #define AK__NAME_MAX 512        /* longest path, with its final zero */
 
 /* A module whose user memory is `bytes` zeroed bytes of the context. NULL after an error. */
@@ -21,6 +23,9 @@ ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *
 /* For constructors: true if x is usable; else the error "<name>: <what> must be ..., got x". */
 bool ak__module_positive(ak_ctx *ctx, const char *name, const char *what, int64_t x);
 
+/* Is this an initialiser? If not, an error names what it was for. Asked before a parameter is made,
+ * whose name would stay in use. */
+bool ak__init_known(ak_ctx *ctx, const char *name, ak_init how);
 /* A weight of the default kind or as asked, and a bias uniform within 1/sqrt(fan_in). */
 ak_tensor *ak__module_weight(ak_module *m, ak_shape shape, ak_init init);
 ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);

@@ -5,6 +5,7 @@
 #include "autograd/moments.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 typedef struct norm_layer {
     ak_tensor *weight, *bias;
@@ -83,8 +84,8 @@ static ak_module *norm_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn f
     ak_module *m = ak__module_make(ctx, name, forward, sizeof(norm_layer));
     if (!m || !ak__module_positive(ctx, name, "the number of features", dim))
         return NULL;
-    if (!(eps >= 0)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: eps must be >= 0, got %g", name, eps);
+    if (!(eps >= 0 && isfinite(eps))) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: eps must be >= 0 and finite, got %g", name, eps);
         return NULL;
     }
     norm_layer *l = ak_module_user(m);
@@ -99,13 +100,16 @@ static ak_module *norm_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn f
 ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
                             ak_batch_norm_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
+    if (!(o.momentum >= 0 && o.momentum <= 1) && o.momentum != AK_NONE) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: momentum must be in [0, 1] or AK_NONE, got %g", name,
+                o.momentum);
+        return NULL;
+    }
     ak_module *m = norm_layer_make(ctx, name, batch_norm_layer_forward, channels, o.eps);
     if (!m)
         return NULL;
-    if (!(o.momentum >= 0 && o.momentum <= 1)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: momentum must be in [0, 1], got %g", name, o.momentum);
-        return NULL;
-    }
     norm_layer *l = ak_module_user(m);
     l->batch = o;
     l->running_mean = ak_module_add_buffer(m, "running_mean", AK_SHAPE(channels));
@@ -118,6 +122,8 @@ ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
 
 ak_module *ak_nn_layer_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = norm_layer_make(ctx, name, layer_norm_layer_forward, dim, eps);
     ak_module_describe(m, "layer norm %" PRId64, dim);
     return m;
@@ -125,6 +131,8 @@ ak_module *ak_nn_layer_norm(ak_ctx *ctx, const char *name, int64_t dim, double e
 
 ak_module *ak_nn_rms_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = norm_layer_make(ctx, name, rms_norm_layer_forward, dim, eps);
     ak_module_describe(m, "RMS norm %" PRId64, dim);
     return m;
@@ -133,6 +141,8 @@ ak_module *ak_nn_rms_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps
 ak_module *ak_nn_group_norm(ak_ctx *ctx, const char *name, int64_t channels, int groups,
                             double eps)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (groups < 1 || channels % groups) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: groups %d must be at least 1 and divide %" PRId64
                 " channels", name, groups, channels);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Modules without parameters: pooling, activations, flattening, length normalisation. */
+#include "tensor/tensor_internal.h"
 #include "nn/module.h"
 
 #include <inttypes.h>
@@ -61,7 +62,7 @@ static bool pool_fits(ak_ctx *ctx, const char *name, ak_pool_options o)
 {
     if (!ak__module_positive(ctx, name, "kernel", o.kernel))
         return false;
-    if (o.stride >= 0 && o.padding >= 0 && 2 * o.padding <= o.kernel)
+    if (o.stride >= 0 && o.padding >= 0 && o.padding <= o.kernel / 2)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "%s: stride %d must be >= 0, padding %d in [0, kernel/2 = %d]", name,
             o.stride, o.padding, o.kernel / 2);
@@ -79,6 +80,8 @@ static ak_module *pool_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn f
 
 ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!pool_fits(ctx, name, o))
         return NULL;
     ak_module *m = pool_layer_make(ctx, name, max_pool_layer_forward, (pool_layer){ .options = o });
@@ -88,6 +91,8 @@ ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 
 ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!pool_fits(ctx, name, o))
         return NULL;
     ak_module *m = pool_layer_make(ctx, name, avg_pool_layer_forward, (pool_layer){ .options = o });
@@ -97,6 +102,8 @@ ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 
 ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, int64_t ow)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if (!ak__module_positive(ctx, name, "the height of the result", oh) ||
         !ak__module_positive(ctx, name, "the width of the result", ow))
         return NULL;
@@ -108,6 +115,8 @@ ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, 
 
 ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = pool_layer_make(ctx, name, global_pool_layer_forward, (pool_layer){ 0 });
     ak_module_describe(m, "global average pool");
     return m;
@@ -115,6 +124,8 @@ ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name)
 
 ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = pool_layer_make(ctx, name, flatten_layer_forward, (pool_layer){ 0 });
     ak_module_describe(m, "flatten");
     return m;
@@ -122,6 +133,8 @@ ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name)
 
 ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = pool_layer_make(ctx, name, l2_layer_forward, (pool_layer){ 0 });
     ak_module_describe(m, "unit length");
     return m;
@@ -138,6 +151,8 @@ static const char *const activation_names[] = {
 
 ak_tensor *ak_activate(ak_tensor *x, ak_activation kind)
 {
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     switch (kind) {
     case AK_RELU:       return ak_relu(x);
     case AK_LEAKY_RELU: return ak_leaky_relu(x, 0.01);
@@ -150,13 +165,18 @@ ak_tensor *ak_activate(ak_tensor *x, ak_activation kind)
     case AK_SOFTPLUS:   return ak_softplus(x);
     case AK_HARDSWISH:  return ak_hardswish(x);
     case AK_QUICK_GELU: return ak_quick_gelu(x);
-    case AK_IDENTITY:   break;
+    case AK_IDENTITY:   return AK__TENSOR(NULL, x) ? x : &ak__poison;
     }
-    return x;
+    if (AK__TENSOR(NULL, x))
+        ak_fail(x->ctx, AK_ERR_VALUE, "ak_activate: unknown activation %d (ak_activation: 0 to %d)",
+                (int)kind, (int)AK_IDENTITY);
+    return &ak__poison;
 }
 
 ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     if ((int)kind < 0 || kind > AK_IDENTITY) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d", name, (int)kind);
         return NULL;

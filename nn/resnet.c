@@ -111,6 +111,8 @@ static void add_stages(ak_module *m, resnet *r, int width)
 
 ak_module *ak_resnet18(ak_ctx *ctx, const char *name, ak_resnet_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     ak_module *m = ak__module_make(ctx, name, resnet_forward, sizeof(resnet));
     if (!m)
         return NULL;

@@ -24,11 +24,19 @@ static ak_tensor *sequential_forward(ak_module *m, ak_tensor *x)
 
 ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *const *parts)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, parts))
+        return NULL;
     ak_module *m = ak__module_make(ctx, name, sequential_forward, 0);
     if (!m)
         return NULL;
-    for (; *parts; parts++)
-        ak_module_add(m, *parts);
+    for (int i = 0; parts[i]; i++) {
+        if (i == AK__LIST_MAX) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: more than %d parts: does the list end with NULL?", name,
+                    AK__LIST_MAX);
+            return NULL;
+        }
+        ak_module_add(m, parts[i]);
+    }
     ak_module_describe(m, "sequential");
     return ak_error(ctx) == AK_OK ? m : NULL;
 }
@@ -46,7 +54,7 @@ static ak_tensor *residual_forward(ak_module *m, ak_tensor *x)
     if (ak_is_poison(y) || ak_is_poison(s))
         return ak_is_poison(y) ? y : s;
     if (!ak_shape_equal(y->shape, s->shape)) {
-        char body[96];
+        char body[AK_SHAPE_TEXT];
         return ak__module_shape_error(m, s, "of the body's shape %s on the shortcut",
                                       ak_shape_text(y->shape, body));
     }
@@ -56,10 +64,13 @@ static ak_tensor *residual_forward(ak_module *m, ak_tensor *x)
 ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body, ak_module *shortcut,
                           ak_activation activation)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, body))
+        return NULL;
     if (ak_error(ctx) != AK_OK)
         return NULL;
-    if (!body) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: a residual module needs a body", name);
+    if ((int)activation < 0 || activation > AK_IDENTITY) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d (ak_activation: 0 to %d)", name,
+                (int)activation, (int)AK_IDENTITY);
         return NULL;
     }
     ak_module *m = ak__module_make(ctx, name, residual_forward, sizeof(residual));
@@ -67,7 +78,8 @@ ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body, ak_mod
         return NULL;
     *(residual *)ak_module_user(m) = (residual){ body, shortcut, activation };
     ak_module_add(m, body);
-    ak_module_add(m, shortcut);
+    if (shortcut)
+        ak_module_add(m, shortcut);
     ak_module_describe(m, "residual");
     return ak_error(ctx) == AK_OK ? m : NULL;
 }

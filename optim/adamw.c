@@ -16,8 +16,7 @@ static void adam_update(ak_optim *opt, const ak__optim_run *run)
         .correction1 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta1, t))),
         .correction2 = (ak_real)(1 / (1 - pow((double)(ak_real)o->beta2, t))),
         .decay = (ak_real)(opt->coupled_decay ? 0 : run->decay),
-        .l2 = (ak_real)(opt->coupled_decay ? run->decay : 0),
-        .grad_scale = (ak_real)opt->grad_scale };
+        .l2 = (ak_real)(opt->coupled_decay ? run->decay : 0) };
     AK__PARALLEL_CHUNKS(c, run->n, AK__OPTIM_CHUNK, begin, end)
         ak__k.adam(run->p + begin, run->g + begin, run->m1 + begin, run->m2 + begin, end - begin,
                    &args);
@@ -31,7 +30,7 @@ static ak_optim *adam_new(ak_ctx *ctx, const char *kind, const char *pattern, ak
     o.eps = o.eps == 0 ? 1e-8 : o.eps;
     if (!ak__optim_range(ctx, kind, "beta1", o.beta1, 0, 1) ||
         !ak__optim_range(ctx, kind, "beta2", o.beta2, 0, 1) ||
-        !ak__optim_range(ctx, kind, "eps", o.eps, 1e-300, AK__NO_LIMIT))
+        !ak__optim_range(ctx, kind, "eps", o.eps, AK__ABOVE_0, AK__NO_LIMIT))
         return NULL;
     ak_optim *opt = ak__optim_new(ctx, kind, pattern, o.lr, o.weight_decay, o.schedule, 2);
     if (opt) {
@@ -43,6 +42,8 @@ static ak_optim *adam_new(ak_ctx *ctx, const char *kind, const char *pattern, ak
 
 ak_optim *ak_adam(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     ak_optim *opt = adam_new(ctx, "adam", pattern, o);
     if (opt)
         opt->coupled_decay = true;
@@ -51,5 +52,7 @@ ak_optim *ak_adam(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 
 ak_optim *ak_adamw(ak_ctx *ctx, const char *pattern, ak_adamw_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return NULL;
     return adam_new(ctx, "adamw", pattern, o);
 }

@@ -32,9 +32,25 @@ double ak__optim_sum_squares(const ak_real *x, int64_t n)
     return total;
 }
 
+/* Rounded once: a factor below the smallest float would lose digits. From the end: the norm's pass
+ * has left that in the caches. */
+static void scale_gradients(ak_optim *opt, double factor)
+{
+    for (int64_t i = opt->n - 1; i >= 0; i--) {
+        const ak_tensor *t = opt->entries[i].param;
+        if (t->flags & AK_PARAM_FROZEN)
+            continue;
+        AK__PARALLEL_CHUNKS_BACK(c, t->size, AK__OPTIM_CHUNK, begin, end)
+            for (int64_t j = begin; j < end; j++)
+                t->grad[j] = (ak_real)(factor * (double)t->grad[j]);
+    }
+}
+
 double ak_clip_grad_norm(ak_optim *opt, double max_norm)
 {
-    if (!opt || opt->ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, opt))
+        return (double)NAN;
+    if (opt->ctx->status != AK_OK)
         return (double)NAN;
     if (!(max_norm > 0)) {
         ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_norm: max_norm = %g must be > 0", max_norm);
@@ -43,35 +59,37 @@ double ak_clip_grad_norm(ak_optim *opt, double max_norm)
     double squares = 0;
     for (int64_t i = 0; i < opt->n; i++) {
         const ak_tensor *t = opt->entries[i].param;
-        if (t->flags & AK_PARAM_FROZEN)
-            continue;
-        const double square = ak__optim_sum_squares(t->grad, t->size);
-        if (!isfinite(square)) {
-            ak_fail(opt->ctx, AK_ERR_NUMBER, "clip_grad_norm: the gradient of \"%s\" is not "
-                    "finite\n    hint: ak_check_numbers(ctx, true) names the op that first made "
-                    "such a number", t->name);
-            return sqrt(square);
-        }
-        squares += square;
+        if (!(t->flags & AK_PARAM_FROZEN))
+            squares += ak__optim_sum_squares(t->grad, t->size);
     }
     const double norm = sqrt(squares);
-    opt->grad_scale = norm > max_norm ? max_norm / norm : 1;
+    if (!isfinite(norm)) {
+        if (ak__optim_gradients_finite(opt, "clip_grad_norm"))
+            ak_fail(opt->ctx, AK_ERR_NUMBER, "clip_grad_norm: the gradients are finite, but their "
+                    "norm is beyond the largest number; nothing was changed");
+        return norm;
+    }
+    if (norm > max_norm)
+        scale_gradients(opt, max_norm / norm);
     return norm;
 }
 
 ak_status ak_clip_grad_value(ak_optim *opt, double limit)
 {
-    if (!opt)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
     if (opt->ctx->status != AK_OK)
         return opt->ctx->status;
     if (!(limit > 0))
         return ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_value: limit = %g must be > 0", limit);
+    if (!ak__optim_gradients_finite(opt, "clip_grad_value"))
+        return opt->ctx->status;
     const ak_real hi = (ak_real)limit, lo = -hi;
     ak__optim_run run;
+    ak__optim_find_idle(opt);
     for (int64_t i = 0; ak__optim_next_run(opt, &i, &run); )
         AK__PARALLEL_CHUNKS(c, run.n, AK__OPTIM_CHUNK, begin, end)
-            for (int64_t j = begin; j < end; j++)       /* NaN stays NaN: it should be seen */
+            for (int64_t j = begin; j < end; j++)
                 run.g[j] = run.g[j] > hi ? hi : run.g[j] < lo ? lo : run.g[j];
     return AK_OK;
 }

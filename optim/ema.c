@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Moving averages of parameters: momentum encoders. */
 #include "base/parallel.h"
+#include "base/real.h"
+#include "base/text.h"
 #include "optim/optim_internal.h"
 
 #include <string.h>
@@ -13,6 +15,8 @@ typedef struct ak__ema_plan {
     int64_t     known;              /* parameters of the context when it was made */
     int64_t     n;
     ema_run    *runs;               /* [n] */
+    int64_t     n_changed;
+    ak_tensor **changed;            /* [n_changed]: the teacher's, one by one */
     struct ak__ema_plan *next;
 } ak__ema_plan;
 
@@ -35,21 +39,32 @@ static bool right_behind(const ak_tensor *a, const ak_tensor *b)
     return ak__optim_adjacent(a, ak__optim_room(a), b);
 }
 
+/* The tensor "path/rest"; NULL if there is none. */
+static ak_tensor *namesake(ak_ctx *ctx, const char *path, const char *rest)
+{
+    ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        const char *its = below(t->name, path);
+        if (its && strcmp(its, rest) == 0)
+            return t;
+    }
+    return NULL;
+}
+
 /* The teacher's counterpart of a student's tensor; NULL after an error. */
 static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *rest,
                               const char *teacher)
 {
-    char name[1024];
-    snprintf(name, sizeof name, "%s/%s", teacher, rest);
-    ak_tensor *to = ak_param_find(ctx, name);
+    ak_tensor *to = namesake(ctx, teacher, rest);
     if (!to) {
-        ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: %s has no counterpart %s", from->name, name);
+        ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: %s has no counterpart %s/%s", from->name,
+                teacher, rest);
         return NULL;
     }
     if (ak_shape_equal(to->shape, from->shape) &&
         (to->flags & AK_PARAM_BUFFER) == (from->flags & AK_PARAM_BUFFER))
         return to;
-    char a[96], b[96];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     ak_fail(ctx, AK_ERR_SHAPE, "ema_update: %s %s and %s %s differ in shape or kind", to->name,
             ak_shape_text(to->shape, a), from->name, ak_shape_text(from->shape, b));
     return NULL;
@@ -78,15 +93,34 @@ static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
                 plan->runs[plan->n++] = (ema_run){ .y = to->data, .x = from->data,
                                                    .n = to->size,
                                                    .buffer = from->flags & AK_PARAM_BUFFER };
+            plan->changed[plan->n_changed++] = to;
             last_from = from;
             last_to = to;
         }
     }
     if (plan->n)
         return true;
-    ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: there is no parameter below \"%s/\"",
-            plan->student);
+    char near[300];
+    ak__near_params(ctx, plan->student, near, sizeof near);
+    ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: there is no parameter below \"%s/\"; near are %s",
+            plan->student, *near ? near : "none: make the modules first");
     return false;
+}
+
+/* A tensor of the teacher that no student's moves would stay at its start without a word. */
+static bool teacher_has_no_more(ak_ctx *ctx, const char *teacher, const char *student)
+{
+    const ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
+        const char *rest = below(t->name, teacher);
+        if (rest && !namesake(ctx, student, rest)) {
+            ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: %s has no counterpart %s/%s\n    hint: "
+                    "name the parts that both have: \"%s/encoder\"", t->name, student, rest,
+                    teacher);
+            return false;
+        }
+    }
+    return true;
 }
 
 static const ak__ema_plan *plan_for(ak_ctx *ctx, const char *teacher, const char *student)
@@ -105,18 +139,54 @@ static const ak__ema_plan *plan_for(ak_ctx *ctx, const char *teacher, const char
         return NULL;
     *fresh = (ak__ema_plan){ .teacher = ak__ctx_strdup(ctx, teacher),
                              .student = ak__ctx_strdup(ctx, student), .known = known,
-                             .runs = ak__ctx_alloc(ctx, (size_t)(known + 1) * sizeof(ema_run)) };
-    if (!fresh->teacher || !fresh->student || !fresh->runs || !fill_plan(ctx, fresh))
+                             .runs = ak__ctx_alloc(ctx, (size_t)(known + 1) * sizeof(ema_run)),
+                             .changed = ak__ctx_alloc(ctx, (size_t)(known + 1) *
+                                                           sizeof(ak_tensor *)) };
+    if (!fresh->teacher || !fresh->student || !fresh->runs || !fresh->changed ||
+        !fill_plan(ctx, fresh) || !teacher_has_no_more(ctx, teacher, student))
         return NULL;
     fresh->next = home->plans;      /* hides an older plan for the same pair */
     home->plans = fresh;
     return fresh;
 }
 
+/* Below this share of the student a step is often less than half a unit in the teacher's last
+ * place: rounded to the nearest number, it would never move. */
+#define SMALL_SHARE (512 * (double)AK_REAL_EPS)
+
+/* y + step, rounded up or down with the chances that make the mean right; u uniform in (0, 1). */
+static ak_real step_by_chance(ak_real y, double step, double u)
+{
+    const ak_real near = (ak_real)((double)y + step);
+    const double rest = ((double)y - (double)near) + step;
+    if (rest == 0 || !(ak__fabs(near) < AK_REAL_MAX))
+        return near;
+    const ak_real far = ak__nextafter(near, rest > 0 ? AK_REAL_MAX : -AK_REAL_MAX);
+    return u * fabs((double)far - (double)near) < fabs(rest) ? far : near;
+}
+
+/* Elements [begin, end) of a run; begin is a multiple of 4. */
+static void small_step(const ema_run *r, int64_t begin, int64_t end, double share, uint64_t seed,
+                       uint64_t stream)
+{
+    for (int64_t i = begin; i < end; i += 4) {
+        uint32_t word[4];
+        ak__philox(seed, stream, (uint64_t)i / 4, word);
+        for (int64_t j = i; j < end && j < i + 4; j++)
+            r->y[j] = step_by_chance(r->y[j], share * ((double)r->x[j] - (double)r->y[j]),
+                                     ((double)word[j - i] + 0.5) / 4294967296.0);
+    }
+}
+
 ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, double momentum)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, teacher) || !AK__GIVEN(ctx, student))
+        return ak__refused(ctx);
     if (ctx->status != AK_OK)
         return ctx->status;
+    if (!teacher || !student)
+        return ak_fail(ctx, AK_ERR_VALUE, "ema_update: %s is NULL",
+                       teacher ? "student" : "teacher");
     if (!(momentum >= 0 && momentum <= 1))
         return ak_fail(ctx, AK_ERR_VALUE, "ema_update: momentum = %g is not in [0, 1]", momentum);
     if (strcmp(teacher, student) == 0)
@@ -125,14 +195,23 @@ ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, d
     const ak__ema_plan *plan = plan_for(ctx, teacher, student);
     if (!plan)
         return ctx->status;
+    const double share = 1 - momentum;
+    const bool small = share > 0 && share < SMALL_SHARE;
+    const uint64_t stream = small ? ak_next_stream(ctx) : 0;
     for (int64_t i = 0; i < plan->n; i++) {
         const ema_run *r = &plan->runs[i];
         if (r->buffer || momentum <= 0) {       /* a copy has the same bits, an average may not */
             memcpy(r->y, r->x, (size_t)r->n * sizeof *r->y);
             continue;
         }
-        AK__PARALLEL_CHUNKS(c, r->n, AK__OPTIM_CHUNK, begin, end)
-            ak__k.lerp(r->y + begin, r->x + begin, (ak_real)(1 - momentum), end - begin);
+        AK__PARALLEL_CHUNKS(c, r->n, AK__OPTIM_CHUNK, begin, end) {
+            if (small)
+                small_step(r, begin, end, share, ctx->seed, ak__stream(stream, (uint64_t)i, 0, 0));
+            else
+                ak__k.lerp(r->y + begin, r->x + begin, (ak_real)share, end - begin);
+        }
     }
+    for (int64_t i = 0; i < plan->n_changed; i++)
+        ak__changed(plan->changed[i], "ak_ema_update");
     return AK_OK;
 }

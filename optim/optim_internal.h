@@ -19,6 +19,7 @@ typedef struct ak__optim_entry {
     int64_t    room;            /* size with padding */
     int64_t    at;              /* place in the moment arrays */
     int64_t    steps;           /* that it took part in: fewer than the optimiser's if frozen */
+    bool       idle;            /* takes no part in this step: frozen, or without a gradient */
     bool       was_frozen;
 } ak__optim_entry;
 
@@ -39,10 +40,11 @@ struct ak_optim {
     int64_t     n;
     ak_real    *moment[2];
     int64_t     moment_size;
-    double      lr, grad_scale;
+    double      lr;
     ak_schedule schedule;
     int64_t     steps;
     bool        per_param;      /* runs are single parameters (LARS) */
+    bool        warned;         /* of a step without any gradient */
     void      (*update)(ak_optim *opt, const ak__optim_run *run);
     union {
         ak_sgd_options   sgd;
@@ -56,7 +58,7 @@ struct ak_optim {
 /* What optim/ keeps in a context. */
 typedef struct ak__optim_home {
     ak_optim *first;            /* newest first */
-    bool      warned;           /* of parameters that nobody owns */
+    int64_t   looked_at;        /* parameters that a step has asked for their owner */
     struct ak__ema_plan *plans;
 } ak__optim_home;
 ak__optim_home *ak__optim_home_of(ak_ctx *ctx);     /* NULL: out of memory, recorded */
@@ -68,15 +70,21 @@ int64_t ak__optim_room(const ak_tensor *t);
 /* A new optimiser with its entries; `moments` arrays of state. NULL after an error. */
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
                         double decay, ak_schedule schedule, int moments);
-/* Records AK_ERR_VALUE and returns false if !(lo <= x < hi); AK__NO_LIMIT: any finite number. */
-#define AK__NO_LIMIT ((double)INFINITY)
+/* Records AK_ERR_VALUE and returns false if !(lo <= x < hi), with x as given or rounded to ak_real:
+ * an eps of 1e-50 is 0 in float, a beta of 0.999999999 is 1. */
+#define AK__NO_LIMIT ((double)INFINITY)     /* for hi: any finite number */
+#define AK__ABOVE_0 1e-300                  /* for lo */
 bool ak__optim_range(ak_ctx *ctx, const char *kind, const char *option, double x, double lo,
                      double hi);
 /* Enter it into the list of what checkpoints hold (optim_state.c). False: out of memory. */
 bool ak__optim_register(ak_optim *opt);
-/* The next run of parameters that are not frozen, from entry *i on; false at the end. */
+/* The next run of parameters that are not idle, from entry *i on; false at the end. */
 bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run);
-/* Zero the gradients and forget a clipping factor. */
+/* Say which entries are idle; returns how many are not. */
+int64_t ak__optim_find_idle(ak_optim *opt);
+/* Are all gradients finite that a step would use? If not: AK_ERR_NUMBER names the parameter. */
+bool ak__optim_gradients_finite(ak_optim *opt, const char *who);
+/* Zero the gradients. */
 void ak__optim_drop_gradients(ak_optim *opt);
 /* Sum of squares in double, in an order that n alone decides. */
 double ak__optim_sum_squares(const ak_real *x, int64_t n);

@@ -102,10 +102,26 @@ static void optim_state_load(void *obj, const unsigned char *bytes, size_t size)
     ak__optim_drop_gradients(opt);
 }
 
+static int64_t optim_state_not_finite(void *obj, const char **where)
+{
+    const ak_optim *opt = obj;
+    int64_t count = 0;
+    for (int64_t i = 0; i < opt->n; i++)
+        for (int m = 0; m < moments_of(opt); m++) {
+            const ak__optim_entry *e = &opt->entries[i];
+            const int64_t bad = ak__count_not_finite(opt->moment[m] + e->at, e->param->size, NULL);
+            if (bad && !count)
+                *where = e->param->name;
+            count += bad;
+        }
+    return count;
+}
+
 bool ak__optim_register(ak_optim *opt)
 {
     static const ak__state_ops ops = {
-        optim_state_size, optim_state_save, optim_state_check, optim_state_load
+        optim_state_size, optim_state_save, optim_state_check, optim_state_load,
+        optim_state_not_finite
     };
     char name[200];
     snprintf(name, sizeof name, "%s %s", opt->kind, opt->pattern);

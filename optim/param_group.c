@@ -35,7 +35,8 @@ bool ak__optim_adjacent(const ak_tensor *a, int64_t room, const ak_tensor *b)
 bool ak__optim_range(ak_ctx *ctx, const char *kind, const char *option, double x, double lo,
                      double hi)
 {
-    if (x >= lo && x < hi)
+    const double rounded = (double)(ak_real)x;
+    if (x >= lo && x < hi && (lo > 0 ? rounded > 0 : rounded >= lo) && rounded < hi)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "%s: .%s = %g is not in [%g, %g)", kind, option, x, lo, hi);
     return false;
@@ -44,21 +45,6 @@ bool ak__optim_range(ak_ctx *ctx, const char *kind, const char *option, double x
 static bool wanted(const ak_tensor *t, const char *pattern)
 {
     return !(t->flags & AK_PARAM_BUFFER) && ak_match(pattern, t->name);
-}
-
-static void fail_no_match(ak_ctx *ctx, const char *kind, const char *pattern)
-{
-    char   names[400] = "";
-    size_t at = 0;
-    for (int64_t i = 0, shown = 0; ak_param_at(ctx, i) && shown < 5 && at < sizeof names; i++) {
-        const ak_tensor *t = ak_param_at(ctx, i);
-        if (t->flags & AK_PARAM_BUFFER)
-            continue;
-        int n = snprintf(names + at, sizeof names - at, "%s\"%s\"", shown++ ? ", " : "", t->name);
-        at += n > 0 ? (size_t)n : 0;
-    }
-    ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\"\n    hint: there are %s", kind,
-            pattern, *names ? names : "no parameters yet: make the modules first");
 }
 
 static const ak_optim *owner_of(const ak__optim_home *home, const ak_tensor *t)
@@ -99,38 +85,46 @@ static void fill_entries(ak_optim *opt, double decay)
 
 static bool schedule_fits(ak_ctx *ctx, const char *kind, ak_schedule s)
 {
-    if (s.warmup < 0 || (s.kind == AK_SCHEDULE_COSINE && s.total < 1) ||
-        (s.kind == AK_SCHEDULE_STEP && s.every < 1)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: warmup %" PRId64 " must be >= 0, total %" PRId64
-                " of a cosine and every %" PRId64 " of a staircase >= 1", kind,
-                s.warmup, s.total, s.every);
-        return false;
-    }
-    return true;
+    if ((int)s.kind < 0 || s.kind > AK_SCHEDULE_STEP)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule has the unknown kind %d (ak_schedule_kind: 0 to "
+                "%d)", kind, (int)s.kind, (int)AK_SCHEDULE_STEP);
+    else if (s.warmup < 0)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: warmup = %" PRId64 " steps must be >= 0", kind,
+                s.warmup);
+    else if (s.kind == AK_SCHEDULE_COSINE && s.total < 1)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: a cosine over total = %" PRId64 " steps; at "
+                "least 1 is needed", kind, s.total);
+    else if (s.kind == AK_SCHEDULE_COSINE && !(s.final >= 0 && s.final < AK__NO_LIMIT))
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: final = %g is not in [0, %g)", kind, s.final,
+                AK__NO_LIMIT);
+    else if (s.kind == AK_SCHEDULE_STEP && s.every < 1)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: a stair every %" PRId64 " steps; at least 1 is "
+                "needed", kind, s.every);
+    else if (s.kind == AK_SCHEDULE_STEP && !(s.factor >= 0 && s.factor < AK__NO_LIMIT))
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .schedule: factor = %g is not in [0, %g)", kind, s.factor,
+                AK__NO_LIMIT);
+    else
+        return true;
+    return false;
 }
 
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
                         double decay, ak_schedule schedule, int moments)
 {
-    if (ctx->status != AK_OK || !ak__optim_range(ctx, kind, "lr", lr, 1e-300, AK__NO_LIMIT) ||
+    if (ctx->status != AK_OK || !ak__optim_range(ctx, kind, "lr", lr, AK__ABOVE_0, AK__NO_LIMIT) ||
         !ak__optim_range(ctx, kind, "weight_decay", decay, 0, AK__NO_LIMIT) ||
         !schedule_fits(ctx, kind, schedule))
         return NULL;
     ak__optim_home *home = ak__optim_home_of(ctx);
     if (!home)
         return NULL;
-    int64_t count = 0;
+    const int64_t count = ak__pattern_params(ctx, kind, pattern, false);
+    if (count < 0)
+        return NULL;
     for (int64_t i = 0; ak_param_at(ctx, i); i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
-        if (!wanted(t, pattern))
-            continue;
-        if (owned_by_another(ctx, home, kind, t))
+        if (wanted(t, pattern) && owned_by_another(ctx, home, kind, t))
             return NULL;
-        count++;
-    }
-    if (!count) {
-        fail_no_match(ctx, kind, pattern);
-        return NULL;
     }
     ak_optim *opt = ak__ctx_alloc(ctx, sizeof *opt);
     if (!opt)
@@ -138,7 +132,6 @@ ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, doub
     opt->ctx = ctx;
     opt->kind = kind;
     opt->lr = lr;
-    opt->grad_scale = 1;
     opt->schedule = schedule;
     opt->pattern = ak__ctx_strdup(ctx, pattern);
     opt->entries = ak__ctx_alloc(ctx, (size_t)count * sizeof *opt->entries);
@@ -157,30 +150,35 @@ ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, doub
     return opt;
 }
 
+static const char *name_of_entry(void *opt, int64_t i)
+{
+    const ak_optim *o = opt;
+    return i < o->n ? o->entries[i].param->name : NULL;
+}
+
 int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o)
 {
-    if (!opt || opt->ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, opt) || !AK__GIVEN(opt->ctx, pattern))
+        return 0;
+    if (opt->ctx->status != AK_OK)
         return 0;
     double scale = o.lr_scale == AK_NONE ? 0 : o.lr_scale == 0 ? 1 : o.lr_scale;
     double decay = o.weight_decay == AK_NONE ? 0 : o.weight_decay;
     if (!ak__optim_range(opt->ctx, "optim_group", "lr_scale", scale, 0, AK__NO_LIMIT) ||
         !ak__optim_range(opt->ctx, "optim_group", "weight_decay", decay, 0, AK__NO_LIMIT))
         return 0;
-    int64_t count = 0;
-    for (int64_t i = 0; i < opt->n; i++) {
+    const int64_t count = ak__pattern_count(opt->ctx, "optim_group", pattern, (ak__names){
+        .what = "parameter of this optimiser", .at = name_of_entry, .of = opt });
+    for (int64_t i = 0; count > 0 && i < opt->n; i++) {
         ak__optim_entry *e = &opt->entries[i];
         if (!ak_match(pattern, e->param->name))
             continue;
-        count++;
         if (o.lr_scale != 0)
             e->lr_scale = scale;
         if (o.weight_decay != 0)
             e->decay = decay;
     }
-    if (!count)
-        ak_fail(opt->ctx, AK_ERR_NOT_FOUND, "optim_group: no parameter of the optimiser of \"%s\" "
-                "fits \"%s\"", opt->pattern, pattern);
-    return count;
+    return count > 0 ? count : 0;
 }
 
 /* ---- the step ------------------------------------------------------------------------------- */
@@ -192,13 +190,13 @@ static bool frozen(const ak_tensor *t)
 
 static bool joins(const ak__optim_entry *a, const ak__optim_entry *b)
 {
-    return !frozen(b->param) && a->lr_scale == b->lr_scale && a->decay == b->decay &&
+    return !b->idle && a->lr_scale == b->lr_scale && a->decay == b->decay &&
            a->steps == b->steps && ak__optim_adjacent(a->param, a->room, b->param);
 }
 
 bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
 {
-    while (*i < opt->n && frozen(opt->entries[*i].param))
+    while (*i < opt->n && opt->entries[*i].idle)
         (*i)++;
     if (*i == opt->n)
         return false;
@@ -215,43 +213,56 @@ bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
     return true;
 }
 
-static bool gradients_finite(ak_optim *opt)
+static bool all_zero(const ak_real *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (x[i] != 0)
+            return false;
+    return true;
+}
+
+/* A gradient that no backward made may have been written by hand: then it holds something. */
+int64_t ak__optim_find_idle(ak_optim *opt)
+{
+    int64_t busy = 0;
+    for (int64_t i = 0; i < opt->n; i++) {
+        ak__optim_entry *e = &opt->entries[i];
+        const ak_tensor *t = e->param;
+        e->idle = frozen(t) || (t->grad_is_zero && all_zero(t->grad, t->size));
+        busy += !e->idle;
+    }
+    return busy;
+}
+
+bool ak__optim_gradients_finite(ak_optim *opt, const char *who)
 {
     for (int64_t i = 0; i < opt->n; i++) {
         const ak_tensor *t = opt->entries[i].param;
-        for (int64_t j = 0; !frozen(t) && j < t->size; j++) {
-            if (ak__fabs(t->grad[j]) <= AK_REAL_MAX)
-                continue;
-            ak_fail(opt->ctx, AK_ERR_NUMBER, "optim_step: the gradient of \"%s\" is %g at element "
-                    "%" PRId64 "; nothing was changed", t->name, (double)t->grad[j], j);
-            return false;
-        }
+        int64_t at = 0;
+        const int64_t bad = frozen(t) ? 0 : ak__count_not_finite(t->grad, t->size, &at);
+        if (!bad)
+            continue;
+        ak_fail(opt->ctx, AK_ERR_NUMBER, "%s: the gradient of \"%s\" is %g at element %" PRId64
+                "; %" PRId64 " of its %" PRId64 " numbers are not finite; nothing was changed\n"
+                "    hint: ak_check_numbers(ctx, true) names the op that first made such a number",
+                who, t->name, (double)t->grad[at], at, bad, t->size);
+        return false;
     }
     return true;
 }
 
-static void zero_gradient(const ak_tensor *t)
-{
-    memset(t->grad, 0, (size_t)t->size * sizeof *t->grad);
-}
-
 void ak__optim_drop_gradients(ak_optim *opt)
 {
-    opt->grad_scale = 1;
     for (int64_t i = 0; i < opt->n; i++)
-        zero_gradient(opt->entries[i].param);
+        ak__zero_grad_of(opt->entries[i].param);
 }
 
 static void warn_of_unowned(ak_ctx *ctx)
 {
     ak__optim_home *home = *ak__ctx_slot(ctx, AK__SLOT_OPTIM);
-    if (home->warned)
-        return;
-    home->warned = true;
-    const ak_tensor *first = NULL;
+    const ak_tensor *t, *first = NULL;
     int64_t count = 0;
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
-        const ak_tensor *t = ak_param_at(ctx, i);
+    for (; (t = ak_param_at(ctx, home->looked_at)) != NULL; home->looked_at++) {
         if (frozen(t) || owner_of(home, t))
             continue;
         first = first ? first : t;
@@ -263,6 +274,15 @@ static void warn_of_unowned(ak_ctx *ctx)
                        first->name, count > 1 ? " and others" : "");
 }
 
+static void warn_of_nothing(ak_optim *opt)
+{
+    if (!opt->warned && opt->n)
+        ak_log_message(opt->ctx, AK_LOG_WARNING, "optim_step: no parameter of %s(\"%s\") has got a "
+                       "gradient since its last step, so nothing moves; was ak_backward called?",
+                       opt->kind, opt->pattern);
+    opt->warned = true;
+}
+
 /* A parameter frozen between backward and here has a gradient that nobody will use. */
 static void note_frozen(ak_optim *opt)
 {
@@ -270,47 +290,60 @@ static void note_frozen(ak_optim *opt)
         ak__optim_entry *e = &opt->entries[i];
         const bool now = frozen(e->param);
         if (now && !e->was_frozen)
-            zero_gradient(e->param);
+            ak__zero_grad_of(e->param);
         e->was_frozen = now;
     }
 }
 
 ak_status ak_optim_step(ak_optim *opt)
 {
-    if (!opt)
-        return AK_ERR_STATE;
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
     ak_ctx *ctx = opt->ctx;
-    if (ctx->status != AK_OK || (ctx->check_numbers && !gradients_finite(opt))) {
+    if (ctx->status != AK_OK ||
+        (ctx->check_numbers && !ak__optim_gradients_finite(opt, "optim_step"))) {
         ak__optim_drop_gradients(opt);
         return ctx->status;
     }
     warn_of_unowned(ctx);
     note_frozen(opt);
+    if (!ak__optim_find_idle(opt))
+        warn_of_nothing(opt);
     ak__optim_run run;
     for (int64_t i = 0; ak__optim_next_run(opt, &i, &run); )
         opt->update(opt, &run);
-    for (int64_t i = 0; i < opt->n; i++)
-        opt->entries[i].steps += !opt->entries[i].was_frozen;
+    for (int64_t i = 0; i < opt->n; i++) {
+        ak__optim_entry *e = &opt->entries[i];
+        e->steps += !e->idle;
+        if (!e->idle)
+            ak__changed(e->param, "ak_optim_step");
+        e->param->grad_is_zero = true;
+    }
     opt->steps++;
-    opt->grad_scale = 1;
     return AK_OK;
 }
 
 int64_t ak_optim_steps(const ak_optim *opt)
 {
-    return opt ? opt->steps : 0;
+    if (!AK__GIVEN(NULL, opt))
+        return 0;
+    return opt->steps;
 }
 
 double ak_optim_lr(const ak_optim *opt)
 {
-    return opt ? opt->lr * ak_schedule_at(opt->schedule, opt->steps) : 0;
+    if (!AK__GIVEN(NULL, opt))
+        return (double)NAN;
+    return opt->lr * ak_schedule_at(opt->schedule, opt->steps);
 }
 
 ak_status ak_optim_set_lr(ak_optim *opt, double lr)
 {
-    if (!opt)
-        return AK_ERR_STATE;
-    if (!ak__optim_range(opt->ctx, "optim_set_lr", "lr", lr, 1e-300, AK__NO_LIMIT))
+    if (!AK__GIVEN(NULL, opt))
+        return ak__refused(NULL);
+    if (opt->ctx->status != AK_OK)
+        return opt->ctx->status;
+    if (!ak__optim_range(opt->ctx, "optim_set_lr", "lr", lr, AK__ABOVE_0, AK__NO_LIMIT))
         return AK_ERR_VALUE;
     opt->lr = lr;
     return AK_OK;

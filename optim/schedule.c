@@ -2,6 +2,7 @@
 /* Learning-rate factors as functions of the step. */
 #include <akin/optim.h>
 
+#include <inttypes.h>
 #include <math.h>
 
 ak_schedule ak_constant(int64_t warmup)
@@ -21,6 +22,12 @@ ak_schedule ak_staircase(int64_t every, double factor)
 
 double ak_schedule_at(ak_schedule s, int64_t step)
 {
+    if (step < 0 || (int)s.kind < 0 || s.kind > AK_SCHEDULE_STEP) {
+        ak_fail(NULL, AK_ERR_VALUE, "ak_schedule_at: step %" PRId64 " of a schedule of kind %d; "
+                "steps count from 0, kinds (ak_schedule_kind) go up to %d", step, (int)s.kind,
+                (int)AK_SCHEDULE_STEP);
+        return (double)NAN;
+    }
     if (step < s.warmup)
         return (double)(step + 1) / (double)s.warmup;
     switch (s.kind) {

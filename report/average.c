@@ -4,13 +4,19 @@
 
 #include <akin/report.h>
 
+#include "base/base.h"
+
 void ak_average_add(ak_average *a, double value)
 {
+    if (!AK__GIVEN(NULL, a))
+        return;
     a->sum += value;
     a->n++;
 }
 
 double ak_average_get(const ak_average *a)
 {
+    if (!AK__GIVEN(NULL, a))
+        return (double)NAN;
     return a->n ? a->sum / (double)a->n : (double)NAN;
 }

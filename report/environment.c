@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a program was started with: settings of the environment, kernels in use. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include <akin/report.h>
 
+#include "base/base.h"
 #include "tensor/kernels/kernels.h"
 
 const char *ak_env_text(const char *name, const char *otherwise)
 {
+    if (!AK__GIVEN(NULL, name))
+        return otherwise;
     const char *text = getenv(name);
     return text && *text ? text : otherwise;
 }
 
 int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return otherwise;
     const char *text = ak_env_text(name, NULL);
     if (!text)
         return otherwise;
@@ -22,7 +28,8 @@ int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise)
     errno = 0;
     const long long value = strtoll(text, &end, 10);
     if (*end || end == text || errno || value < 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s is '%s'; expected a whole number >= 0", name, text);
+        ak__fail_environment(ctx, "%s=%s: a whole number from 0 to %lld is expected", name, text,
+                             LLONG_MAX);
         return otherwise;
     }
     return value;

@@ -9,6 +9,7 @@
 #include <akin/tensor.h>
 
 #include "base/base.h"
+#include "base/text.h"
 
 #define TERMINAL_SECONDS 0.2
 #define PLAIN_SECONDS 30
@@ -29,6 +30,14 @@ struct ak_progress {
 
 ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
+    if (options.views < 0 || !(options.every >= 0) || isinf(options.every) ||
+        !isfinite(options.chance)) {
+        ak_fail(ctx, AK_ERR_VALUE, "progress: .views = %lld and .every = %g must be >= 0, .every "
+                "and .chance = %g finite", (long long)options.views, options.every, options.chance);
+        return NULL;
+    }
     if (options.epochs < 1 || options.steps < 1 || options.epoch < 0 || options.step < 0) {
         ak_fail(ctx, AK_ERR_VALUE, "progress: %lld epochs (%lld done) of %lld steps; expected at "
                 "least 1 of each", (long long)options.epochs, (long long)options.epoch,
@@ -53,14 +62,13 @@ ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options)
 }
 
 /* "1:23", "2:03:04" */
-static char *duration(double seconds, char *buf, size_t size)
+static void add_duration(ak__text *t, double seconds)
 {
     const long long s = (long long)(seconds + 0.5);
     if (s >= 3600)
-        snprintf(buf, size, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
+        ak__text_add(t, "%lld:%02lld:%02lld", s / 3600, s / 60 % 60, s % 60);
     else
-        snprintf(buf, size, "%lld:%02lld", s / 60, s % 60);
-    return buf;
+        ak__text_add(t, "%lld:%02lld", s / 60, s % 60);
 }
 
 /* The most that the process held so far; ru_maxrss is in KiB. */
@@ -72,25 +80,28 @@ static double process_megabytes(void)
 
 static int compose(const ak_progress *p, char *line, size_t size)
 {
-    char part[5][64] = { "", "", "", "", "" }, time[32];
     const int64_t left = (p->o.epochs - p->o.epoch) * p->o.steps - p->step;
     const double  pace = p->timed ? p->spent / (double)p->timed : 0;
+    ak__text      t = ak__text_in(line, size);
+    ak__text_add(&t, "epoch %lld/%lld  step %lld/%lld  loss %.3f", (long long)p->o.epoch + 1,
+                 (long long)p->o.epochs, (long long)p->step, (long long)p->o.steps,
+                 ak_average_get(&p->loss));
     if (p->o.chance > 0)
-        snprintf(part[0], sizeof part[0], " (chance %.3f)", p->o.chance);
+        ak__text_add(&t, " (chance %.3f)", p->o.chance);
     if (p->accuracy.n)
-        snprintf(part[1], sizeof part[1], "  acc %.1f %%", 100 * ak_average_get(&p->accuracy));
+        ak__text_add(&t, "  acc %.1f %%", 100 * ak_average_get(&p->accuracy));
     if (p->o.views && pace > 0)
-        snprintf(part[2], sizeof part[2], "  %.0f views/s", (double)p->o.views / pace);
-    if (left > 0 && pace > 0)
-        snprintf(part[3], sizeof part[3], "  ETA %s",
-                 duration(pace * (double)left, time, sizeof time));
-    else if (left <= 0)
-        snprintf(part[3], sizeof part[3], "  took %s, %.0f MB",
-                 duration(ak_progress_seconds(p), time, sizeof time), process_megabytes());
-    return snprintf(line, size, "epoch %lld/%lld  step %lld/%lld  loss %.3f%s%s%s%s  %08x",
-                    (long long)p->o.epoch + 1, (long long)p->o.epochs, (long long)p->step,
-                    (long long)p->o.steps, ak_average_get(&p->loss), part[0], part[1], part[2],
-                    part[3], (unsigned)ak_hash(p->ctx, "*"));
+        ak__text_add(&t, "  %.0f views/s", (double)p->o.views / pace);
+    if (left > 0 && pace > 0) {
+        ak__text_add(&t, "  ETA ");
+        add_duration(&t, pace * (double)left);
+    } else if (left <= 0) {
+        ak__text_add(&t, "  took ");
+        add_duration(&t, ak_progress_seconds(p));
+        ak__text_add(&t, ", %.0f MB", process_megabytes());
+    }
+    ak__text_add(&t, "  %08x", (unsigned)ak_hash(p->ctx, "~*"));
+    return (int)t.n;
 }
 
 /* final: the line stays. */
@@ -109,7 +120,7 @@ static void show(ak_progress *p, bool final)
 
 void ak_progress_step(ak_progress *p, double loss, double accuracy)
 {
-    if (!p)
+    if (!AK__GIVEN(NULL, p))
         return;
     const double now = ak__now();
     if (p->fresh) {
@@ -132,7 +143,7 @@ void ak_progress_step(ak_progress *p, double loss, double accuracy)
 
 void ak_progress_epoch(ak_progress *p)
 {
-    if (!p)
+    if (!AK__GIVEN(NULL, p))
         return;
     if (p->fresh) {             /* resumed behind the last step of an epoch: it was shown then */
         if (!p->done && p->o.step == p->o.steps) {
@@ -148,15 +159,21 @@ void ak_progress_epoch(ak_progress *p)
 
 double ak_progress_loss(const ak_progress *p)
 {
-    return p ? ak_average_get(&p->loss) : (double)NAN;
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
+    return ak_average_get(&p->loss);
 }
 
 double ak_progress_accuracy(const ak_progress *p)
 {
-    return p ? ak_average_get(&p->accuracy) : (double)NAN;
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
+    return ak_average_get(&p->accuracy);
 }
 
 double ak_progress_seconds(const ak_progress *p)
 {
+    if (!AK__GIVEN(NULL, p))
+        return (double)NAN;
     return p && p->timed ? p->spent / (double)p->timed * (double)p->done : 0;
 }

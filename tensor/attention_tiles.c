@@ -378,16 +378,16 @@ static void softmax_tile(const attention_tile *t, ak_real *s, ak_real *top, ak_r
     }
 }
 
-/* s becomes P = e^(s - lse), ds (holding dP) becomes scale dS = scale P (dP - delta). */
+/* s becomes P = e^(s - top) / sum, ds (holding dP) becomes scale dS = scale P (dP - delta). */
 static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *ds,
-                                  const ak_real *lse, const ak_real *delta)
+                                  const ak__query_sum *query, const ak_real *delta)
 {
     const ak_real factor = t->a->scale;
     for (int64_t i = 0; i < t->m; i++) {
         ak_real *p = s + i * t->ld, *dp = ds + i * t->ld;
         const int64_t n = visible(t, i);
         add_extras(t, p, i, n);
-        (void)ak__k.exp_sum(p, p, lse[i], n);
+        ak__k.exp_affine(p, query[i].inverse, p, query[i].top, 0, NULL, 0, n, AK__SET);
         ak__k.affine(dp, factor, dp, -factor * delta[i], n, AK__SET);
         ak__k.mul(dp, dp, p, n);
         clear_hidden(t, p, i);
@@ -397,16 +397,17 @@ static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-/* Divide by the sums, and leave log-sum-exps. */
+/* Divide by the sums, and leave what backward makes P of. */
 static void finish_queries(const ak__attention *a, const attention_space *x, const head_sums *y,
-                           ak_real *lse, int64_t begin, int64_t end)
+                           ak__query_sum *query, int64_t begin, int64_t end)
 {
     for (int64_t i = begin; i < end; i++) {
         const ak_real sum = x->sum[i - begin];
         ak_real *row = y->data + i * y->ld;
         const bool blind = sum == 0;
-        ak__k.scale(row, blind ? 0 : 1 / sum, row, a->Dv);
-        lse[i] = blind ? (ak_real)INFINITY : x->top[i - begin] + ak__log(sum);
+        const ak_real inverse = blind ? 0 : 1 / sum;
+        ak__k.scale(row, inverse, row, a->Dv);
+        query[i] = (ak__query_sum){ blind ? (ak_real)INFINITY : x->top[i - begin], inverse };
     }
 }
 
@@ -440,7 +441,7 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
             add_to_queries(&t, x->s, x->values, a->Dv, &y, c == 0);
         }
     }
-    finish_queries(a, x, &y, a->lse + (n * a->H + h) * a->Tq, begin, end);
+    finish_queries(a, x, &y, a->query + (n * a->H + h) * a->Tq, begin, end);
 }
 
 /* Multiply-adds of a product below which a second thread costs more than it brings. */
@@ -506,10 +507,10 @@ static void backward_strip(const backward_work *w, const attention_space *x,
     const ak__attention *a = w->a;
     const head_rows q = rows_of(a->q, &a->at_q, strip->sample, strip->head);
     const head_rows dy = rows_of(w->g->dy, &a->at_y, strip->sample, strip->head);
-    const ak_real *lse = a->lse + (strip->sample * a->H + strip->head) * a->Tq;
+    const ak__query_sum *query = a->query + (strip->sample * a->H + strip->head) * a->Tq;
     make_scores(strip, s, &q, x->keys, a->D);
     make_scores(strip, ds, &dy, x->values, a->Dv);
-    softmax_tile_backward(strip, s, ds, lse + strip->r0, x->delta + strip->r0);
+    softmax_tile_backward(strip, s, ds, query + strip->r0, x->delta + strip->r0);
     if (dq->data)
         add_to_queries(strip, ds, x->rows_k, a->D, dq, first);
 }

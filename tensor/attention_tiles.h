@@ -3,7 +3,7 @@
  *
  * Forward keeps, for each query, the largest score so far and the sum of exponentials, as in
  * Milakov & Gimelshein, arXiv 1805.02867; backward makes the scores of a tile again, as in Dao et
- * al., arXiv 2205.14135. What forward leaves for backward is one number a query.
+ * al., arXiv 2205.14135. What forward leaves for backward is two numbers a query.
  *
  * Same bits for any number of threads: the work is cut by sizes alone, and whatever several pieces
  * add to is added in order. */
@@ -18,6 +18,12 @@ typedef struct ak__heads {
     int64_t sample, head, row;
 } ak__heads;
 
+/* Of a query's scores: the largest, and 1 / the sum of e^(s - top). In one number, the log-sum-exp,
+ * both would lose digits where the scores are far from 0. */
+typedef struct ak__query_sum {
+    ak_real top, inverse;
+} ak__query_sum;
+
 typedef struct ak__attention {
     int64_t N, H, Tq, Tk;               /* samples, heads, queries, keys */
     int64_t D, Dv;                      /* width of queries and keys, of values */
@@ -31,7 +37,7 @@ typedef struct ak__attention {
     const ak_real *q, *k, *v;
     ak_real *y;                         /* the output */
     ak__heads at_q, at_k, at_v, at_y;
-    ak_real *lse;                       /* [N, H, Tq]: log sum exp of a query's scores */
+    ak__query_sum *query;               /* [N, H, Tq] */
     ak_real *memory;                    /* ak__attention_memory() elements */
 } ak__attention;
 
@@ -49,8 +55,8 @@ extern int64_t ak__attention_split_from;
 /* Elements of `memory` that a forward or a backward works in. */
 size_t ak__attention_memory(const ak__attention *a, bool backward);
 
-/* y = softmax(scale q k^T + bias) v for each head, and lse. A query that sees no key gives zeros,
- * and its lse is +inf. */
+/* y = softmax(scale q k^T + bias) v for each head, and query. A query that sees no key gives
+ * zeros, and its top is +inf. */
 void ak__attention_forward(const ak__attention *a);
 void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g);
 

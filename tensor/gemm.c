@@ -64,13 +64,20 @@ typedef struct pack_space {
 static pack_space spaces[MAX_SPACES];
 static atomic_bool space_busy[MAX_SPACES];
 static atomic_int space_count;
+static atomic_flag reserving = ATOMIC_FLAG_INIT;
+
+void ak__gemm_forked(void)
+{
+    for (int i = 0; i < MAX_SPACES; i++)
+        atomic_store(&space_busy[i], false);
+    atomic_flag_clear(&reserving);
+}
 
 bool ak__gemm_reserve(int threads)
 {
-    static atomic_flag lock = ATOMIC_FLAG_INIT;
     const int want = threads < MAX_SPACES ? threads : MAX_SPACES;
     bool ok = true;
-    while (atomic_flag_test_and_set(&lock)) { }
+    while (atomic_flag_test_and_set(&reserving)) { }
     for (int i = atomic_load(&space_count); ok && i < want; i++) {
         ak_real *memory = ak__malloc((SPACE_A + SPACE_B) * sizeof(ak_real));
         ok = memory != NULL;
@@ -79,7 +86,7 @@ bool ak__gemm_reserve(int threads)
             atomic_store(&space_count, i + 1);
         }
     }
-    atomic_flag_clear(&lock);
+    atomic_flag_clear(&reserving);
     return ok;
 }
 

@@ -60,5 +60,7 @@ void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak_
 
 /* Make sure that packing buffers for `threads` threads exist. False: out of memory. */
 bool ak__gemm_reserve(int threads);
+/* In a process that was just forked off: buffers that other threads of the parent held are free. */
+void ak__gemm_forked(void);
 
 #endif

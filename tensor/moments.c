@@ -2,6 +2,9 @@
 /* Parts of moments put together, and the pass that takes them where nothing else did. */
 #include "tensor/moments.h"
 
+#include <float.h>
+#include <math.h>
+
 #include "base/parallel.h"
 
 int64_t ak__moment_rows(int64_t C)
@@ -37,9 +40,9 @@ static bool merge_some(const ak_real *part, int64_t parts, int64_t R, int64_t C,
     bool good = true;
     for (int c = 0; c < count; c++) {
         const double d = first[c] / (double)R, v = second[c] / (double)R - d * d;
-        good = good && lost[c] <= 4 * v * (double)R;
+        good = good && lost[c] <= 4 * v * (double)R && v <= DBL_MAX;
         mean[c0 + c] = K[c] + d;
-        var[c0 + c] = v > 0 ? v : 0;
+        var[c0 + c] = v < 0 ? 0 : v;            /* NaN stays: the squares overflowed */
     }
     return good;
 }
@@ -66,6 +69,20 @@ static void chunk_moments(const ak_real *x, int64_t R, int64_t C, const ak_real 
     }
 }
 
+/* One column in double, for numbers whose squares overflow. */
+static void far_column(const ak_real *x, int64_t R, int64_t C, double *mean, double *var)
+{
+    double sum = 0, squares = 0;
+    for (int64_t r = 0; r < R; r++)
+        sum += (double)x[r * C];
+    *mean = sum / (double)R;
+    for (int64_t r = 0; r < R; r++) {
+        const double d = (double)x[r * C] - *mean;
+        squares += d * d;
+    }
+    *var = squares / (double)R;
+}
+
 /* Shifts are the first rows of chunks; if they are too far from the mean, once more from that. */
 void ak__column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *room, double *mean,
                            double *var)
@@ -79,4 +96,7 @@ void ak__column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *room
         centre[c] = (ak_real)mean[c];
     chunk_moments(x, R, C, centre, part);
     ak__moments_merge(part, parts, R, C, mean, var);
+    for (int64_t c = 0; c < C; c++)
+        if (!(fabs(mean[c]) <= DBL_MAX && var[c] <= DBL_MAX && var[c] >= 0))
+            far_column(x + c, R, C, &mean[c], &var[c]);
 }

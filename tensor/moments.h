@@ -41,7 +41,7 @@ void ak__column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *room
                            double *var);
 
 /* The same from parts [parts][3 C + 1] of R rows together, none empty. False: shifts are so far
- * from the mean that the variance has lost digits. */
+ * from the mean that the variance has lost digits, or squares overflowed. */
 bool ak__moments_merge(const ak_real *part, int64_t parts, int64_t R, int64_t C, double *mean,
                        double *var);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parameters and buffers: slabs, names, patterns, freezing, the hash of the weights. */
+/* Parameters and buffers: slabs, names, freezing, the hash of the weights. */
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
@@ -88,12 +88,12 @@ static bool slab_take(ak_ctx *ctx, slab *s, int64_t size, bool grad, ak_real **d
 
 ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
 {
-    if (ctx->status != AK_OK)
+    if (!AK__GIVEN(NULL, ctx) || ctx->status != AK_OK || !AK__GIVEN(ctx, name))
         return &ak__poison;
-    char    text[160];
+    char    text[AK_SHAPE_TEXT];
     int64_t size = ak__shape_check(shape);
-    if (!name || !*name) {
-        ak_fail(ctx, AK_ERR_VALUE, "param: a name is needed");
+    if (!*name) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: the name is empty, it must have one byte at least");
         return &ak__poison;
     }
     if (size < 1) {
@@ -109,6 +109,12 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
     params *p = params_of(ctx);
     if (!p || !make_room(ctx, p))
         return &ak__poison;
+    const int known = AK_PARAM_NO_DECAY | AK_PARAM_BUFFER | AK_PARAM_FROZEN;
+    if (flags & ~known) {
+        ak_fail(ctx, AK_ERR_VALUE, "param: \"%s\": unknown flags 0x%x (known: 0x%x, "
+                "ak_param_flags)", name, (unsigned)(flags & ~known), (unsigned)known);
+        return &ak__poison;
+    }
     bool       buffer = flags & AK_PARAM_BUFFER;
     slab      *s = &p->slabs[buffer ? BUFFERS : flags & AK_PARAM_NO_DECAY ? WITHOUT_DECAY
                                                                          : WITH_DECAY];
@@ -118,7 +124,8 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
     if (!copy || !slab_take(ctx, s, size, !buffer, &data, &grad))
         return &ak__poison;
     *t = (ak_tensor){ .data = data, .grad = grad, .shape = shape, .size = size, .ctx = ctx,
-                      .name = copy, .root = t, .flags = (uint8_t)flags,
+                      .name = copy, .root = t, .owner = t, .flags = (uint8_t)flags,
+                      .grad_is_zero = true,
                       .needs_grad = !buffer && !(flags & AK_PARAM_FROZEN) };
     p->list[p->n] = t;
     p->table[table_place(p, copy)] = (int32_t)++p->n;
@@ -127,17 +134,23 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
 
 ak_tensor *ak_buffer(ak_ctx *ctx, const char *name, ak_shape shape)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return &ak__poison;
     return ak_param(ctx, name, shape, AK_PARAM_BUFFER | AK_PARAM_NO_DECAY);
 }
 
 ak_tensor *ak_param_at(ak_ctx *ctx, int64_t i)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return NULL;
     const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
     return p && i >= 0 && i < p->n ? p->list[i] : NULL;
 }
 
 ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
     if (!p || !p->n)
         return NULL;
@@ -145,75 +158,43 @@ ak_tensor *ak_param_find(ak_ctx *ctx, const char *name)
     return at ? p->list[at - 1] : NULL;
 }
 
-/* One alternative [pattern, end) against a name. */
-static bool match_one(const char *pattern, const char *end, const char *name)
-{
-    const char *star = NULL, *retry = NULL;
-    while (*name) {
-        if (pattern < end && *pattern == '*') {
-            star = ++pattern;
-            retry = name;
-        } else if (pattern < end && (*pattern == '?' || *pattern == *name)) {
-            pattern++;
-            name++;
-        } else if (star) {
-            pattern = star;
-            name = ++retry;
-        } else {
-            return false;
-        }
-    }
-    while (pattern < end && *pattern == '*')
-        pattern++;
-    return pattern == end;
-}
-
-bool ak_match(const char *pattern, const char *name)
-{
-    bool fits = false, only_excludes = true;
-    for (const char *p = pattern; *p; ) {
-        const char *end = strchr(p, ',');
-        if (!end)
-            end = p + strlen(p);
-        if (*p == '!') {
-            if (match_one(p + 1, end, name))
-                return false;
-        } else {
-            only_excludes = false;
-            fits = fits || match_one(p, end, name);
-        }
-        p = *end ? end + 1 : end;
-    }
-    return fits || (only_excludes && *pattern);
-}
-
 int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen)
 {
-    int64_t count = 0;
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return 0;
+    if (ctx->status != AK_OK)
+        return 0;
+    const int64_t count = ak__pattern_params(ctx, frozen ? "freeze" : "unfreeze", pattern, false);
+    for (int64_t i = 0; count > 0 && ak_param_at(ctx, i); i++) {
         ak_tensor *t = ak_param_at(ctx, i);
         if ((t->flags & AK_PARAM_BUFFER) || !ak_match(pattern, t->name))
             continue;
         t->needs_grad = !frozen;
         t->flags = (uint8_t)(frozen ? t->flags | AK_PARAM_FROZEN : t->flags & ~AK_PARAM_FROZEN);
-        count++;
     }
-    return count;
+    return count > 0 ? count : 0;
 }
 
+void ak__zero_grad_of(ak_tensor *t)
+{
+    if (t->grad)
+        memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
+    t->grad_is_zero = true;
+}
 
 void ak__zero_param_grads(ak_ctx *ctx)
 {
-    for (int64_t i = 0; ak_param_at(ctx, i); i++) {
-        ak_tensor *t = ak_param_at(ctx, i);
-        if (t->grad)
-            memset(t->grad, 0, (size_t)t->size * sizeof(ak_real));
-    }
+    for (int64_t i = 0; ak_param_at(ctx, i); i++)
+        ak__zero_grad_of(ak_param_at(ctx, i));
 }
 
 uint32_t ak_hash(ak_ctx *ctx, const char *pattern)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
+        return 0;
     uint64_t h = AK__HASH_START;
+    if (ak__pattern_params(ctx, "hash", pattern, true) < 0)
+        return 0;
     for (int64_t i = 0; ak_param_at(ctx, i); i++) {
         const ak_tensor *t = ak_param_at(ctx, i);
         if (!ak_match(pattern, t->name))

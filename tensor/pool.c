@@ -87,10 +87,41 @@ void ak__max_pool_backward(const ak__pool2d *g, const ak_real *dy, const int32_t
 
 /* ---- means ----------------------------------------------------------------------------------- */
 
+/* Windows of more positions are summed in double: a sum in ak_real would lose a digit for every
+ * ten times as many. */
+#define LARGE_WINDOW 1024
+#define LANES 64                /* channels whose sums are kept at once */
+
+/* Channels [c0, c0 + n) of a large window. */
+static void large_mean(const ak__pool2d *g, const ak_real *image, window h, window w, int64_t c0,
+                       int64_t n, ak_real *y)
+{
+    double sum[LANES] = { 0 };
+    for (int64_t i = h.lo; i < h.hi; i++) {
+        const ak_real *x = image + (i * g->W + w.lo) * g->C + c0;
+        for (int64_t j = w.lo; j < w.hi; j++, x += g->C) {
+            if (n == LANES)
+                for (int64_t c = 0; c < LANES; c++)
+                    sum[c] += (double)x[c];
+            else
+                for (int64_t c = 0; c < n; c++)
+                    sum[c] += (double)x[c];
+        }
+    }
+    for (int64_t c = 0; c < n; c++)
+        y[c0 + c] = (ak_real)sum[c];
+}
+
 /* y = scale * the sum over the window */
 static void mean_pixel(const ak__pool2d *g, const ak_real *image, window h, window w,
                        ak_real scale, ak_real *y)
 {
+    if ((h.hi - h.lo) * (w.hi - w.lo) > LARGE_WINDOW) {
+        for (int64_t c = 0; c < g->C; c += LANES)
+            large_mean(g, image, h, w, c, at_most(LANES, g->C - c), y);
+        ak__k.scale(y, scale, y, g->C);
+        return;
+    }
     memset(y, 0, (size_t)g->C * sizeof *y);
     for (int64_t i = h.lo; i < h.hi; i++)
         ak__k.column_sum(y, image + (i * g->W + w.lo) * g->C, w.hi - w.lo, g->C);

@@ -23,7 +23,8 @@ static inline bool ak__pool_is_big(const ak__pool2d *g)
 void ak__max_pool(const ak__pool2d *g, const ak_real *x, ak_real *y, int32_t *place);
 void ak__max_pool_backward(const ak__pool2d *g, const ak_real *dy, const int32_t *place,
                            ak_real *dx, bool fresh);
-/* Mean over kernel*kernel positions, zeros outside counted. */
+/* Mean over kernel*kernel positions, zeros outside counted. The error of a mean does not grow with
+ * the window, here and below. */
 void ak__avg_pool(const ak__pool2d *g, const ak_real *x, ak_real *y);
 void ak__avg_pool_backward(const ak__pool2d *g, const ak_real *dy, ak_real *dx, bool fresh);
 

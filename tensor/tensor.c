@@ -3,12 +3,13 @@
 #include "tensor/tensor_internal.h"
 
 #include "base/real.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
-ak_tensor ak__poison = { .name = "poison", .root = &ak__poison };
+ak_tensor ak__poison = { .name = "poison", .root = &ak__poison, .owner = &ak__poison };
 ak_index  ak__poison_index;
 
 bool ak_is_poison(const ak_tensor *t)
@@ -35,30 +36,28 @@ int64_t ak__shape_check(ak_shape shape)
 
 int64_t ak_shape_size(ak_shape shape)
 {
-    int64_t size = 1;
-    for (int i = 0; i < shape.n; i++)
-        size *= shape.dims[i];
-    return size;
+    return ak__shape_check(shape);
 }
 
 bool ak_shape_equal(ak_shape a, ak_shape b)
 {
     if (a.n != b.n)
         return false;
-    for (int i = 0; i < a.n; i++)
+    for (int i = 0; i < a.n && i < AK_MAX_DIMS; i++)
         if (a.dims[i] != b.dims[i])
             return false;
     return true;
 }
 
-char *ak_shape_text(ak_shape shape, char *buf)
+char *ak_shape_text(ak_shape shape, char buf[AK_SHAPE_TEXT])
 {
-    char *p = buf;
-    *p++ = '[';
+    if (!AK__GIVEN(NULL, buf))
+        return (char *)(uintptr_t)"";
+    ak__text t = ak__text_in(buf, AK_SHAPE_TEXT);
+    ak__text_add(&t, "[");
     for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++)
-        p += snprintf(p, 16, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]) ;
-    *p++ = ']';
-    *p = 0;
+        ak__text_add(&t, i ? ",%" PRId64 : "%" PRId64, shape.dims[i]);
+    ak__text_add(&t, shape.n > AK_MAX_DIMS ? ",..]" : "]");
     return buf;
 }
 
@@ -73,7 +72,7 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
         return &ak__poison;
     int64_t size = ak__shape_check(shape);
     if (size < 0) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE, "tensor: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
@@ -82,37 +81,45 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
     if (!data)
         return &ak__poison;
     *t = (ak_tensor){ .data = data, .shape = shape, .size = size, .ctx = ctx, .root = t,
-                      .generation = ctx->generation };
+                      .owner = t, .generation = ctx->generation };
     return t;
-}
-
-bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
-{
-    if (t->generation == 0 || t->generation == ctx->generation)
-        return true;
-    ak_fail(ctx, AK_ERR_STALE, "%s: a tensor of an earlier step was used (made in step %" PRIu64
-            ", now %" PRIu64 ")\n    hint: ak_step_end() ends every tensor of its step; "
-            "ak_keep(t) makes a copy that stays", who, t->generation, ctx->generation);
-    return false;
 }
 
 ak_tensor *ak_zeros(ak_ctx *ctx, ak_shape shape)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, shape);
     if (t != &ak__poison)
         memset(t->data, 0, (size_t)t->size * sizeof(ak_real));
     return t;
 }
 
+static void fill(ak_tensor *t, double value)
+{
+    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
+        t->data[i] = (ak_real)value;
+}
+
 ak_tensor *ak_full(ak_ctx *ctx, ak_shape shape, double value)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, shape);
-    ak_fill(t, value);
+    fill(t, value);
     return t;
+}
+
+/* Values may be missing where there are none. */
+static bool given_for(ak_ctx *ctx, ak_shape shape, const void *values, const char *who)
+{
+    return values || ak__shape_check(shape) == 0 || ak__missing(ctx, who, "values");
 }
 
 ak_tensor *ak_from(ak_ctx *ctx, ak_shape shape, const ak_real *values)
 {
+    if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, shape);
     if (t != &ak__poison && t->size)
         memcpy(t->data, values, (size_t)t->size * sizeof(ak_real));
@@ -121,6 +128,8 @@ ak_tensor *ak_from(ak_ctx *ctx, ak_shape shape, const ak_real *values)
 
 ak_tensor *ak_from_double(ak_ctx *ctx, ak_shape shape, const double *values)
 {
+    if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, shape);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
         t->data[i] = (ak_real)values[i];
@@ -129,6 +138,8 @@ ak_tensor *ak_from_double(ak_ctx *ctx, ak_shape shape, const double *values)
 
 ak_tensor *ak_from_float(ak_ctx *ctx, ak_shape shape, const float *values)
 {
+    if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, shape);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
         t->data[i] = (ak_real)values[i];
@@ -137,6 +148,8 @@ ak_tensor *ak_from_float(ak_ctx *ctx, ak_shape shape, const float *values)
 
 ak_tensor *ak_arange(ak_ctx *ctx, int64_t n)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
     ak_tensor *t = ak__tensor_new(ctx, (ak_shape){ 1, { n } });
     for (int64_t i = 0; t != &ak__poison && i < n; i++)
         t->data[i] = (ak_real)i;
@@ -145,6 +158,8 @@ ak_tensor *ak_arange(ak_ctx *ctx, int64_t n)
 
 ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
     uint64_t   stream = ak_next_stream(ctx);
     ak_tensor *t = ak__tensor_new(ctx, shape);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
@@ -154,6 +169,13 @@ ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape)
 
 ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
+    if (!(lo <= hi && isfinite(hi - lo))) {
+        ak_fail(ctx, AK_ERR_VALUE, "ak_uniform: [%g, %g) is no interval: lo <= hi are wanted, both "
+                "finite", lo, hi);
+        return &ak__poison;
+    }
     uint64_t   stream = ak_next_stream(ctx);
     ak_tensor *t = ak__tensor_new(ctx, shape);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
@@ -164,8 +186,8 @@ ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi)
 
 ak_tensor *ak_require_grad(ak_tensor *t)
 {
-    if (t == &ak__poison)
-        return t;
+    if (!AK__TENSOR_ITSELF(NULL, t))
+        return &ak__poison;
     if (t->maker) {
         ak_fail(t->ctx, AK_ERR_STATE, "require_grad: the tensor was made by an op: ask for "
                 "gradients before using its sources");
@@ -178,8 +200,8 @@ ak_tensor *ak_require_grad(ak_tensor *t)
 
 ak_tensor *ak_name(ak_tensor *t, const char *name)
 {
-    if (t == &ak__poison || !name)
-        return t;
+    if (!AK__TENSOR_ITSELF(NULL, t) || !AK__GIVEN(t->ctx, name))
+        return &ak__poison;
     size_t n = strlen(name) + 1;
     char  *copy = t->generation ? ak__step_alloc(t->ctx, n) : ak__ctx_alloc(t->ctx, n);
     if (copy)
@@ -189,7 +211,7 @@ ak_tensor *ak_name(ak_tensor *t, const char *name)
 
 ak_tensor *ak_keep(const ak_tensor *t)
 {
-    if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "keep"))
+    if (!AK__TENSOR(NULL, t))
         return &ak__poison;
     ak_tensor *copy = ak_state(t->ctx, t->shape);
     if (copy != &ak__poison && t->size)
@@ -199,9 +221,11 @@ ak_tensor *ak_keep(const ak_tensor *t)
 
 ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
 {
+    if (!AK__GIVEN(NULL, ctx))
+        return &ak__poison;
     int64_t size = ak__shape_check(shape);
     if (size < 0) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(ctx, AK_ERR_SHAPE, "state: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
@@ -210,7 +234,7 @@ ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
     if (!t)
         return &ak__poison;
     *t = (ak_tensor){ .data = (ak_real *)((char *)t + head), .shape = shape, .size = size,
-                      .ctx = ctx, .root = t };
+                      .ctx = ctx, .root = t, .owner = t };
     return t;
 }
 
@@ -220,7 +244,8 @@ static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
     if (ctx->status != AK_OK)
         return &ak__poison_index;
     if (size < 0) {
-        ak_fail(ctx, AK_ERR_SHAPE, "index: no such shape");
+        char text[160];
+        ak_fail(ctx, AK_ERR_SHAPE, "index: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison_index;
     }
     ak_index *x = ak__step_head(ctx);
@@ -234,6 +259,8 @@ static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
 
 ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values)
 {
+    if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
+        return &ak__poison_index;
     ak_index *x = index_new(ctx, shape);
     if (x->size)
         memcpy((int32_t *)(uintptr_t)x->data, values, (size_t)x->size * sizeof *values);
@@ -242,6 +269,8 @@ ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values)
 
 ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values)
 {
+    if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
+        return &ak__poison_index;
     ak_index *x = index_new(ctx, shape);
     int32_t  *out = (int32_t *)(uintptr_t)x->data;
     for (int64_t i = 0; i < x->size; i++) {
@@ -260,7 +289,7 @@ ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values)
 ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
 {
     ak_ctx *ctx = x->ctx;
-    if (ctx->status != AK_OK || !ak__tensor_alive(ctx, x, "alias"))
+    if (ctx->status != AK_OK)
         return &ak__poison;
     ak_tensor *t = ak__step_head(ctx);
     if (!t)
@@ -268,27 +297,36 @@ ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
     *t = *x;
     t->shape = shape;
     t->size = ak_shape_size(shape);
-    t->data = x->data + offset;
     t->grad = x->grad ? x->grad + offset : NULL;
     t->offset = x->offset + offset;
+    t->owner_offset = x->owner_offset + offset;
+    /* NULL: given back (ak_done_with); an op that takes it asks for it. */
+    t->data = x->owner->data ? x->owner->data + t->owner_offset : NULL;
     t->generation = ctx->generation;
     return t;
 }
 
 ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape)
 {
-    if (x == &ak__poison)
-        return x;
-    char    from[160], to[160];
-    int64_t known = 1;
-    int     open = -1;
-    for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++) {
-        if (shape.dims[i] == -1 && open < 0)
-            open = i;
-        else
-            known *= shape.dims[i];
-    }
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
+    char     from[AK_SHAPE_TEXT], to[AK_SHAPE_TEXT];
+    int      open = -1, n_open = 0;
     ak_shape full = shape;
+    for (int i = 0; i < shape.n && i < AK_MAX_DIMS; i++) {
+        if (shape.dims[i] == -1) {
+            open = i;
+            n_open++;
+            full.dims[i] = 1;
+        }
+    }
+    if (n_open > 1) {
+        ak_fail(x->ctx, AK_ERR_SHAPE, "reshape: %d dims are -1, one at most can be worked out: "
+                "\"%s\" %s to %s", n_open, x->name ? x->name : "x",
+                ak_shape_text(x->shape, from), ak_shape_text(shape, to));
+        return &ak__poison;
+    }
+    const int64_t known = ak__shape_check(full);    /* -1: also where the product overflows */
     if (open >= 0)
         full.dims[open] = known > 0 && x->size % known == 0 ? x->size / known : -1;
     if (ak__shape_check(full) != x->size) {
@@ -301,9 +339,9 @@ ak_tensor *ak_reshape(ak_tensor *x, ak_shape shape)
 
 ak_tensor *ak_rows(ak_tensor *x, int64_t start, int64_t count)
 {
-    if (x == &ak__poison)
-        return x;
-    char text[160];
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
+    char text[AK_SHAPE_TEXT];
     if (x->shape.n < 1 || start < 0 || count < 0 || start > x->shape.dims[0] - count) {
         ak_fail(x->ctx, AK_ERR_SHAPE, "rows: %" PRId64 " from %" PRId64 " are not inside \"%s\" %s",
                 count, start, x->name ? x->name : "x", ak_shape_text(x->shape, text));
@@ -317,16 +355,16 @@ ak_tensor *ak_rows(ak_tensor *x, int64_t start, int64_t count)
 
 ak_tensor *ak_flatten_rows(ak_tensor *x)
 {
-    if (x == &ak__poison)
-        return x;
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     int64_t D = x->shape.n ? x->shape.dims[x->shape.n - 1] : 1;
     return ak_reshape(x, (ak_shape){ 2, { D ? x->size / D : 0, D } });
 }
 
 ak_tensor *ak_flatten(ak_tensor *x)
 {
-    if (x == &ak__poison)
-        return x;
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     int64_t N = x->shape.n ? x->shape.dims[0] : 1;
     return ak_reshape(x, (ak_shape){ 2, { N, N ? x->size / N : 0 } });
 }
@@ -335,12 +373,10 @@ ak_tensor *ak_flatten(ak_tensor *x)
 
 double ak_item(const ak_tensor *t)
 {
-    if (t == &ak__poison)
-        return (double)NAN;
-    if (!ak__tensor_alive(t->ctx, t, "item"))
+    if (!AK__TENSOR(NULL, t))
         return (double)NAN;
     if (t->size != 1) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         ak_fail(t->ctx, AK_ERR_SHAPE, "item: one number wanted, the tensor is %s",
                 ak_shape_text(t->shape, text));
         return (double)NAN;
@@ -350,7 +386,7 @@ double ak_item(const ak_tensor *t)
 
 double ak_at(const ak_tensor *t, ak_shape place)
 {
-    if (t == &ak__poison || !ak__tensor_alive(t->ctx, t, "at"))
+    if (!AK__TENSOR(NULL, t))
         return (double)NAN;
     int64_t at = 0;
     bool    inside = place.n == t->shape.n;
@@ -359,7 +395,7 @@ double ak_at(const ak_tensor *t, ak_shape place)
         at = at * t->shape.dims[i] + place.dims[i];
     }
     if (!inside) {
-        char a[160], b[160];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         ak_fail(t->ctx, AK_ERR_SHAPE, "at: no element %s in %s", ak_shape_text(place, a),
                 ak_shape_text(t->shape, b));
         return (double)NAN;
@@ -369,22 +405,44 @@ double ak_at(const ak_tensor *t, ak_shape place)
 
 void ak_fill(ak_tensor *t, double value)
 {
-    for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
-        t->data[i] = (ak_real)value;
+    if (!AK__TENSOR(NULL, t))
+        return;
+    t->data = t->owner->data + t->owner_offset;
+    fill(t, value);
+    ak__changed(t, "ak_fill");
+}
+
+void ak_touch(ak_tensor *t)
+{
+    if (!AK__TENSOR_ITSELF(NULL, t))
+        return;
+    ak__changed(t, "the program (ak_touch)");
+    t->root->grad_is_zero = false;
+}
+
+/* Of two tensors that may both be NULL or poison; NULL: none is known. */
+static ak_ctx *known_ctx(const ak_tensor *a, const ak_tensor *b)
+{
+    if (a && a->ctx)
+        return a->ctx;
+    return b ? b->ctx : NULL;
 }
 
 ak_status ak_copy(ak_tensor *to, const ak_tensor *from)
 {
-    if (to == &ak__poison || from == &ak__poison)
-        return AK_ERR_STATE;
-    if (!ak__tensor_alive(to->ctx, to, "copy") || !ak__tensor_alive(to->ctx, from, "copy"))
-        return AK_ERR_STALE;
+    ak_ctx *ctx = known_ctx(to, from);
+    if (!AK__TENSOR(ctx, to) || !AK__TENSOR(ctx, from))
+        return ak__refused(ctx);
     if (to->size != from->size) {
-        char a[160], b[160];
+        char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
         return ak_fail(to->ctx, AK_ERR_SHAPE, "copy: sizes differ: %s from %s",
                        ak_shape_text(to->shape, a), ak_shape_text(from->shape, b));
     }
-    memmove(to->data, from->data, (size_t)to->size * sizeof(ak_real));
+    to->data = to->owner->data + to->owner_offset;
+    if (to->size)
+        memmove(to->data, from->owner->data + from->owner_offset,
+                (size_t)to->size * sizeof(ak_real));
+    ak__changed(to, "ak_copy");
     return AK_OK;
 }
 
@@ -409,11 +467,14 @@ static void print_axis(const ak_tensor *t, int axis, int64_t at, FILE *file)
 
 void ak_print(const ak_tensor *t, FILE *file)
 {
-    if (t == &ak__poison) {
-        fputs("poison\n", file);
+    if (t && !AK__GIVEN(t->ctx, file))
+        return;
+    if (!AK__TENSOR(NULL, t)) {
+        if (t == &ak__poison && file)
+            fputs("poison\n", file);
         return;
     }
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     fprintf(file, "%s %s\n", t->name ? t->name : "tensor", ak_shape_text(t->shape, text));
     if (t->size)
         print_axis(t, 0, 0, file);

@@ -36,7 +36,7 @@ static int info(ak_ctx *ctx, int argc, char **argv)
     printf("seed              %llu   (AK_SEED)\n", (unsigned long long)ak_seed(ctx));
     printf("Fashion-MNIST     %s\n", ak_dataset_find("fashion-mnist", where, sizeof where)
                                          ? where : "not found (AK_DATA, dataset-fashion-mnist)");
-    printf("libraries         zlib, jansson\n");
+    printf("libraries         zlib\n");
     printf("held by a context %zu bytes\n", memory.context_bytes + memory.step_reserved);
     return 0;
 }

@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The one command to remember: tools/check.sh quick | full | long
+# The one command to remember: tools/check.sh quick | full | fuzz | long
 set -u
 . "$(dirname "$0")/setup.sh"
 
 usage() {
     cat <<'TEXT'
-usage: tools/check.sh quick | full | long
+usage: tools/check.sh quick | full | fuzz | long
 
 quick   unit, grad, kernel, headers, hygiene: before every commit
 full    every suite, once per instruction set; clang with sanitizers: before asking for review
+fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 TEXT
 }
@@ -36,6 +37,7 @@ full() {
 
 fuzz() {
     local program name corpus
+    setup_packages build test clang
     if ! build_in build-fuzz clang -Dfuzz=true -Dexamples=false -Dbench=false -Db_lundef=false \
         -Db_sanitize=address,undefined; then
         count_failure "build for fuzzing"
@@ -75,7 +77,7 @@ long() {
 }
 
 case "${1:-}" in
-    quick | full | long) "$1" ;;
+    quick | full | fuzz | long) "$1" ;;
     *) usage; exit 2 ;;
 esac
 finish

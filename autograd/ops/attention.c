@@ -36,18 +36,20 @@ static ak_status check_layout(ak_call *k, int heads)
 {
     static const char *const names[] = { "q", "k", "v" };
     if (heads < 0)
-        return ak_call_fail(k, AK_ERR_VALUE, "heads = %d", heads);
+        return ak_call_fail(k, AK_ERR_VALUE, ".heads = %d must be >= 1, or 0 for operands "
+                            "[N, H, T, D]", heads);
     for (int i = Q; i <= V; i++) {
         const ak_tensor *x = k->in[i];
-        if (!x)
-            return ak_call_fail(k, AK_ERR_VALUE, "%s is NULL", names[i]);
         if (x->shape.n == (heads > 0 ? 3 : 4))
             continue;
-        ak_call_fail(k, AK_ERR_SHAPE, "%s needs the axes %s", names[i],
-                     heads > 0 ? "[N, T, heads * D]" : "[N, H, T, D]");
-        if (heads == 0 && x->shape.n == 3)
-            ak_call_hint(k, "with .heads set, operands are [N, T, heads * D]");
-        return AK_ERR_SHAPE;
+        if (heads == 0 && x->shape.n == 3) {
+            ak_call_hint(k, ".heads = 1 for one head; ak_reshape makes [N, H, T, D]");
+            return ak_call_fail(k, AK_ERR_SHAPE, "%s has the axes of [N, T, heads * D], but .heads "
+                                "is not set; without it, operands are [N, H, T, D]", names[i]);
+        }
+        return ak_call_fail(k, AK_ERR_SHAPE, "%s has %d axes; with .heads = %d operands are %s",
+                            names[i], x->shape.n, heads,
+                            heads > 0 ? "[N, T, heads * D]" : "[N, H, T, D]");
     }
     for (int i = Q; heads > 0 && i <= V; i++)
         if (k->in[i]->shape.dims[2] % heads != 0)
@@ -111,9 +113,8 @@ static ak_status check_bias(ak_call *k, head_sizes q, head_sizes key)
                             ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", full[0], full[1], full[2],
                             full[3]);
     if (b->root->needs_grad) {
-        ak_call_fail(k, AK_ERR_VALUE, "the bias is a constant, but needs a gradient");
         ak_call_hint(k, "ak_detach(bias), or ak_softmax between two ak_matmul for its gradient");
-        return AK_ERR_VALUE;
+        return ak_call_fail(k, AK_ERR_VALUE, "the bias is a constant, but needs a gradient");
     }
     return AK_OK;
 }
@@ -125,7 +126,8 @@ static ak_status attention_shape(ak_call *k)
     if (status != AK_OK)
         return status;
     if (!(o->scale >= 0) || o->scale > 1e30)
-        return ak_call_fail(k, AK_ERR_VALUE, "scale = %g", o->scale);
+        return ak_call_fail(k, AK_ERR_VALUE, ".scale = %g is not in (0, 1e30] (0: 1 / sqrt(D))",
+                            o->scale);
     const head_sizes q = sizes_of(k->in[Q], o->heads), key = sizes_of(k->in[K], o->heads);
     const head_sizes v = sizes_of(k->in[V], o->heads);
     status = check_sizes(k, q, key, v);
@@ -159,16 +161,16 @@ static ak__attention problem_of(const ak_call *k)
         .at_q = places_of(q, o->heads), .at_k = places_of(key, o->heads),
         .at_v = places_of(v, o->heads),
         .at_y = places_of((head_sizes){ q.N, q.H, q.T, v.D }, o->heads),
-        .lse = k->saved,
+        .query = k->saved,
     };
 }
 
 static void attention_forward(ak_call *k)
 {
     ak__attention a = problem_of(k);
-    a.lse = ak_call_save(k, (size_t)(a.N * a.H * a.Tq) * sizeof(ak_real));
+    a.query = ak_call_save(k, (size_t)(a.N * a.H * a.Tq) * sizeof *a.query);
     a.memory = ak_call_scratch(k, ak__attention_memory(&a, false) * sizeof(ak_real));
-    if (a.lse && a.memory)
+    if (a.query && a.memory)
         ak__attention_forward(&a);
 }
 
@@ -266,6 +268,7 @@ static ak_tensor *sample_attention(ak_tensor *const *in, int n_in, const ak_samp
 static const ak_op attention = {
     .name = "attention", .formula = "y = softmax(scale q k^T + bias) v, of each head",
     .n_in = OPERANDS, .attr_size = sizeof(ak_attention_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "q k v bias", .required = 3,
     .shape = attention_shape, .forward = attention_forward, .backward = attention_backward,
     .flops = attention_flops,
     .samples = (const ak_sample[]){

@@ -156,6 +156,8 @@ static void partial_span(void *user, int64_t begin, int64_t end)
     }
 }
 
+enum { NARROW = 64, FEW_ROWS = 256 };
+
 /* An operand that was broadcast gets sums: each chunk of the output has its own partial result
  * (all of them together at most a sixteenth of the output), added in a fixed order. */
 static void broadcast_backward(ak_call *k, binary_args *u)
@@ -168,6 +170,8 @@ static void broadcast_backward(ak_call *k, binary_args *u)
     u->total = n;
     u->part = size;
     u->chunk = size > AK__SPAN / 16 ? 16 * size : AK__SPAN;
+    if (n > AK__SPAN && size > 1 && size < NARROW)      /* short rows: not too many in a sum */
+        u->chunk = FEW_ROWS * size;
     const int64_t chunks = ak__chunk_count(n, u->chunk);
     if (chunks == 1) {
         walk_rows(u, d, 0, n);
@@ -192,6 +196,10 @@ static void operand_backward(ak_call *k, int operand, slope_fn *slope)
                               : join_axes(y->shape, a->shape, b->shape);
     binary_args u = { .p = &p, .a = a->data, .b = b->data, .y = y->data, .dy = y->grad,
                       .operand = operand, .slope = slope };
+    /* A slope that does not look at values has its pointers moved along all the same: not NULL. */
+    u.a = u.a ? u.a : y->grad;
+    u.b = u.b ? u.b : y->grad;
+    u.y = u.y ? u.y : y->grad;
     if (k->in[operand]->size != n) {
         broadcast_backward(k, &u);
         return;
@@ -345,7 +353,7 @@ LOOPS_SLOPE(minimum_slope_b, B < A ? (ak_real)1 : A == B ? (ak_real)0.5 : 0)
     { .in = {{ 0, { 0 } }, { 3, { 2, 1, 3 } }}, __VA_ARGS__ },                                     \
     { .in = {{ 4, { 2, 3, 1, 3 } }, { 4, { 2, 1, 2, 1 } }}, __VA_ARGS__ }
 
-#define BINARY(id, text, slope_a, slope_b, ...)                                                    \
+#define BINARY(id, text, slope_a, slope_b, looks_at, ...)                                          \
     static void id##_forward(ak_call *k) { binary_forward(k, id##_value); }                        \
     static void id##_backward(ak_call *k)                                                          \
     {                                                                                              \
@@ -355,6 +363,7 @@ LOOPS_SLOPE(minimum_slope_b, B < A ? (ak_real)1 : A == B ? (ak_real)0.5 : 0)
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 2,                                                   \
         .shape = broadcast_shape, .forward = id##_forward, .backward = id##_backward,              \
+        .reads = looks_at,                                                                         \
         .samples = (const ak_sample[]){ BINARY_SAMPLES(__VA_ARGS__), AK_END },                     \
         .misuse = (const ak_sample[]){ { .in = {{ 2, { 2, 3 } }, { 2, { 4, 3 } }} },               \
                                        { .in = {{ 1, { 3 } }, { 1, { 4 } }} },                     \
@@ -365,12 +374,18 @@ LOOPS_SLOPE(minimum_slope_b, B < A ? (ak_real)1 : A == B ? (ak_real)0.5 : 0)
         return ak_apply(&id##_op, (ak_tensor *[]){ a, b }, 2, NULL);                               \
     }
 
-BINARY(add, "y = a + b", plus_slope, plus_slope, .lo = -2, .hi = 2)
-BINARY(sub, "y = a - b", plus_slope, minus_slope, .lo = -2, .hi = 2)
-BINARY(mul, "y = a b", mul_slope_a, mul_slope_b, .lo = -2, .hi = 2)
-BINARY(div, "y = a / b", div_slope_a, div_slope_b, .lo = .5, .hi = 2)
-BINARY(maximum, "y = max(a, b)", maximum_slope_a, maximum_slope_b, .flags = AK_SAMPLE_DISTINCT)
-BINARY(minimum, "y = min(a, b)", minimum_slope_a, minimum_slope_b, .flags = AK_SAMPLE_DISTINCT)
+/* What backward looks at: LOOPS_SLOPE has A, B and Y in its loop, needed or not. */
+#define BOTH (AK_READS(0) | AK_READS(1))
+#define EVERYTHING 0
+
+BINARY(add, "y = a + b", plus_slope, plus_slope, AK_READS_NONE, .lo = -2, .hi = 2)
+BINARY(sub, "y = a - b", plus_slope, minus_slope, AK_READS_NONE, .lo = -2, .hi = 2)
+BINARY(mul, "y = a b", mul_slope_a, mul_slope_b, BOTH, .lo = -2, .hi = 2)
+BINARY(div, "y = a / b", div_slope_a, div_slope_b, EVERYTHING, .lo = .5, .hi = 2)
+BINARY(maximum, "y = max(a, b)", maximum_slope_a, maximum_slope_b, EVERYTHING,
+       .flags = AK_SAMPLE_DISTINCT)
+BINARY(minimum, "y = min(a, b)", minimum_slope_a, minimum_slope_b, EVERYTHING,
+       .flags = AK_SAMPLE_DISTINCT)
 
 /* ---- the family ----------------------------------------------------------------------------- */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Norms with statistics per channel over positions: batch_norm and group_norm. */
 #include <assert.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 
@@ -13,6 +14,7 @@
 #include "base/real.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/moments.h"
+#include "tensor/tensor_internal.h"
 
 /* ---- y = (x - mean) scale + b ---------------------------------------------------------------- */
 
@@ -178,31 +180,45 @@ static ak_status batch_norm_shape(ak_call *k)
         if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
             return ak_call_fail(k, AK_ERR_SHAPE, "running statistics need %" PRId64 " numbers", C);
     if (k->n_in > 3 && !k->in[3] != !(k->n_in > 4 && k->in[4]))
-        return ak_call_fail(k, AK_ERR_VALUE, "running mean without running variance, or the "
-                            "reverse");
+        return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL), but %s is given: both or none",
+                            k->in[3] ? "running_var" : "running_mean",
+                            k->in[3] ? "running_mean" : "running_var");
     if (!(a->o.momentum >= 0 && a->o.momentum <= 1) && a->o.momentum != AK_NONE)
-        return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1]", a->o.momentum);
+        return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1], nor AK_NONE",
+                            a->o.momentum);
     if (a->train && R < 2) {
-        s = ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: training "
-                         "needs at least 2", R);
         ak_call_hint(k, "use a larger batch, or ak_train_mode(ctx, false)");
-        return s;
+        return ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: "
+                            "training needs at least 2", R);
     }
     k->out->shape = x->shape;
     return AK_OK;
 }
 
-/* running = (1 - momentum) running + momentum batch; the variance unbiased */
+static bool fits_real(double x)
+{
+    return fabs(x) <= (double)AK_REAL_MAX;
+}
+
+/* running = (1 - momentum) running + momentum batch; the variance unbiased. One NaN would stay in
+ * them for good, so a batch with a moment that is not finite leaves them all as they are: its
+ * output says what is wrong. */
 static void update_running(ak_call *k, const double *mean, const double *var, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;
     const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
+    const double unbias = (double)R / (double)(R - 1);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
+    for (int64_t c = 0; c < C; c++)
+        if (!fits_real(mean[c]) || !fits_real(var[c] * unbias))
+            return;
     for (int64_t c = 0; c < C; c++) {
         const double unbiased = var[c] * (double)R / (double)(R - 1);
         running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
         running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * unbiased);
     }
+    ak__changed(k->in[3], "the running statistics of a batch norm");
+    ak__changed(k->in[4], "the running statistics of a batch norm");
 }
 
 /* Fills st; false: out of memory. */
@@ -405,9 +421,10 @@ const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
     .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
-    .flops = ak__norm_flops,
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 3,
           .attr = BATCH(.eps = 0.1) },
@@ -446,9 +463,11 @@ const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
     .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
-    .again = batch_norm_again, .again_reads = AK_READS(5), .flops = ak__norm_flops,
+    .again = batch_norm_again, .again_reads = AK_READS(SKIP),
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, NONE, NONE, NONE, { 2, { 2, 1 } } },
           .attr = BATCH(.eps = 0.1) },
@@ -517,11 +536,35 @@ static int64_t positions_of(const ak_tensor *x)
     return x->shape.dims[0] > 0 ? rows / x->shape.dims[0] : 0;
 }
 
-/* Statistics of one sample, written to every channel of a group. room: 3 C. */
-static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
+/* Samples of more positions are summed in parts, so that errors do not grow with them. */
+#define MANY_POSITIONS 1024
+#define SOME_POSITIONS 256      /* of such a part */
+
+/* Statistics of one sample from those of its channels. room: ak__statistics_room, each: 2 C. */
+static void large_group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
+                                   ak_real *room, double *each, channel_stats st)
+{
+    const int64_t per = C / groups;
+    double *mean = each, *var = each + C;
+    ak__column_statistics(x, P, C, room, mean, var);
+    for (int64_t first = 0; first < C; first += per) {
+        double m = 0, v = 0;
+        for (int64_t c = first; c < first + per; c++)
+            m += mean[c] / (double)per;
+        for (int64_t c = first; c < first + per; c++)
+            v += (var[c] + (mean[c] - m) * (mean[c] - m)) / (double)per;
+        for (int64_t c = first; c < first + per; c++)
+            put_stats(st, c, m, v, eps);
+    }
+}
+
+/* Statistics of one sample, written to every channel of a group. room: 3 C. False: squares
+ * overflowed. */
+static bool group_statistics(const ak_real *x, int64_t P, int64_t C, int groups, double eps,
                              ak_real *room, channel_stats st)
 {
     const int64_t per = C / groups;
+    bool good = true;
     ak_real *sum = room, *square = room + C, *shift = room + 2 * C;
     memset(sum, 0, (size_t)C * sizeof *sum);
     ak__k.column_sum(sum, x, P, C);
@@ -542,9 +585,11 @@ static void group_statistics(const ak_real *x, int64_t P, int64_t C, int groups,
         }
         m /= (double)(per * P);
         v = v / (double)(per * P) - m * m;
+        good = good && v <= DBL_MAX;
         for (int64_t c = g * per; c < (g + 1) * per; c++)
-            put_stats(st, c, (double)shift[c] + m, v > 0 ? v : 0, eps);
+            put_stats(st, c, (double)shift[c] + m, v < 0 ? 0 : v, eps);
     }
+    return good;
 }
 
 /* Samples in parallel: each has its own room. */
@@ -554,23 +599,51 @@ static void group_norm_forward(ak_call *k)
     const ak_tensor *x = k->in[0];
     const int64_t N = x->shape.dims[0], C = ak_last_dim(x), P = positions_of(x);
     ak_real *saved = ak_call_save(k, (size_t)(N * STAT_NUMBERS * C) * sizeof(ak_real));
-    const int64_t need = (MAP_NUMBERS + 3) * C;
+    const int64_t need = (MAP_NUMBERS + 3) * C + ak__statistics_room(P, C);
     ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
-    if (!saved || !rooms || x->size == 0)
+    double *each = ak_call_scratch(k, (size_t)(ak__max_threads() * 2 * C) * sizeof *each);
+    if (!saved || !rooms || !each || x->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, x->size > AK__SPAN) {
         ak_real *room = rooms + ak__thread_id() * need;
         const channel_stats st = stats_at(saved + n * STAT_NUMBERS * C, C);
-        group_statistics(x->data + n * P * C, P, C, o->groups, eps_of(o->eps), room, st);
+        const ak_real *sample = x->data + n * P * C;
+        const double eps = eps_of(o->eps);
+        if (P > MANY_POSITIONS || !group_statistics(sample, P, C, o->groups, eps, room, st))
+            large_group_statistics(sample, P, C, o->groups, eps, room + (MAP_NUMBERS + 3) * C,
+                                   each + ak__thread_id() * 2 * C, st);
         const channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
                                          false, room + 3 * C);
-        apply_map(&map, k->out->data + n * P * C, x->data + n * P * C, NULL, P, C);
+        apply_map(&map, k->out->data + n * P * C, sample, NULL, P, C);
     }
 }
 
-/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: GRAD_NUMBERS C. */
+/* Sums [2][C] of g and of g (x - mean) rstd over P positions. room: 2 C, fine: 2 C. */
+static void group_sums(ak_real *sums, const ak_real *dy, const ak_real *x, channel_stats st,
+                       int64_t P, int64_t C, ak_real *room, double *fine)
+{
+    const size_t bytes = (size_t)(2 * C) * sizeof *sums;
+    if (P <= MANY_POSITIONS) {
+        memset(sums, 0, bytes);
+        ak__k.batch_norm_sums(sums, sums + C, dy, x, (ak__gate){ 0 }, st.mean, st.rstd, P, C);
+        return;
+    }
+    memset(fine, 0, (size_t)(2 * C) * sizeof *fine);
+    for (int64_t p = 0; p < P; p += SOME_POSITIONS) {
+        memset(room, 0, bytes);
+        ak__k.batch_norm_sums(room, room + C, dy + p * C, x + p * C, (ak__gate){ 0 }, st.mean,
+                              st.rstd, P - p < SOME_POSITIONS ? P - p : SOME_POSITIONS, C);
+        for (int64_t i = 0; i < 2 * C; i++)
+            fine[i] += (double)room[i];
+    }
+    for (int64_t i = 0; i < 2 * C; i++)
+        sums[i] = (ak_real)fine[i];
+}
+
+/* One sample: sums [2][C] are left for dw and db; dx may be NULL. room: GRAD_NUMBERS C,
+ * fine: 2 C. */
 static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real *dx, bool fresh,
-                            ak_real *room)
+                            ak_real *room, double *fine)
 {
     const group_norm_options *o = k->attr;
     const int64_t C = ak_last_dim(k->out), P = positions_of(k->in[0]), per = C / o->groups;
@@ -578,8 +651,7 @@ static void group_norm_grad(const ak_call *k, int64_t n, ak_real *sums, ak_real 
     const ak_real *w = ak__norm_values(k, 1), *x = k->in[0]->data + n * P * C;
     const ak_real *dy = k->out->grad + n * P * C;
     ak_real *sum_g = sums, *sum_gx = sums + C;
-    memset(sums, 0, (size_t)(2 * C) * sizeof *sums);
-    ak__k.batch_norm_sums(sum_g, sum_gx, dy, x, (ak__gate){ 0 }, st.mean, st.rstd, P, C);
+    group_sums(sums, dy, x, st, P, C, room, fine);
     for (int64_t c = 0; c < C; c++)
         sum_gx[c] -= sum_g[c] * st.rest[c] * st.rstd[c];
     if (!dx)
@@ -608,16 +680,13 @@ static void group_norm_backward(ak_call *k)
     ak_real *sums = ak_call_scratch(k, (size_t)(N * 2 * C) * sizeof(ak_real));  /* [N][2][C] */
     const int64_t need = GRAD_NUMBERS * C;
     ak_real *rooms = ak_call_scratch(k, (size_t)(ak__max_threads() * need) * sizeof(ak_real));
-    if (!sums || !rooms || k->out->size == 0)
+    double *fine = ak_call_scratch(k, (size_t)(ak__max_threads() * 2 * C) * sizeof *fine);
+    if (!sums || !rooms || !fine || k->out->size == 0)
         return;
     AK__PARALLEL_FOR(n, N, k->out->size > AK__SPAN)
-        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * need);
-    for (int64_t n = 0; n < N; n++) {
-        if (db)
-            ak__k.add(db, db, sums + n * 2 * C, C);
-        if (dw)
-            ak__k.add(dw, dw, sums + n * 2 * C + C, C);
-    }
+        group_norm_grad(k, n, sums + n * 2 * C, dx, fresh, rooms + ak__thread_id() * need,
+                        fine + ak__thread_id() * 2 * C);
+    ak__add_pairs(db, dw, sums, N, C);
 }
 
 #define GROUP(...) (&(const group_norm_options){ __VA_ARGS__ })
@@ -626,6 +695,7 @@ const ak_op ak__op_group_norm = {
     .name = "group_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per sample and group of channels",
     .n_in = 3, .attr_size = sizeof(group_norm_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b",
     .shape = group_norm_shape, .forward = group_norm_forward, .backward = group_norm_backward,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){

@@ -103,6 +103,12 @@ static inline ak_tensor *ak__as_operand(const ak_tensor *t)
     return in;
 }
 
+/* Sum of n numbers: kernel sums of short pieces, added in double, so that the error does not grow
+ * with n. Pieces whose sum is too large for an ak_real are summed in double. reduce.c */
+double ak__fine_sum(const ak_real *x, int64_t n);
+
+extern const ak_op ak__op_var_axis;         /* variance.c, of the family in reduce.c */
+
 /* sum += the sum of `parts` partial results of `size` numbers, added as a tree: the order depends
  * on their number alone, and rounding errors stay small. The parts are overwritten. reduce.c */
 void ak__fold_parts(ak_real *sum, ak_real *part, int64_t parts, int64_t size);

@@ -26,17 +26,24 @@ static ak_conv_options conv_options(const ak_call *k)
     return o;
 }
 
+/* Is an option in [least, CONV_LIMIT]? */
+static ak_status within(ak_call *k, const char *option, int64_t value, int least)
+{
+    if (value < least)
+        return ak_call_fail(k, AK_ERR_VALUE, "%s %" PRId64 " is below %d, the least", option, value,
+                            least);
+    if (value > CONV_LIMIT)
+        return ak_call_fail(k, AK_ERR_VALUE, "%s %" PRId64 " is above %d, the most", option, value,
+                            CONV_LIMIT);
+    return AK_OK;
+}
+
 static ak_status check_options(ak_call *k, ak_conv_options o)
 {
-    if (o.stride < 1 || o.stride > CONV_LIMIT)
-        return ak_call_fail(k, AK_ERR_VALUE, "stride %d is not at least 1", o.stride);
-    if (o.padding < 0 || o.padding > CONV_LIMIT)
-        return ak_call_fail(k, AK_ERR_VALUE, "padding %d is negative or too large", o.padding);
-    if (o.dilation < 1 || o.dilation > CONV_LIMIT)
-        return ak_call_fail(k, AK_ERR_VALUE, "dilation %d is not at least 1", o.dilation);
-    if (o.groups < 1)
-        return ak_call_fail(k, AK_ERR_VALUE, "groups %d is not at least 1", o.groups);
-    return AK_OK;
+    ak_status s = within(k, "stride", o.stride, 1);
+    s = s == AK_OK ? within(k, "padding", o.padding, 0) : s;
+    s = s == AK_OK ? within(k, "dilation", o.dilation, 1) : s;
+    return s == AK_OK ? within(k, "groups", o.groups, 1) : s;
 }
 
 /* Rank of x and w, and a bias of `channels` numbers. */
@@ -52,7 +59,8 @@ static ak_status check_operands(ak_call *k, int rank, const char *x_axes, const 
         return ak_call_fail(k, AK_ERR_SHAPE, "no channels or an empty kernel");
     for (int i = 1; i + 1 < rank; i++)
         if (w->shape.dims[i] > CONV_LIMIT)
-            return ak_call_fail(k, AK_ERR_SHAPE, "the kernel is too large");
+            return ak_call_fail(k, AK_ERR_SHAPE, "the kernel's axis %d, %" PRId64 ", is above %d, "
+                                "the most", i, w->shape.dims[i], CONV_LIMIT);
     if (b && (b->shape.n != 1 || b->shape.dims[0] != channels))
         return ak_call_fail(k, AK_ERR_SHAPE, "the bias needs %" PRId64 " numbers, one an output "
                             "channel", channels);
@@ -89,6 +97,9 @@ static ak_status conv_shape(ak_call *k, int rank, const char *x_axes, const char
         return s;
     const int64_t I = k->in[0]->shape.dims[rank - 1], Ig = k->in[1]->shape.dims[rank - 1];
     const int64_t O = k->in[1]->shape.dims[0];
+    if (o.output_padding != 0)
+        return ak_call_fail(k, AK_ERR_VALUE, "output_padding %d is an option of the transposed "
+                            "convolution only", o.output_padding);
     if (Ig * o.groups != I)
         return ak_call_fail(k, AK_ERR_SHAPE, "x has %" PRId64 " channels, but the weights take %"
                             PRId64 " in each of %d groups", I, Ig, o.groups);
@@ -166,6 +177,7 @@ static const ak_op conv2d = {
     .name = "conv2d", .formula = "y[n,i,j,o] = b[o] + sum_{h,w,c} x[n,i s+h d-p,j s+w d-p,c] "
                                  "w[o,h,w,c]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b moments", .required = 2,
     .shape = conv2d_shape, .forward = conv_forward, .backward = conv_backward,
     .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
@@ -212,6 +224,7 @@ ak_tensor *ak_conv2d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o
 static const ak_op conv1d = {
     .name = "conv1d", .formula = "y[n,t,o] = b[o] + sum_{k,c} x[n,t s+k d-p,c] w[o,k,c]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b moments", .required = 2,
     .shape = conv1d_shape, .forward = conv_forward, .backward = conv_backward,
     .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
@@ -281,8 +294,9 @@ static ak_status transposed_shape(ak_call *k)
                             PRId64 " in %d groups", I, k->in[1]->shape.dims[0], o.groups);
     if (o.output_padding < 0 || o.output_padding >= (o.stride > o.dilation ? o.stride
                                                                            : o.dilation))
-        return ak_call_fail(k, AK_ERR_VALUE, "output_padding %d is not below stride or dilation",
-                            o.output_padding);
+        return ak_call_fail(k, AK_ERR_VALUE, "output_padding %d is not in [0, %d), the larger of "
+                            "stride and dilation", o.output_padding,
+                            o.stride > o.dilation ? o.stride : o.dilation);
     const ak__conv g = transposed_geometry(k);
     if (g.OH < 1 || g.OW < 1 || g.H < 1 || g.W < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "a padding of %d leaves nothing", o.padding);
@@ -329,6 +343,7 @@ static const ak_op conv2d_transposed = {
     .name = "conv2d_transposed",
     .formula = "y[n,i s+h d-p,j s+w d-p,o] += x[n,i,j,c] w[c,h,w,o], + b[o]",
     .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b moments", .required = 2,
     .shape = transposed_shape, .forward = transposed_forward, .backward = transposed_backward,
     .reads = AK_READS(0) | AK_READS(1),
     .flops = transposed_flops,
@@ -375,15 +390,17 @@ static ak_status pool_shape(ak_call *k)
     const ak_pool_options o = *(const ak_pool_options *)k->attr;
     if (k->in[0]->shape.n != 4)
         return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 4 axes [N, H, W, C]");
-    if (o.kernel < 1 || o.kernel > CONV_LIMIT || o.stride < 1 || o.stride > CONV_LIMIT)
-        return ak_call_fail(k, AK_ERR_VALUE, "kernel %d or stride %d is not at least 1", o.kernel,
-                            o.stride);
+    if (within(k, "kernel", o.kernel, 1) != AK_OK || within(k, "stride", o.stride, 1) != AK_OK)
+        return AK_ERR_VALUE;
     /* else a window could lie in the padding alone */
     if (o.padding < 0 || o.padding > o.kernel / 2)
         return ak_call_fail(k, AK_ERR_VALUE, "padding %d is not in [0, kernel/2 = %d]", o.padding,
                             o.kernel / 2);
     const ak__pool2d g = pool_geometry(k);
-    if (g.OH < 1 || g.OW < 1 || g.H * g.W > INT32_MAX)
+    if (g.H * g.W > INT32_MAX)
+        return ak_call_fail(k, AK_ERR_SHAPE, "a picture of %" PRId64 " x %" PRId64 " positions: "
+                            "places are counted to %d", g.H, g.W, INT32_MAX);
+    if (g.OH < 1 || g.OW < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "a window of %d does not fit into x with its padding "
                             "of %d", o.kernel, o.padding);
     k->out->shape = AK_SHAPE(g.N, g.OH, g.OW, g.C);
@@ -501,9 +518,8 @@ static ak_status size_shape(ak_call *k)
         return ak_call_fail(k, AK_ERR_SHAPE, "x needs the 4 axes [N, H, W, C]");
     if (x.dims[1] < 1 || x.dims[2] < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "the pictures have no pixels");
-    if (o.oh < 1 || o.ow < 1)
-        return ak_call_fail(k, AK_ERR_VALUE, "an output of %" PRId64 " x %" PRId64 " pixels",
-                            o.oh, o.ow);
+    if (within(k, "oh", o.oh, 1) != AK_OK || within(k, "ow", o.ow, 1) != AK_OK)
+        return AK_ERR_VALUE;
     k->out->shape = AK_SHAPE(x.dims[0], o.oh, o.ow, x.dims[3]);
     return AK_OK;
 }
@@ -575,7 +591,8 @@ static double resize_flops(const ak_call *k)
 static const ak_op resize_bilinear = {
     .name = "resize_bilinear", .formula = "y(i) = x((i + 1/2) H/oh - 1/2), linear between pixels",
     .n_in = 1, .attr_size = sizeof(target_size), .shape = size_shape, .forward = resize_forward,
-    .backward = resize_backward, .flops = resize_flops, .samples = SIZE_SAMPLES,
+    .backward = resize_backward, .flops = resize_flops,
+    .reads = AK_READS_NONE, .samples = SIZE_SAMPLES,
     .misuse = SIZE_MISUSE,
 };
 

@@ -11,14 +11,15 @@
 ak_status ak__index_check(ak_call *k, const ak_index *ix, int64_t limit, const char *what)
 {
     if (!ix)
-        return ak_call_fail(k, AK_ERR_VALUE, "%s is NULL", what);
+        return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL)", what);
     if (ix == &ak__poison_index)
-        return ak_call_fail(k, AK_ERR_STALE, "%s is the result of a call that failed in an "
+        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an "
                             "earlier step", what);
     if (ix->ctx != k->ctx)
         return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", what);
     if (ix->generation != 0 && ix->generation != k->ctx->generation)
-        return ak_call_fail(k, AK_ERR_STALE, "%s belongs to step %llu, this is step %llu", what,
+        return ak_call_fail(k, AK_ERR_STALE, "%s is an index array of an earlier step (made in "
+                            "step %llu, now %llu)", what,
                             (unsigned long long)ix->generation,
                             (unsigned long long)k->ctx->generation);
     for (int64_t i = 0; i < ix->size; i++)
@@ -140,6 +141,7 @@ static const ak_op gather_rows_op = {
     .name = "gather_rows", .formula = "y[i] = x[rows[i]]", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = gather_rows_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_gather },
         { .in = {{ 2, { 5, 3 } }}, ROWS(0, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_gather },
@@ -174,7 +176,7 @@ static ak_status scatter_add_rows_shape(ak_call *k)
     bool fits = r.n <= x.n && x.n - r.n + 1 <= AK_MAX_DIMS;
     for (int d = 0; fits && d < r.n; d++)
         fits = r.dims[d] == x.dims[d];
-    char text[160];
+    char text[AK_SHAPE_TEXT];
     if (!fits)
         return ak_call_fail(k, AK_ERR_SHAPE, "x does not begin with the axes of the row numbers "
                             "%s", ak_shape_text(r, text));
@@ -220,6 +222,7 @@ static const ak_op scatter_add_rows_op = {
     .attr_size = sizeof(rows_attr),
     .shape = scatter_add_rows_shape, .forward = scatter_add_rows_forward,
     .backward = scatter_add_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(1, { 1, { 1 } }, { 0 }), .call = call_scatter },
         { .in = {{ 2, { 4, 3 } }}, ROWS(5, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_scatter },
@@ -245,6 +248,10 @@ static ak_status embedding_shape(ak_call *k)
 {
     if (k->in[0]->shape.n != 2)
         return ak_call_fail(k, AK_ERR_SHAPE, "the table is not a matrix [V, D]");
+    const int padding = ((const rows_attr *)k->attr)->padding;
+    if (padding != AK_NONE && (padding < 0 || padding >= k->in[0]->shape.dims[0]))
+        return ak_call_fail(k, AK_ERR_VALUE, "padding = %d is not in [0, %lld), nor AK_NONE",
+                            padding, (long long)k->in[0]->shape.dims[0]);
     return gather_rows_shape(k);
 }
 
@@ -261,6 +268,7 @@ static const ak_op embedding_op = {
     .name = "embedding", .formula = "y[i] = w[ids[i]]; no gradient for the padding row", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = embedding_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(-1, { 1, { 1 } }, { 0 }), .call = call_embedding },
         { .in = {{ 2, { 5, 3 } }}, ROWS(1, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_embedding },
@@ -283,19 +291,15 @@ ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding)
 
 ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
 {
+    if (!AK__INDEX(NULL, ids))
+        return &ak__poison;
     ak_ctx *ctx = ids->ctx;
-    if (ids == &ak__poison_index)
-        return &ak__poison;
     ak_shape shape = ids->shape;
-    if (ids->generation != 0 && ids->generation != ctx->generation) {
-        ak_fail(ctx, AK_ERR_STALE, "one_hot: ids belong to step %llu, this is step %llu",
-                (unsigned long long)ids->generation, (unsigned long long)ctx->generation);
-        return &ak__poison;
-    }
     if (classes < 1 || shape.n == AK_MAX_DIMS) {
-        char text[160];
-        ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s", (long long)classes,
-                ak_shape_text(shape, text));
+        char text[AK_SHAPE_TEXT];
+        ak_fail(ctx, AK_ERR_SHAPE, "one_hot: %lld classes for ids %s; at least 1, and ids of "
+                "less than %d axes, are needed", (long long)classes,
+                ak_shape_text(shape, text), AK_MAX_DIMS);
         return &ak__poison;
     }
     for (int64_t i = 0; i < ids->size; i++)
@@ -359,6 +363,7 @@ static const ak_op pick_op = {
     .name = "pick", .formula = "y[i] = x[i, columns[i]]", .n_in = 1,
     .attr_size = sizeof(rows_attr),
     .shape = pick_shape, .forward = pick_forward, .backward = pick_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_pick },
         { .in = {{ 2, { 4, 3 } }}, ROWS(0, { 1, { 4 } }, { 2, 0, 2, 1 }), .call = call_pick },

@@ -83,6 +83,7 @@ static const ak_op concat_op = {
     .name = "concat", .formula = "y = x[0], x[1], .. joined along an axis", .n_in = 2,
     .attr_size = sizeof(concat_attr), .flags = AK_OP_VARIADIC,
     .shape = concat_shape, .forward = concat_forward, .backward = concat_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }, { 1, { 1 } }}, CONCAT(0) },
         { .in = {{ 2, { 3, 5 } }, { 2, { 2, 5 } }}, CONCAT(0) },
@@ -100,6 +101,8 @@ static const ak_op concat_op = {
 
 ak_tensor *ak_concat_n(int axis, ak_tensor *const *x, int n)
 {
+    if (!AK__GIVEN(NULL, x))
+        return &ak__poison;
     return ak_apply(&concat_op, x, n, &(concat_attr){ axis });
 }
 
@@ -148,6 +151,7 @@ static void stack_backward(ak_call *k)
 static const ak_op stack_op = {
     .name = "stack", .formula = "y[i] = x[i]", .n_in = 2, .flags = AK_OP_VARIADIC,
     .shape = stack_shape, .forward = stack_forward, .backward = stack_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }, { 1, { 1 } }} },
         { .in = {{ 0, { 0 } }, { 0, { 0 } }, { 0, { 0 } }}, .n_in = 3 },
@@ -163,6 +167,8 @@ static const ak_op stack_op = {
 
 ak_tensor *ak_stack(ak_tensor *const *x, int n)
 {
+    if (!AK__GIVEN(NULL, x))
+        return &ak__poison;
     return ak_apply(&stack_op, x, n, NULL);
 }
 
@@ -209,6 +215,7 @@ static const ak_op slice_op = {
     .name = "slice", .formula = "y = entries start .. start+count-1 of an axis", .n_in = 1,
     .attr_size = sizeof(slice_attr),
     .shape = slice_shape, .forward = slice_forward, .backward = slice_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, SLICE(0, 0, 1) },
         { .in = {{ 1, { 7 } }}, SLICE(-1, 2, 3) },
@@ -231,12 +238,12 @@ ak_tensor *ak_slice(ak_tensor *x, int axis, int64_t start, int64_t count)
 
 ak_status ak_split(ak_tensor *x, int axis, int parts, ak_tensor **out)
 {
-    ak_ctx *ctx = x->ctx;
-    for (int i = 0; i < parts; i++)
+    for (int i = 0; out && i < parts; i++)
         out[i] = &ak__poison;
-    if (ak_is_poison(x))
-        return AK_ERR_STATE;
-    char text[160];
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, out))
+        return ak__refused(x ? x->ctx : NULL);
+    ak_ctx *ctx = x->ctx;
+    char text[AK_SHAPE_TEXT];
     if (axis < -x->shape.n || axis >= x->shape.n)
         return ak_fail(ctx, AK_ERR_SHAPE, "split: axis %d of a tensor with %d axes: %s", axis,
                        x->shape.n, ak_shape_text(x->shape, text));
@@ -309,6 +316,7 @@ static void transpose_backward(ak_call *k)
 static const ak_op transpose_op = {
     .name = "transpose", .formula = "y[.., j, i] = x[.., i, j]", .n_in = 1,
     .shape = transpose_shape, .forward = transpose_forward, .backward = transpose_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }} }, { .in = {{ 2, { 3, 5 } }} }, { .in = {{ 2, { 33, 2 } }} },
         { .in = {{ 3, { 2, 3, 4 } }} }, { .in = {{ 4, { 2, 1, 1, 7 } }} }, AK_END },
@@ -429,6 +437,7 @@ static const ak_op permute_op = {
     .name = "permute", .formula = "axis i of y is axis axes[i] of x", .n_in = 1,
     .attr_size = sizeof(permute_attr),
     .shape = permute_shape, .forward = permute_forward, .backward = permute_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, PERMUTE(1, 0) },
         { .in = {{ 2, { 3, 5 } }}, PERMUTE(2, 1, 0) },
@@ -445,6 +454,8 @@ static const ak_op permute_op = {
 
 ak_tensor *ak_permute(ak_tensor *x, const int *axes)
 {
+    if (!AK__TENSOR(NULL, x) || !AK__GIVEN(x->ctx, axes))
+        return &ak__poison;
     permute_attr o = { .n = x->shape.n };
     if (o.n > 0)
         memcpy(o.axes, axes, (size_t)o.n * sizeof *axes);

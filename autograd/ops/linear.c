@@ -32,15 +32,14 @@ static ak_status product_shape(ak_call *k, ak__gemm_form form)
     const int64_t N = form == AK__NT ? rows_of(b) : cols_of(b);
     const int64_t inner = form == AK__NT ? cols_of(b) : rows_of(b);
     if (K != inner) {
-        ak_status status = ak_call_fail(k, AK_ERR_SHAPE, "inner sizes differ: %lld against %lld",
-                                        (long long)K, (long long)inner);
         if (form == AK__NN && K == cols_of(b))
             ak_call_hint(k, "ak_matmul_nt(a, b) computes a b^T");
         else if (form == AK__NN && rows_of(a) == rows_of(b))
             ak_call_hint(k, "ak_matmul_tn(a, b) computes a^T b");
         else if (form != AK__NN && cols_of(a) == rows_of(b))
             ak_call_hint(k, "ak_matmul(a, b) computes a b");
-        return status;
+        return ak_call_fail(k, AK_ERR_SHAPE, "inner sizes differ: %lld against %lld",
+                            (long long)K, (long long)inner);
     }
     const ak_tensor *lead = a->shape.n > 2 ? a : b;
     if (a->shape.n > 2 && b->shape.n > 2) {
@@ -143,7 +142,7 @@ static double product_flops(const ak_call *k, ak__gemm_form form)
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 2,                                                   \
         .shape = id##_shape, .forward = id##_forward, .backward = id##_backward,                   \
-        .flops = id##_flops,                                                                       \
+        .flops = id##_flops, .reads = AK_READS(0) | AK_READS(1),                                   \
         .samples = (const ak_sample[]){ sample_list, AK_END },                                     \
         .misuse = (const ak_sample[]){ misuse_list, AK_END },                                      \
     };                                                                                             \
@@ -256,11 +255,12 @@ static double linear_flops(const ak_call *k)
     { .in = {{ 2, { 4, 7 } }, { 2, { 5, 7 } }, { 1, { 4 } }} },                                    \
     { .in = {{ 2, { 4, 7 } }, { 3, { 1, 5, 7 } }, { 1, { 5 } }} }
 
-#define LINEAR(id, text)                                                                           \
+#define LINEAR(id, text, also_reads)                                                               \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 3, .flags = AK_OP_OPTIONAL_IN,                       \
+        .operands = "x w b", .required = 2,                                                        \
         .shape = linear_shape, .forward = id##_forward, .backward = id##_backward,                 \
-        .flops = linear_flops,                                                                     \
+        .flops = linear_flops, .reads = AK_READS(0) | AK_READS(1) | (also_reads),                  \
         .samples = (const ak_sample[]){ LINEAR_SAMPLES, AK_END },                                  \
         .misuse = (const ak_sample[]){ LINEAR_MISUSE, AK_END },                                    \
     };                                                                                             \
@@ -269,8 +269,8 @@ static double linear_flops(const ak_call *k)
         return ak_apply(&id##_op, (ak_tensor *[]){ x, w, b }, 3, NULL);                            \
     }
 
-LINEAR(linear, "y = x w^T + b")
-LINEAR(linear_relu, "y = max(x w^T + b, 0)")
+LINEAR(linear, "y = x w^T + b", 0)
+LINEAR(linear_relu, "y = max(x w^T + b, 0)", AK_READS_OUT)
 
 /* ---- the family ----------------------------------------------------------------------------- */
 

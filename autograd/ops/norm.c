@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Norms of rows: l2_normalize, layer_norm, rms_norm. Batch and group norm: channel_norm.c. */
 #include <inttypes.h>
+#include <math.h>
 
 #include <akin/ops.h>
 
@@ -8,15 +9,18 @@
 #include "autograd/ops/common.h"
 #include "autograd/ops/norm_internal.h"
 #include "base/real.h"
+#include "tensor/far_rows.h"
 #include "tensor/kernels/kernels.h"
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
 /* Rows of one chunk of a norm's backward: as ak__for_rows, so that parameter gradients can be
- * kept per chunk and added in order. */
+ * kept per chunk and added in order; not so many that their sums lose digits. */
+#define MOST_ROWS 256
 static int64_t chunk_rows(int64_t D)
 {
-    return D >= AK__SPAN ? 1 : AK__SPAN / (D > 0 ? D : 1);
+    const int64_t rows = D >= AK__SPAN ? 1 : AK__SPAN / (D > 0 ? D : 1);
+    return rows < MOST_ROWS ? rows : MOST_ROWS;
 }
 
 static ak_status row_shape(ak_call *k)
@@ -39,13 +43,15 @@ ak_status ak__norm_check_weights(ak_call *k, int64_t D)
 ak_status ak__norm_check_eps(ak_call *k, double eps)
 {
     if (!(eps >= 0) || eps > 1e30)
-        return ak_call_fail(k, AK_ERR_VALUE, "eps %g is not a small positive number", eps);
+        return ak_call_fail(k, AK_ERR_VALUE, "eps %g is not in [0, 1e30]", eps);
     return AK_OK;
 }
 
 /* ---- l2_normalize ---------------------------------------------------------------------------- */
 
 #define L2_EPS ((ak_real)1e-12)
+/* Below, an inverse has not all digits. */
+#define SMALL_INVERSE (AK_REAL_MIN * 8)
 
 /* 1 / max(|x|, L2_EPS), also where the squares overflow. */
 static ak_real inverse_length(const ak_real *x, int64_t D)
@@ -53,15 +59,7 @@ static ak_real inverse_length(const ak_real *x, int64_t D)
     const ak_real s = ak__k.sum_squares(x, D);
     if (s <= AK_REAL_MAX)
         return 1 / ak__fmax(ak__sqrt(s), L2_EPS);
-    double total = 0;
-    ak_real top = 0;
-    for (int64_t i = 0; i < D; i++)
-        top = ak__fmax(top, ak__fabs(x[i]));
-    for (int64_t i = 0; i < D; i++) {
-        const double t = (double)(x[i] / top);
-        total += t * t;
-    }
-    return (ak_real)(1 / sqrt(total)) / top;
+    return (ak_real)ak__far_inverse(x, D);
 }
 
 typedef struct l2_work { ak_call *k; ak_real *inverse; ak_real *dx; ak__put put; } l2_work;
@@ -73,7 +71,10 @@ static void l2_forward_rows(void *user, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const ak_real *x = w->k->in[0]->data + r * D;
         w->inverse[r] = inverse_length(x, D);
-        ak__k.affine(w->k->out->data + r * D, w->inverse[r], x, 0, D, w->put);
+        if (w->inverse[r] < SMALL_INVERSE)
+            ak__far_unit(w->k->out->data + r * D, x, D);
+        else
+            ak__k.affine(w->k->out->data + r * D, w->inverse[r], x, 0, D, w->put);
     }
     ak__put_end(w->put);
 }
@@ -153,14 +154,40 @@ typedef struct norm_work {
     ak__put put;                /* of y, of dx */
 } norm_work;
 
+/* The mean and 1 / deviation of a row whose sum or squares overflow, in double; and y. */
+static void far_layer_norm_row(ak_real *y, const ak_real *x, const ak_real *w, const ak_real *b,
+                               double eps, int64_t D, ak_real *mean, ak_real *rstd, ak__put put)
+{
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < D; i++)
+        sum += (double)x[i];
+    const double m = sum / (double)D;
+    for (int64_t i = 0; i < D; i++)
+        squares += ((double)x[i] - m) * ((double)x[i] - m);
+    const double r = 1 / sqrt(squares / (double)D + eps);
+    for (int64_t i = 0; i < D; i++) {
+        const ak_real v = (ak_real)(((double)x[i] - m) * r);
+        const ak_real all = (w ? v * w[i] : v) + (b ? b[i] : 0);
+        y[i] = put == AK__ADD ? y[i] + all : all;
+    }
+    *mean = (ak_real)m;
+    *rstd = (ak_real)r;
+}
+
 static void layer_norm_rows(void *user, int64_t begin, int64_t end)
 {
     const norm_work *w = user;
     const int64_t D = ak_last_dim(w->k->out);
-    for (int64_t r = begin; r < end; r++)
-        ak__k.layer_norm_row(w->k->out->data + r * D, w->k->in[0]->data + r * D, w->w,
-                             ak__norm_values(w->k, 2), w->eps, D, &w->mean[r], &w->rstd[r],
-                             w->put);
+    const ak_real *b = ak__norm_values(w->k, 2);
+    for (int64_t r = begin; r < end; r++) {
+        const ak_real *x = w->k->in[0]->data + r * D;
+        ak_real *y = w->k->out->data + r * D, *mean = &w->mean[r], *rstd = &w->rstd[r];
+        ak__k.layer_norm_row(y, x, w->w, b, w->eps, D, mean, rstd, w->put);
+        if (!(*rstd > 0)) {
+            ak__put_end(w->put);
+            far_layer_norm_row(y, x, w->w, b, (double)w->eps, D, mean, rstd, w->put);
+        }
+    }
     ak__put_end(w->put);
 }
 
@@ -178,6 +205,8 @@ static void layer_norm_forward(ak_call *k)
     ak__for_rows(R, ak_last_dim(k->out), layer_norm_rows, &w);
 }
 
+#define FEW_PARTS 64
+
 /* With xh = (x - mean) rstd and g = w dy: dx = rstd (g - mean(g) - xh mean(g xh)), dw = sum dy xh,
  * db = sum dy. For rms_norm, which has no w->mean, mean and mean(g) are 0. */
 static void norm_grad_rows(const norm_work *w, int64_t begin, int64_t end, ak_real *dw, ak_real *db)
@@ -188,6 +217,22 @@ static void norm_grad_rows(const norm_work *w, int64_t begin, int64_t end, ak_re
                                 w->k->in[0]->data + r * D, w->w, w->mean ? w->mean[r] : 0,
                                 w->rstd[r], D, w->mean, w->put);
     ak__put_end(w->put);
+}
+
+void ak__add_pairs(ak_real *dw, ak_real *db, ak_real *part, int64_t parts, int64_t C)
+{
+    /* many parts are added as a tree first, few one after the other */
+    if (parts > FEW_PARTS && (dw || db)) {
+        ak_real *rest = part + 2 * C;
+        ak__fold_parts(part, rest, parts - 1, 2 * C);
+        parts = 1;
+    }
+    for (int64_t c = 0; c < parts; c++) {
+        if (dw)
+            ak__k.add(dw, dw, part + c * 2 * C, C);
+        if (db)
+            ak__k.add(db, db, part + c * 2 * C + C, C);
+    }
 }
 
 static void norm_backward(ak_call *k, norm_work *w)
@@ -211,12 +256,7 @@ static void norm_backward(ak_call *k, norm_work *w)
             memset(part, 0, (size_t)(2 * D) * sizeof *part);
         norm_grad_rows(w, begin, end, dw ? part : NULL, db ? part + D : NULL);
     }
-    for (int64_t c = 0; c < chunks; c++) {
-        if (dw)
-            ak__k.add(dw, dw, w->part + c * 2 * D, D);
-        if (db)
-            ak__k.add(db, db, w->part + c * 2 * D + D, D);
-    }
+    ak__add_pairs(dw, db, w->part, chunks, D);
 }
 
 static void layer_norm_backward(ak_call *k)
@@ -231,6 +271,7 @@ static void layer_norm_backward(ak_call *k)
 static const ak_op layer_norm = {
     .name = "layer_norm", .formula = "y = (x - mean) / sqrt(var + eps) * w + b, last axis",
     .n_in = 3, .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b",
     .shape = row_norm_shape, .forward = layer_norm_forward, .backward = layer_norm_backward,
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
@@ -262,7 +303,9 @@ static void rms_norm_rows(void *user, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const ak_real *x = w->k->in[0]->data + r * D;
         ak_real *y = w->k->out->data + r * D;
-        w->rstd[r] = 1 / ak__sqrt(ak__k.sum_squares(x, D) / (ak_real)D + w->eps);
+        const ak_real s = ak__k.sum_squares(x, D);
+        w->rstd[r] = s <= AK_REAL_MAX ? 1 / ak__sqrt(s / (ak_real)D + w->eps)
+                                      : (ak_real)(sqrt((double)D) * ak__far_inverse(x, D));
         ak__k.scale(y, w->rstd[r], x, D);
         if (w->w)
             ak__k.mul(y, y, w->w, D);
@@ -288,7 +331,8 @@ static void rms_norm_backward(ak_call *k)
 
 static const ak_op rms_norm = {
     .name = "rms_norm", .formula = "y = x / sqrt(mean(x^2) + eps) * w, last axis", .n_in = 2,
-    .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN, .shape = row_norm_shape,
+    .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN, .operands = "x w",
+    .shape = row_norm_shape,
     .forward = rms_norm_forward, .backward = rms_norm_backward, .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 1, { 1 } }, { 1, { 1 } } }, .attr = EPS(0.1) },

@@ -12,6 +12,10 @@ ak_status ak__norm_check_weights(ak_call *k, int64_t D);
 /* eps in [0, ..). */
 ak_status ak__norm_check_eps(ak_call *k, double eps);
 
+/* dw, db [C] (each may be NULL) += the sum of part [parts][2][C], whose error does not grow with
+ * their number. The parts are overwritten. norm.c */
+void ak__add_pairs(ak_real *dw, ak_real *db, ak_real *part, int64_t parts, int64_t C);
+
 /* Values of an optional operand; NULL if absent. */
 static inline const ak_real *ak__norm_values(const ak_call *k, int i)
 {

@@ -8,17 +8,16 @@
 #include "autograd/ops/common.h"
 #include "base/base.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
+
+#define MOST_NOISE 1e30         /* sigma times a drawn number stays finite */
 
 typedef struct random_attr { double amount; uint64_t seed, stream; } random_attr;
 
 static random_attr next_attr(const ak_tensor *x, double amount)
 {
-    random_attr o = { .amount = amount };
-    if (!ak_is_poison(x)) {
-        o.seed = ak_seed(x->ctx);
-        o.stream = ak_next_stream(x->ctx);
-    }
-    return o;
+    return (random_attr){ .amount = amount, .seed = ak_seed(x->ctx),
+                          .stream = ak_next_stream(x->ctx) };
 }
 
 typedef struct random_args {
@@ -81,6 +80,7 @@ static const ak_op dropout_op = {
     .name = "dropout", .formula = "y = x / (1 - p) with probability 1 - p, else 0", .n_in = 1,
     .attr_size = sizeof(random_attr), .flags = AK_OP_RANDOM,
     .shape = dropout_shape, .forward = dropout_forward, .backward = dropout_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, RANDOM(0, 1) },
         { .in = {{ 1, { 7 } }}, RANDOM(.5, 2) },
@@ -96,7 +96,9 @@ static const ak_op dropout_op = {
 
 ak_tensor *ak_dropout(ak_tensor *x, double p)
 {
-    const bool idle = p == 0 || (p > 0 && p < 1 && !ak_is_poison(x) && !ak_is_training(x->ctx));
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
+    const bool idle = p == 0 || (p > 0 && p < 1 && !ak_is_training(x->ctx));
     if (idle)
         return x;
     const random_attr o = next_attr(x, p);
@@ -108,8 +110,9 @@ ak_tensor *ak_dropout(ak_tensor *x, double p)
 static ak_status gaussian_noise_shape(ak_call *k)
 {
     const random_attr *o = k->attr;
-    if (!(o->amount >= 0 && o->amount <= 1e30))
-        return ak_call_fail(k, AK_ERR_VALUE, "sigma = %g is not a number >= 0", o->amount);
+    if (!(o->amount >= 0 && o->amount <= MOST_NOISE))
+        return ak_call_fail(k, AK_ERR_VALUE, "sigma = %g is not in [0, %g]", o->amount,
+                            MOST_NOISE);
     k->out->shape = k->in[0]->shape;
     return AK_OK;
 }
@@ -141,6 +144,7 @@ static const ak_op gaussian_noise_op = {
     .attr_size = sizeof(random_attr), .flags = AK_OP_RANDOM,
     .shape = gaussian_noise_shape, .forward = gaussian_noise_forward,
     .backward = gaussian_noise_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, RANDOM(0, 1) },
         { .in = {{ 1, { 7 } }}, RANDOM(.5, 2) },
@@ -153,7 +157,9 @@ static const ak_op gaussian_noise_op = {
 
 ak_tensor *ak_gaussian_noise(ak_tensor *x, double sigma)
 {
-    const bool idle = sigma == 0 || (sigma > 0 && !ak_is_poison(x) && !ak_is_training(x->ctx));
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
+    const bool idle = sigma == 0 || (sigma > 0 && sigma <= MOST_NOISE && !ak_is_training(x->ctx));
     if (idle)
         return x;
     const random_attr o = next_attr(x, sigma);

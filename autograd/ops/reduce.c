@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions, to one number or over one axis. A tensor is seen as [outer, n, inner] around the
  * axis; sums of long axes are made in fixed chunks and added in order. */
+#include <inttypes.h>
 #include <math.h>
 
 #include <akin/ops.h>
@@ -12,7 +13,7 @@
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
-typedef struct axis_attr { int axis, correction; } axis_attr;
+typedef struct axis_attr { int axis; } axis_attr;
 
 static ak__axes axes_of_call(const ak_call *k)
 {
@@ -43,12 +44,25 @@ static ak_status filled_axis_shape(ak_call *k)
 
 /* ---- sums of everything --------------------------------------------------------------------- */
 
-/* Kernel sums of short pieces, added in double: the error does not grow with n. */
-static double fine_sum(const ak_real *x, int64_t n)
+/* Numbers of a column, `step` apart, in double. */
+static double far_sum(const ak_real *x, int64_t n, int64_t step)
 {
     double sum = 0;
-    for (int64_t i = 0; i < n; i += 1024)
-        sum += (double)ak__k.sum(x + i, n - i < 1024 ? n - i : 1024);
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i * step];
+    return sum;
+}
+
+static bool overflowed(double sum) { return !(fabs(sum) <= (double)AK_REAL_MAX); }
+
+double ak__fine_sum(const ak_real *x, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += 1024) {
+        const int64_t left = n - i < 1024 ? n - i : 1024;
+        const double part = (double)ak__k.sum(x + i, left);
+        sum += overflowed(part) ? far_sum(x + i, left, 1) : part;
+    }
     return sum;
 }
 
@@ -59,7 +73,7 @@ static void total_span(void *user, int64_t begin, int64_t end)
     const total_args *u = user;
     for (int64_t c = begin; c < end; c++) {
         const int64_t from = c * AK__SPAN, left = u->n - from;
-        u->part[c] = fine_sum(u->x + from, left < AK__SPAN ? left : AK__SPAN);
+        u->part[c] = ak__fine_sum(u->x + from, left < AK__SPAN ? left : AK__SPAN);
     }
 }
 
@@ -67,7 +81,7 @@ static double total(ak_call *k, const ak_real *x, int64_t n)
 {
     const int64_t chunks = ak__chunk_count(n, AK__SPAN);
     if (chunks <= 1)
-        return fine_sum(x, n);
+        return ak__fine_sum(x, n);
     total_args u = { x, ak_call_scratch(k, (size_t)chunks * sizeof(double)), n };
     if (!u.part)
         return 0;
@@ -123,6 +137,7 @@ static void sum_backward(ak_call *k)
 static const ak_op sum_op = {
     .name = "sum", .formula = "y = sum of x", .n_in = 1, .flags = AK_OP_NO_SHAPE_CHECK,
     .shape = sum_shape, .forward = sum_forward, .backward = sum_backward, .flops = reduce_flops,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
 };
 ak_tensor *ak_sum(ak_tensor *x) { return ak_apply(&sum_op, &x, 1, NULL); }
@@ -149,6 +164,7 @@ static const ak_op mean_op = {
     .name = "mean", .formula = "y = sum of x / number of elements", .n_in = 1,
     .shape = mean_shape, .forward = mean_forward, .backward = mean_backward,
     .flops = reduce_flops,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){ ALL_SAMPLES, AK_END },
     .misuse = (const ak_sample[]){ { .in = {{ 2, { 0, 3 } }} }, AK_END },
 };
@@ -214,14 +230,25 @@ bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t
 
 /* What the loops over [outer, n, inner] see; a span is a range of outer. */
 typedef struct axis_args {
-    const ak_real *x, *y, *dy;
+    const ak_real *x, *dy;
     ak_real *out;
     ak__axes a;
     ak_real  factor;
     bool     add, smallest;
-    ak_real *mean;
+    ak_real *sums;              /* [outer, inner][2]: shift and sum of a log-sum-exp */
     int64_t *where;
 } axis_args;
+
+/* y [inner] holds sums of x [n, inner]; it gets factor times them. Only the sum may have been too
+ * large, not the mean. */
+static void finish_columns(ak_real *y, const ak_real *x, int64_t n, int64_t inner, ak_real factor)
+{
+    if (factor == 1)
+        return;
+    for (int64_t j = 0; j < inner; j++)
+        y[j] = overflowed((double)y[j]) ? (ak_real)(far_sum(x + j, n, inner) * (double)factor)
+                                        : y[j] * factor;
+}
 
 static void sum_axis_span(void *user, int64_t begin, int64_t end)
 {
@@ -229,14 +256,13 @@ static void sum_axis_span(void *user, int64_t begin, int64_t end)
     const int64_t n = u->a.n, inner = u->a.inner;
     for (int64_t o = begin; o < end; o++) {
         if (inner == 1) {
-            u->out[o] = (ak_real)(fine_sum(u->x + o * n, n) * (double)u->factor);
+            u->out[o] = (ak_real)(ak__fine_sum(u->x + o * n, n) * (double)u->factor);
             continue;
         }
         ak_real *y = u->out + o * inner;
         memset(y, 0, (size_t)inner * sizeof *y);
         column_sum(y, u->x + o * n * inner, n, inner);
-        if (u->factor != 1)
-            ak__k.scale(y, u->factor, y, inner);
+        finish_columns(y, u->x + o * n * inner, n, inner, u->factor);
     }
 }
 
@@ -253,8 +279,7 @@ static void sum_over_axis(ak_call *k, ak_real *y, const ak_real *x, ak__axes a, 
         memset(row, 0, (size_t)a.inner * sizeof *row);
         if (!ak__sum_rows(k, row, x + o * a.n * a.inner, a.n, a.inner))
             return;
-        if (factor != 1)
-            ak__k.scale(row, factor, row, a.inner);
+        finish_columns(row, x + o * a.n * a.inner, a.n, a.inner, factor);
     }
 }
 
@@ -315,11 +340,12 @@ static void mean_axis_backward(ak_call *k)
     { .in = {{ 0, { 0 } }}, AXIS(0) }
 #define EMPTY_MISUSE { .in = {{ 2, { 2, 0 } }}, AXIS(1) }
 
+/* Their backwards look at dy and at places that were saved. */
 #define AXIS_OP(id, text, shape_fn, misuse_list, ...)                                              \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(axis_attr),                   \
         .shape = shape_fn, .forward = id##_forward, .backward = id##_backward,                     \
-        .flops = reduce_flops,                                                                     \
+        .flops = reduce_flops, .reads = AK_READS_NONE,                                             \
         .samples = (const ak_sample[]){ AXIS_SAMPLES(__VA_ARGS__), AK_END },                       \
         .misuse = (const ak_sample[]){ AXIS_MISUSE, misuse_list AK_END },                          \
     };                                                                                             \
@@ -332,139 +358,6 @@ static void mean_axis_backward(ak_call *k)
 
 AXIS_OP(sum_axis, "y = sum over an axis", axis_shape, NO_MORE, .lo = -2, .hi = 2)
 AXIS_OP(mean_axis, "y = mean over an axis", filled_axis_shape, AND_EMPTY, .lo = -2, .hi = 2)
-
-/* ---- variance ------------------------------------------------------------------------------- */
-
-static ak_status var_axis_shape(ak_call *k)
-{
-    const axis_attr *o = k->attr;
-    const ak_status status = filled_axis_shape(k);
-    if (status != AK_OK)
-        return status;
-    const int64_t n = axes_of_call(k).n;
-    if (o->correction < 0 || n <= o->correction)
-        return ak_call_fail(k, AK_ERR_VALUE, "correction %d over an axis of %lld elements",
-                            o->correction, (long long)n);
-    return AK_OK;
-}
-
-/* Blocks of columns whose sums are kept in double. */
-enum { VAR_BLOCK = 64 };
-
-static void var_columns(const axis_args *u, int64_t o, int64_t j, int64_t width)
-{
-    const int64_t n = u->a.n, inner = u->a.inner;
-    const ak_real *x = u->x + o * n * inner + j;
-    ak_real *mean = u->mean + o * inner + j, *y = u->out + o * inner + j;
-    double sum[VAR_BLOCK] = { 0 };
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < width; c++)
-            sum[c] += (double)x[i * inner + c];
-    for (int64_t c = 0; c < width; c++) {
-        mean[c] = (ak_real)(sum[c] / (double)n);
-        sum[c] = 0;
-    }
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t c = 0; c < width; c++) {
-            const ak_real d = x[i * inner + c] - mean[c];
-            sum[c] += (double)(d * d);
-        }
-    for (int64_t c = 0; c < width; c++)
-        y[c] = (ak_real)sum[c] * u->factor;
-}
-
-static void var_axis_span(void *user, int64_t begin, int64_t end)
-{
-    const axis_args *u = user;
-    const int64_t inner = u->a.inner, blocks = ak__chunk_count(inner, VAR_BLOCK);
-    for (int64_t r = begin; r < end; r++) {             /* r counts [outer, blocks] */
-        const int64_t j = r % blocks * VAR_BLOCK;
-        var_columns(u, r / blocks, j, inner - j < VAR_BLOCK ? inner - j : VAR_BLOCK);
-    }
-}
-
-/* The last axis: one row at a time, sums in double. */
-static void var_row_span(void *user, int64_t begin, int64_t end)
-{
-    const axis_args *u = user;
-    const int64_t n = u->a.n;
-    for (int64_t o = begin; o < end; o++) {
-        const ak_real *x = u->x + o * n;
-        const ak_real mean = (ak_real)(fine_sum(x, n) / (double)n);
-        double squares = 0;
-        for (int64_t i = 0; i < n; i++)
-            squares += (double)((x[i] - mean) * (x[i] - mean));
-        u->mean[o] = mean;
-        u->out[o] = (ak_real)squares * u->factor;
-    }
-}
-
-static void var_axis_forward(ak_call *k)
-{
-    const axis_attr *o = k->attr;
-    axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
-    u.mean = ak_call_save(k, (size_t)k->out->size * sizeof *u.mean);
-    u.factor = 1 / (ak_real)(u.a.n - o->correction);
-    if (!u.mean)
-        return;
-    if (u.a.inner == 1)
-        ak__for_rows(u.a.outer, u.a.n, var_row_span, &u);
-    else
-        ak__for_rows(u.a.outer * ak__chunk_count(u.a.inner, VAR_BLOCK), u.a.n * VAR_BLOCK,
-                     var_axis_span, &u);
-}
-
-static void var_slope_span(void *user, int64_t begin, int64_t end)
-{
-    const axis_args *u = user;
-    const int64_t inner = u->a.inner;
-    for (int64_t r = begin; r < end; r++) {
-        const int64_t at = r / u->a.n * inner;
-        for (int64_t j = 0; j < inner; j++) {
-            const int64_t i = r * inner + j;
-            const ak_real g = u->factor * (u->x[i] - u->mean[at + j]) * u->dy[at + j];
-            u->out[i] = u->add ? u->out[i] + g : g;
-        }
-    }
-}
-
-static void var_axis_backward(ak_call *k)      /* dx += 2 (x - mean) dy / (n - correction) */
-{
-    const axis_attr *o = k->attr;
-    bool fresh;
-    axis_args u = { .x = k->in[0]->data, .dy = k->out->grad, .mean = k->saved,
-                    .out = ak_call_grad_fresh(k, 0, &fresh), .a = axes_of_call(k) };
-    u.add = !fresh;
-    u.factor = 2 / (ak_real)(u.a.n - o->correction);
-    if (u.out)
-        ak__for_rows(u.a.outer * u.a.n, u.a.inner, var_slope_span, &u);
-}
-
-#define VAR(a, c) .attr = &(const axis_attr){ a, c }
-static const ak_op var_axis_op = {
-    .name = "var_axis", .formula = "y = sum (x - mean)^2 / (n - correction) over an axis",
-    .n_in = 1, .attr_size = sizeof(axis_attr),
-    .shape = var_axis_shape, .forward = var_axis_forward, .backward = var_axis_backward,
-    .flops = reduce_flops,
-    .samples = (const ak_sample[]){
-        { .in = {{ 1, { 1 } }}, VAR(0, 0) },
-        { .in = {{ 1, { 7 } }}, VAR(-1, 1) },
-        { .in = {{ 2, { 3, 5 } }}, VAR(0, 1) },
-        { .in = {{ 2, { 3, 5 } }}, VAR(1, 0) },
-        { .in = {{ 3, { 3, 4, 5 } }}, VAR(1, 1) },
-        { .in = {{ 4, { 2, 1, 3, 1 } }}, VAR(-2, 2) },
-        AK_END },
-    .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 2, 3 } }}, VAR(2, 0) },
-        { .in = {{ 2, { 2, 1 } }}, VAR(1, 1) },
-        { .in = {{ 2, { 2, 3 } }}, VAR(1, -1) },
-        { .in = {{ 2, { 2, 0 } }}, VAR(1, 0) },
-        AK_END },
-};
-ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction)
-{
-    return ak_apply(&var_axis_op, &x, 1, &(axis_attr){ axis, correction });
-}
 
 /* ---- largest and smallest ------------------------------------------------------------------- */
 
@@ -554,11 +447,22 @@ static void argmax_forward(ak_call *k)
     ak__for_rows(k->out->size, m.u.a.n, argmax_span, &m);
 }
 
+/* Places are numbers of an ak_index. */
+static ak_status argmax_shape(ak_call *k)
+{
+    const ak_status status = filled_axis_shape(k);
+    const int64_t n = status == AK_OK ? axes_of_call(k).n : 0;
+    if (n > (int64_t)INT32_MAX + 1)
+        return ak_call_fail(k, AK_ERR_SHAPE, "the axis has %" PRId64 " places, an index counts to %"
+                            PRId64, n, (int64_t)INT32_MAX + 1);
+    return status;
+}
+
 #define ARG(a) .attr = &(const argmax_attr){ .axis = { .axis = a } }
 static const ak_op argmax_op = {
     .name = "argmax", .formula = "y = place of the first largest over an axis; no gradient",
     .n_in = 1, .attr_size = sizeof(argmax_attr),
-    .shape = filled_axis_shape, .forward = argmax_forward, .flops = reduce_flops,
+    .shape = argmax_shape, .forward = argmax_forward, .flops = reduce_flops,
     .samples = (const ak_sample[]){
         { .in = {{ 1, { 1 } }}, ARG(0) }, { .in = {{ 1, { 7 } }}, ARG(-1) },
         { .in = {{ 2, { 3, 5 } }}, ARG(0) }, { .in = {{ 2, { 3, 5 } }}, ARG(1) },
@@ -570,9 +474,11 @@ static const ak_op argmax_op = {
 
 ak_index *ak_argmax(const ak_tensor *x, int axis)
 {
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison_index;
     ak_tensor *in = ak__as_operand(x);
     argmax_attr o = { .axis = { .axis = axis } };
-    if (!ak_is_poison(x) && axis >= -x->shape.n && axis < x->shape.n) {
+    if (axis >= -x->shape.n && axis < x->shape.n) {
         const ak__axes a = ak__axes_of(x->shape, axis);
         o.places = ak__step_alloc(x->ctx, (size_t)(a.outer * a.inner) * sizeof *o.places);
     }
@@ -591,13 +497,26 @@ static ak_real lse_shift(ak_real largest)
     return ak__fabs(largest) <= AK_REAL_MAX ? largest : 0;
 }
 
+/* What backward needs of a result y = shift + log sum: e^(x - y) would be as coarse as y is where
+ * all x are far from 0. An infinite y stands for itself. */
+static void lse_keep(const axis_args *u, int64_t at, ak_real y, ak_real shift, ak_real sum)
+{
+    const bool finite = ak__fabs(y) <= AK_REAL_MAX;
+    if (!u->sums)
+        return;
+    u->sums[2 * at] = finite ? shift : y < 0 ? 0 : y;
+    u->sums[2 * at + 1] = finite ? sum : 1;
+}
+
 static void lse_row_span(void *user, int64_t begin, int64_t end)
 {
     const axis_args *u = user;
     const int64_t n = u->a.n;
     for (int64_t o = begin; o < end; o++) {
         const ak_real *x = u->x + o * n, shift = lse_shift(ak__k.max(x, n));
-        u->out[o] = shift + ak__log(ak__k.exp_sum(NULL, x, shift, n));
+        const ak_real sum = ak__k.exp_sum(NULL, x, shift, n);
+        u->out[o] = shift + ak__log(sum);
+        lse_keep(u, o, u->out[o], shift, sum);
     }
 }
 
@@ -623,8 +542,11 @@ static void lse_columns(const axis_args *u, const ak_real *x, ak_real *y, int64_
         ak__k.exp(e, e, width);
         ak__k.add(y, y, e, width);
     }
-    for (int64_t j = 0; j < width; j++)
-        y[j] = shift[j] + ak__log(y[j]);
+    for (int64_t j = 0; j < width; j++) {
+        const ak_real sum = y[j];
+        y[j] = shift[j] + ak__log(sum);
+        lse_keep(u, y - u->out + j, y[j], shift[j], sum);
+    }
 }
 
 static void lse_axis_span(void *user, int64_t begin, int64_t end)
@@ -641,6 +563,11 @@ static void lse_axis_span(void *user, int64_t begin, int64_t end)
 static void logsumexp_forward(ak_call *k)
 {
     axis_args u = { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) };
+    if (ak_call_recorded(k)) {
+        u.sums = ak_call_save(k, (size_t)(2 * k->out->size) * sizeof *u.sums);
+        if (!u.sums)
+            return;
+    }
     if (u.a.inner == 1)
         ak__for_rows(u.a.outer, u.a.n, lse_row_span, &u);
     else
@@ -648,23 +575,23 @@ static void logsumexp_forward(ak_call *k)
                      lse_axis_span, &u);
 }
 
-/* dx = or += dy e^(x - y); 0 where y is -inf. s holds y or is the row's own y. */
+/* dx = or += dy e^(x - shift) / sum; 0 where y is -inf, since all x are. */
 static void lse_slope_span(void *user, int64_t begin, int64_t end)
 {
     const axis_args *u = user;
     const int64_t inner = u->a.inner;
     ak_real e[LSE_BLOCK];
     for (int64_t r = begin; r < end; r++) {             /* r counts [outer, n] */
-        const ak_real *y = u->y + r / u->a.n * inner, *dy = u->dy + r / u->a.n * inner;
+        const ak_real *sums = u->sums + r / u->a.n * inner * 2, *dy = u->dy + r / u->a.n * inner;
         const ak_real *x = u->x + r * inner;
         ak_real *dx = u->out + r * inner;
         for (int64_t j = 0; j < inner; j += LSE_BLOCK) {
             const int64_t width = inner - j < LSE_BLOCK ? inner - j : LSE_BLOCK;
-            ak__k.sub(e, x + j, y + j, width);
             for (int64_t i = 0; i < width; i++)
-                if (y[j + i] < -AK_REAL_MAX)
-                    e[i] = y[j + i];                    /* e^-inf = 0 */
+                e[i] = x[j + i] - sums[2 * (j + i)];
             ak__k.exp(e, e, width);
+            for (int64_t i = 0; i < width; i++)
+                e[i] /= sums[2 * (j + i) + 1];
             if (u->add)
                 ak__k.mul_add(dx + j, dy + j, e, width);
             else
@@ -679,9 +606,8 @@ static void lse_row_slope_span(void *user, int64_t begin, int64_t end)
     const int64_t n = u->a.n;
     const ak__put put = ak__put_of(u->a.outer * n, u->add);
     for (int64_t o = begin; o < end; o++) {
-        const bool empty = u->y[o] < -AK_REAL_MAX;
-        ak__k.exp_affine(u->out + o * n, empty ? 0 : u->dy[o], u->x + o * n, empty ? 0 : u->y[o], 0,
-                         NULL, 0, n, put);
+        ak__k.exp_affine(u->out + o * n, u->dy[o] / u->sums[2 * o + 1], u->x + o * n,
+                         u->sums[2 * o], 0, NULL, 0, n, put);
     }
     ak__put_end(put);
 }
@@ -689,7 +615,7 @@ static void lse_row_slope_span(void *user, int64_t begin, int64_t end)
 static void logsumexp_backward(ak_call *k)
 {
     bool fresh;
-    axis_args u = { .x = k->in[0]->data, .y = k->out->data, .dy = k->out->grad,
+    axis_args u = { .x = k->in[0]->data, .dy = k->out->grad, .sums = k->saved,
                     .out = ak_call_grad_fresh(k, 0, &fresh), .a = axes_of_call(k) };
     u.add = !fresh;
     if (!u.out)
@@ -725,6 +651,19 @@ static ak_status cumsum_shape(ak_call *k)
     return ak__axis_check(k, ((const axis_attr *)k->attr)->axis);
 }
 
+/* Columns whose running sums are kept in double at once. */
+enum { RUNNING = 64 };
+
+static void cumsum_columns(ak_real *y, const ak_real *x, int64_t n, int64_t step, int64_t width)
+{
+    double sum[RUNNING] = { 0 };
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < width; j++) {
+            sum[j] += (double)x[i * step + j];
+            y[i * step + j] = (ak_real)sum[j];
+        }
+}
+
 static void cumsum_span(void *user, int64_t begin, int64_t end)
 {
     const axis_args *u = user;
@@ -738,11 +677,10 @@ static void cumsum_span(void *user, int64_t begin, int64_t end)
                 sum += (double)x[i];
                 y[i] = (ak_real)sum;
             }
-        } else if (n) {
-            memcpy(y, x, (size_t)inner * sizeof *y);
-            for (int64_t i = 1; i < n; i++)
-                ak__k.add(y + i * inner, y + (i - 1) * inner, x + i * inner, inner);
+            continue;
         }
+        for (int64_t j = 0; j < inner; j += RUNNING)
+            cumsum_columns(y + j, x + j, n, inner, inner - j < RUNNING ? inner - j : RUNNING);
     }
 }
 
@@ -778,6 +716,6 @@ AXIS_OP(cumsum, "y[i] = x[0] + .. + x[i] along an axis", cumsum_shape, NO_MORE, 
 /* ---- the family ----------------------------------------------------------------------------- */
 
 const ak_op *const ak__ops_reduce[] = {
-    &sum_op, &mean_op, &sum_axis_op, &mean_axis_op, &var_axis_op, &max_axis_op, &min_axis_op,
+    &sum_op, &mean_op, &sum_axis_op, &mean_axis_op, &ak__op_var_axis, &max_axis_op, &min_axis_op,
     &argmax_op, &logsumexp_op, &cumsum_op, NULL
 };

@@ -8,6 +8,7 @@
 #include <akin/ops.h>
 
 #include "base/real.h"
+#include "tensor/far_rows.h"
 #include "tensor/gemm.h"
 #include "tensor/kernels/kernels.h"
 
@@ -21,10 +22,10 @@ typedef struct loss_work {
     bool fresh;
 } loss_work;
 
-/* Of a span of elements: the sum of the values, and dx = or += g times the slope by x. */
+/* Of a span of elements: the sum of the values, and dx = or += g times the slope by x or by t. */
 typedef struct loss_rule {
     double (*sum)(const loss_work *w, int64_t begin, int64_t end);
-    ak__span_fn *slopes;
+    ak__span_fn *slopes[2];
 } loss_rule;
 
 static ak_status loss_shape(ak_call *k)
@@ -57,9 +58,11 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
     const int64_t n = k->in[0]->size;
     loss_work w = { .x = k->in[0]->data, .t = k->in[1]->data, .a = a,
                     .g = n ? k->out->grad[0] / (ak_real)n : 0 };
-    w.dx = ak_call_grad_fresh(k, 0, &w.fresh);
-    if (w.dx)
-        ak__for_spans(n, rule->slopes, &w);
+    for (int i = 0; i < 2; i++) {       /* one after the other: x and t may be one tensor */
+        w.dx = ak_call_grad_fresh(k, i, &w.fresh);
+        if (w.dx)
+            ak__for_spans(n, rule->slopes[i], &w);
+    }
 }
 
 #define LOSS_SAMPLES(option, extra)                                                                \
@@ -77,20 +80,31 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
 #define LOSS_MISUSE (const ak_sample[]){ LOSS_WRONG_SHAPE, AK_END }
 #define OPTION_MISUSE (const ak_sample[]){ LOSS_WRONG_SHAPE, LOSS_WRONG_OPTION, AK_END }
 
-/* One loss: value and slope as expressions of x, t and a. Eight sums run side by side, so that the
- * order is fixed and the compiler can keep them in vectors. */
+/* One loss: value and slopes by x and by t as expressions of x, t and a. Eight sums run side by
+ * side, so that the order is fixed and the compiler can keep them in vectors. */
 #define LANES 8
-#define LOSS(name_, formula_, value_, slope_, shape_, option_, extra_, misuse_)                    \
+#define LOSS_SLOPE(name_, slope_)                                                                  \
+    static inline ak_real name_##_slope(ak_real x, ak_real t, ak_real a)                           \
+    {                                                                                              \
+        (void)x, (void)t, (void)a;                                                                 \
+        return slope_;                                                                             \
+    }                                                                                              \
+    static void name_##_slopes(void *user, int64_t begin, int64_t end)                             \
+    {                                                                                              \
+        const loss_work w = *(const loss_work *)user;                                              \
+        for (int64_t i = begin; w.fresh && i < end; i++)                                           \
+            w.dx[i] = w.g * name_##_slope(w.x[i], w.t[i], w.a);                                    \
+        for (int64_t i = begin; !w.fresh && i < end; i++)                                          \
+            w.dx[i] += w.g * name_##_slope(w.x[i], w.t[i], w.a);                                   \
+    }
+#define LOSS(name_, formula_, value_, slope_, slope_t_, shape_, option_, extra_, misuse_)          \
     static inline ak_real name_##_value(ak_real x, ak_real t, ak_real a)                           \
     {                                                                                              \
         (void)a;                                                                                   \
         return value_;                                                                             \
     }                                                                                              \
-    static inline ak_real name_##_slope(ak_real x, ak_real t, ak_real a)                           \
-    {                                                                                              \
-        (void)a;                                                                                   \
-        return slope_;                                                                             \
-    }                                                                                              \
+    LOSS_SLOPE(name_, slope_)                                                                      \
+    LOSS_SLOPE(name_##_target, slope_t_)                                                           \
     static double name_##_sum(const loss_work *w, int64_t begin, int64_t end)                      \
     {                                                                                              \
         double  lane[LANES] = { 0 };                                                               \
@@ -103,15 +117,8 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
         return ((lane[0] + lane[1]) + (lane[2] + lane[3])) +                                       \
                ((lane[4] + lane[5]) + (lane[6] + lane[7]));                                        \
     }                                                                                              \
-    static void name_##_slopes(void *user, int64_t begin, int64_t end)                             \
-    {                                                                                              \
-        const loss_work w = *(const loss_work *)user;                                              \
-        for (int64_t i = begin; w.fresh && i < end; i++)                                           \
-            w.dx[i] = w.g * name_##_slope(w.x[i], w.t[i], w.a);                                    \
-        for (int64_t i = begin; !w.fresh && i < end; i++)                                          \
-            w.dx[i] += w.g * name_##_slope(w.x[i], w.t[i], w.a);                                   \
-    }                                                                                              \
-    static const loss_rule name_##_rule = { name_##_sum, name_##_slopes };                         \
+    static const loss_rule name_##_rule = {                                                        \
+        name_##_sum, { name_##_slopes, name_##_target_slopes } };                                  \
     static void name_##_forward(ak_call *k)                                                        \
     {                                                                                              \
         loss_forward(k, &name_##_rule, (ak_real)((const loss_option *)k->attr)->a);                \
@@ -122,9 +129,10 @@ static void loss_backward(ak_call *k, const loss_rule *rule, ak_real a)
     }                                                                                              \
     const ak_op ak__op_##name_ = {                                                                 \
         .name = #name_, .formula = formula_, .n_in = 2, .attr_size = sizeof(loss_option),          \
+        .operands = "x target",                                                                    \
         .shape = shape_, .forward = name_##_forward, .backward = name_##_backward,                 \
         .flops = loss_flops,                                                                       \
-        .samples = LOSS_SAMPLES(option_, AK_SAMPLE_CONSTANT_1 | (extra_)),                         \
+        .samples = LOSS_SAMPLES(option_, extra_),                                                  \
         .misuse = misuse_,                                                                         \
     };
 
@@ -137,7 +145,7 @@ static ak_status huber_shape(ak_call *k)
 {
     const double delta = ((const loss_option *)k->attr)->a;
     if (!(delta > 0))
-        return ak_call_fail(k, AK_ERR_VALUE, "delta %g is not positive", delta);
+        return ak_call_fail(k, AK_ERR_VALUE, "delta %g is not above 0", delta);
     return loss_shape(k);
 }
 
@@ -145,7 +153,7 @@ static ak_status smooth_l1_shape(ak_call *k)
 {
     const double beta = ((const loss_option *)k->attr)->a;
     if (!(beta >= 0))
-        return ak_call_fail(k, AK_ERR_VALUE, "beta %g is negative", beta);
+        return ak_call_fail(k, AK_ERR_VALUE, "beta %g is not >= 0", beta);
     return loss_shape(k);
 }
 
@@ -162,6 +170,11 @@ static ak_real smooth_l1_of(ak_real d, ak_real beta)
     return m < beta ? d * d / (2 * beta) : m - beta / 2;
 }
 
+static ak_real smooth_l1_slope_of(ak_real d, ak_real beta)
+{
+    return ak__fabs(d) < beta ? d / beta : sign_of(d);
+}
+
 /* log(1 + e^-|x|) never overflows; the slope is sigmoid(x) - t */
 static ak_real bce_of(ak_real x, ak_real t)
 {
@@ -174,17 +187,18 @@ static ak_real sigmoid_of(ak_real x)
     return x >= 0 ? 1 / (1 + e) : e / (1 + e);
 }
 
-LOSS(bce_logits, "mean of max(x, 0) - x t + log(1 + e^-|x|)", bce_of(x, t), sigmoid_of(x) - t,
+LOSS(bce_logits, "mean of max(x, 0) - x t + log(1 + e^-|x|)", bce_of(x, t), sigmoid_of(x) - t, -x,
      loss_shape, NULL, 0, LOSS_MISUSE)
-LOSS(mse, "mean of (x - t)^2", (x - t) * (x - t), 2 * (x - t), loss_shape, NULL, 0, LOSS_MISUSE)
-LOSS(l1, "mean of |x - t|, gradient 0 at 0", ak__fabs(x - t), sign_of(x - t), loss_shape, NULL,
-     AK_SAMPLE_DISTINCT, LOSS_MISUSE)
+LOSS(mse, "mean of (x - t)^2", (x - t) * (x - t), 2 * (x - t), 2 * (t - x), loss_shape, NULL, 0,
+     LOSS_MISUSE)
+LOSS(l1, "mean of |x - t|, gradient 0 at 0", ak__fabs(x - t), sign_of(x - t), sign_of(t - x),
+     loss_shape, NULL, AK_SAMPLE_DISTINCT, LOSS_MISUSE)
 LOSS(huber, "mean of d^2/2 where |d| <= delta, delta (|d| - delta/2) elsewhere; d = x - t",
-     huber_of(x - t, a), ak__fmin(ak__fmax(x - t, -a), a), huber_shape,
-     &(const loss_option){ 0.5 }, AK_SAMPLE_DISTINCT, OPTION_MISUSE)
+     huber_of(x - t, a), ak__fmin(ak__fmax(x - t, -a), a), ak__fmin(ak__fmax(t - x, -a), a),
+     huber_shape, &(const loss_option){ 0.5 }, AK_SAMPLE_DISTINCT, OPTION_MISUSE)
 LOSS(smooth_l1, "mean of d^2/(2 beta) where |d| < beta, |d| - beta/2 elsewhere; d = x - t",
-     smooth_l1_of(x - t, a), ak__fabs(x - t) < a ? (x - t) / a : sign_of(x - t), smooth_l1_shape,
-     &(const loss_option){ 0.5 }, AK_SAMPLE_DISTINCT, OPTION_MISUSE)
+     smooth_l1_of(x - t, a), smooth_l1_slope_of(x - t, a), smooth_l1_slope_of(t - x, a),
+     smooth_l1_shape, &(const loss_option){ 0.5 }, AK_SAMPLE_DISTINCT, OPTION_MISUSE)
 
 static ak_tensor *apply_loss(const ak_op *op, ak_tensor *x, ak_tensor *target, double a)
 {
@@ -240,6 +254,21 @@ typedef struct cosine_work {
     ak_real *da, *db;
 } cosine_work;
 
+/* 1 / max(|a|, eps), also where squares overflow. */
+static ak_real cosine_inverse(const ak_real *a, int64_t D)
+{
+    const ak_real s = ak__k.sum_squares(a, D);
+    if ((double)s > AK__LARGEST_SQUARES)
+        return (ak_real)ak__far_inverse(a, D);
+    return 1 / ak__fmax(ak__sqrt(s), COSINE_EPS);
+}
+
+/* Products of such rows, or of their inverses, leave the range of numbers. */
+static bool is_far(const ak_real *inverse)
+{
+    return inverse[0] < (ak_real)1e-14 || inverse[1] < (ak_real)1e-14;
+}
+
 static void cosine_rows(void *user, int64_t begin, int64_t end)
 {
     const cosine_work *w = user;
@@ -247,9 +276,11 @@ static void cosine_rows(void *user, int64_t begin, int64_t end)
     for (int64_t r = begin; r < end; r++) {
         const ak_real *a = w->k->in[0]->data + r * D, *b = w->k->in[1]->data + r * D;
         ak_real *inverse = w->inverse + 2 * r;
-        inverse[0] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(a, D)), COSINE_EPS);
-        inverse[1] = 1 / ak__fmax(ak__sqrt(ak__k.sum_squares(b, D)), COSINE_EPS);
-        w->k->out->data[r] = ak__k.dot(a, b, D) * inverse[0] * inverse[1];
+        inverse[0] = cosine_inverse(a, D);
+        inverse[1] = cosine_inverse(b, D);
+        w->k->out->data[r] = is_far(inverse)
+            ? (ak_real)ak__far_dot((double)inverse[0], a, (double)inverse[1], b, D)
+            : ak__k.dot(a, b, D) * inverse[0] * inverse[1];
     }
 }
 
@@ -265,6 +296,12 @@ static void cosine_forward(ak_call *k)
 static void cosine_side(ak_real *da, ak_real g, ak_real y, const ak_real *a, ak_real inverse_a,
                         const ak_real *b, ak_real inverse_b, int64_t D)
 {
+    if (is_far((ak_real[]){ inverse_a, inverse_b })) {      /* unit rows first */
+        const ak_real own = inverse_a < 1 / COSINE_EPS ? y : 0;
+        for (int64_t i = 0; i < D; i++)
+            da[i] += g * inverse_a * (b[i] * inverse_b - own * (a[i] * inverse_a));
+        return;
+    }
     ak__k.axpy(da, g * inverse_a * inverse_b, b, D);
     if (inverse_a < 1 / COSINE_EPS)
         ak__k.axpy(da, -g * y * inverse_a * inverse_a, a, D);
@@ -351,7 +388,7 @@ static void sqdist_rows(void *user, int64_t begin, int64_t end)
         for (int64_t j = 0; j < N; j++) {
             const ak_real both = w->length[i] + w->length[M + j];
             y[j] += both;
-            if (y[j] < (ak_real)0.01 * both)
+            if (!(y[j] >= (ak_real)0.01 * both) || both > AK_REAL_MAX)
                 y[j] = direct_sqdist(a->data + i * D, b->data + j * D, D);
         }
     }
@@ -389,7 +426,8 @@ static void sqdist_backward(ak_call *k)
         if (!sums)
             return;
         memset(sums, 0, (size_t)N * sizeof *sums);
-        ak__k.column_sum(sums, g, M, N);
+        if (!ak__sum_rows(k, sums, g, M, N))
+            return;
         for (int64_t j = 0; j < N; j++)
             ak__k.axpy(db + j * D, 2 * sums[j], b->data + j * D, D);
         ak__gemm(AK__TN, N, D, M, -2, g, N, a->data, D, 1, db, D, NULL);

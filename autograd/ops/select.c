@@ -76,7 +76,9 @@ static ak_tensor *call_where(ak_tensor *const *in, int n_in, const ak_sample *s)
     { .in = {{ rank, { __VA_ARGS__ } }, { rank, { __VA_ARGS__ } }}, .n_in = 2, .call = call_where }
 static const ak_op where_op = {
     .name = "where", .formula = "y = cond != 0 ? a : b", .n_in = 3,
+    .operands = "a cond b",
     .shape = where_shape, .forward = where_forward, .backward = where_backward,
+    .reads = AK_READS(1),
     .samples = (const ak_sample[]){
         WHERE(1, 1), WHERE(1, 7), WHERE(2, 3, 5), WHERE(3, 2, 1, 4), WHERE(2, 1, 33), AK_END },
     .misuse = (const ak_sample[]){
@@ -135,6 +137,7 @@ static void diagonal_backward(ak_call *k) { picked_diagonal_slope(k, 0); }
 static const ak_op diagonal_op = {
     .name = "diagonal", .formula = "y[i] = x[i, i]", .n_in = 1,
     .shape = diagonal_shape, .forward = diagonal_forward, .backward = diagonal_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }} }, { .in = {{ 2, { 2, 2 } }} }, { .in = {{ 2, { 3, 3 } }} },
         { .in = {{ 2, { 6, 6 } }} }, { .in = {{ 2, { 11, 11 } }} }, AK_END },
@@ -156,6 +159,7 @@ static const ak_op pair_diagonal_op = {
     .name = "pair_diagonal", .formula = "y[i] = s[i, (i + n/2) mod n]", .n_in = 1,
     .shape = pair_diagonal_shape, .forward = pair_diagonal_forward,
     .backward = pair_diagonal_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 2, 2 } }} }, { .in = {{ 2, { 4, 4 } }} }, { .in = {{ 2, { 6, 6 } }} },
         { .in = {{ 2, { 10, 10 } }} }, { .in = {{ 2, { 14, 14 } }} }, AK_END },
@@ -171,7 +175,8 @@ static ak_status mask_shape(ak_call *k)
 {
     const int rules = ((const mask_attr *)k->attr)->rules;
     if (rules & ~(AK_MASK_SELF | AK_MASK_PAIR))
-        return ak_call_fail(k, AK_ERR_VALUE, "unknown rules %d", rules);
+        return ak_call_fail(k, AK_ERR_VALUE, "unknown rules %d (AK_MASK_SELF %d, AK_MASK_PAIR %d, "
+                            "or both)", rules, AK_MASK_SELF, AK_MASK_PAIR);
     k->out->shape = k->in[0]->shape;
     return square_check(k, (rules & AK_MASK_PAIR) != 0);
 }
@@ -226,6 +231,7 @@ static const ak_op mask_op = {
     .name = "mask", .formula = "y = s, -inf at [i, i] (SELF) and [i, (i + n/2) mod n] (PAIR)",
     .n_in = 1, .attr_size = sizeof(mask_attr), .flags = AK_OP_MAKES_INF,
     .shape = mask_shape, .forward = mask_forward, .backward = mask_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, MASK(AK_MASK_SELF) },
         { .in = {{ 2, { 2, 2 } }}, MASK(AK_MASK_PAIR) },
@@ -307,6 +313,7 @@ static const ak_op triangle_op = {
     .formula = "y = x where j >= i + diagonal (upper) or j <= i + diagonal, else fill",
     .n_in = 1, .attr_size = sizeof(triangle_attr), .flags = AK_OP_MAKES_INF,
     .shape = triangle_shape, .forward = triangle_forward, .backward = triangle_backward,
+    .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
         { .in = {{ 2, { 1, 1 } }}, TRIANGLE(false, 0, 0) },
         { .in = {{ 2, { 5, 5 } }}, TRIANGLE(true, 1, -3) },

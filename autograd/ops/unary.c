@@ -130,22 +130,27 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
     static void name##_backward(ak_call *k) { run_backward(k, name##_slope); }
 
 /* UNARY(name, formula, forward, backward, range of the samples, their flags). Every shape fits. */
-#define UNARY(id, text, value, slope, lo, hi, sample_flags)                                        \
+#define UNARY(id, ...) UNARY_READING(0, id, __VA_ARGS__)
+#define UNARY_READING(looks_at, id, text, value, slope, lo, hi, sample_flags)                      \
     UNARY_FUNCTIONS(id, value, slope)                                                              \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .flags = AK_OP_NO_SHAPE_CHECK,                    \
         .shape = unary_shape, .forward = id##_forward, .backward = id##_backward,                  \
+        .reads = looks_at,                                                                         \
         .samples = (const ak_sample[]){ SAMPLES(lo, hi, .flags = sample_flags), AK_END },          \
     };                                                                                             \
     ak_tensor *ak_##id(ak_tensor *x) { return ak_apply(&id##_op, &x, 1, NULL); }
 
 /* The same with an option `a`, checked by id_shape; attr_a is the samples' value, bad_a one that is
  * refused. */
-#define UNARY_OPTION(id, text, value, slope, lo, hi, sample_flags, good_a, bad_a)                  \
+#define UNARY_OPTION(id, ...) UNARY_OPTION_READING(0, id, __VA_ARGS__)
+#define UNARY_OPTION_READING(looks_at, id, text, value, slope, lo, hi, sample_flags, good_a,       \
+                             bad_a)                                                                \
     UNARY_FUNCTIONS(id, value, slope)                                                              \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(unary_attr),                  \
         .shape = id##_shape, .forward = id##_forward, .backward = id##_backward,                   \
+        .reads = looks_at,                                                                         \
         .samples = (const ak_sample[]){ SAMPLES(lo, hi, .flags = sample_flags,                     \
                                                 .attr = &(const unary_attr){ .a = good_a }),       \
                                         AK_END },                                                  \
@@ -176,13 +181,15 @@ static ak_status elu_shape(ak_call *k) { return option_shape(k, "alpha"); }
 #define AWAY AK_SAMPLE_AWAY_FROM_ZERO
 #define NAN_OPTION ((double)NAN)
 
-/* sigmoid(c x) from y = x sigmoid(c x), without another exponential */
-#define GATE (x != 0 ? y / x : (ak_real)0.5)
+/* sigmoid(c x) from y = x sigmoid(c x), without another exponential; x of few digits are near 0 */
+#define GATE (ak__fabs(x) > (ak_real)1e-30 ? y / x : (ak_real)0.5)
+/* x, short of where a product with it overflows: far out its other factor is 0. */
+#define HELD (x > (ak_real)1e30 ? (ak_real)1e30 : x < (ak_real)-1e30 ? (ak_real)-1e30 : x)
 #define TWO_OVER_ROOT_PI ((ak_real)1.12837916709551257390)
 #define QUICK ((ak_real)1.702)
 
 /* name, formula, forward, derivative, samples' range and flags (, samples' option, a bad one) */
-UNARY(neg, "y = -x", AFFINE(-1, 0), AFFINE_SLOPE(-1), -2, 2, NONE)
+UNARY_READING(AK_READS_NONE, neg, "y = -x", AFFINE(-1, 0), AFFINE_SLOPE(-1), -2, 2, NONE)
 UNARY(exp, "y = e^x", KERNEL(exp), SLOPE(y), -2, 2, NONE)
 UNARY(log, "y = ln x", KERNEL(log), SLOPE(1 / x), .2, 3, NONE)
 UNARY(log1p, "y = ln(1 + x)", EACH(ak__log1p(x)), SLOPE(1 / (1 + x)), -.8, 3, NONE)
@@ -200,7 +207,7 @@ UNARY(gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", KERNEL_PUT
 UNARY(silu, "y = x / (1 + e^-x)", TIMES_KERNEL(sigmoid, 1),
       SLOPE(GATE * (1 + x * (1 - GATE))), -4, 4, NONE)
 UNARY(quick_gelu, "y = x / (1 + e^(-1.702 x))", TIMES_KERNEL(sigmoid, QUICK),
-      SLOPE(GATE * (1 + QUICK * x * (1 - GATE))), -3, 3, NONE)
+      SLOPE(GATE * (1 + QUICK * HELD * (1 - GATE))), -3, 3, NONE)
 UNARY(sigmoid, "y = 1 / (1 + e^-x)", KERNEL(sigmoid), SLOPE(y * (1 - y)), -4, 4, NONE)
 UNARY(tanh, "y = tanh x", KERNEL(tanh), SLOPE(1 - y * y), -2, 2, NONE)
 /* Its derivative is sigmoid(x) = 1 - e^-y. */
@@ -212,8 +219,10 @@ UNARY(hardswish, "y = x min(max(x + 3, 0), 6) / 6",
       EACH(x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6),
       SLOPE(x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6), -5, 5, NONE)
 
-UNARY_OPTION(scale, "y = a x", AFFINE(a, 0), AFFINE_SLOPE(a), -2, 2, NONE, -1.7, NAN_OPTION)
-UNARY_OPTION(add_scalar, "y = x + a", AFFINE(1, a), AFFINE_SLOPE(1), -2, 2, NONE, 0.3, NAN_OPTION)
+UNARY_OPTION_READING(AK_READS_NONE, scale, "y = a x", AFFINE(a, 0), AFFINE_SLOPE(a), -2, 2, NONE,
+                     -1.7, NAN_OPTION)
+UNARY_OPTION_READING(AK_READS_NONE, add_scalar, "y = x + a", AFFINE(1, a), AFFINE_SLOPE(1), -2, 2,
+                     NONE, 0.3, NAN_OPTION)
 UNARY_OPTION(pow, "y = x^p", EACH(ak__pow(x, a)),
              SLOPE(a != 0 ? a * ak__pow(x, a - 1) : 0), .3, 2, NONE, 2.5, NAN_OPTION)
 UNARY_OPTION(leaky_relu, "y = x > 0 ? x : slope x", EACH(x > 0 ? x : a * x),

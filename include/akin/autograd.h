@@ -21,14 +21,28 @@ extern "C" {
 /* Compute gradients of a one-element tensor by everything recorded that it depends on.
  *
  *   grad      dL/dx is added into x->grad; d loss/d loss = 1
- *   errors    AK_ERR_SHAPE if loss has more than one element, AK_ERR_STATE if nothing was recorded
- *             for it or backward already ran over it; the pending error if there is one
+ *   errors    AK_ERR_SHAPE if loss has more than one element; the pending error if there is one;
+ *             AK_ERR_STATE if nothing was recorded for it, if backward already ran over this loss,
+ *             if an operand whose numbers backward needs was changed after forward (an optimiser
+ *             step, ak_fill, ..; the message says by what; see ak_touch), or if they were given
+ *             back (ak_done_with); AK_ERR_NUMBER if the loss is NaN or infinite (names its value
+ *             and op), or if it is finite and the gradient of a parameter is not (names that):
+ *             ak_options.allow_nan lets both pass. After an error all gradients are what they were
+ *             before, zeros for leaves that had none
+ *
+ * Several losses of a step may share any part of what they are made from, in any order: gradients
+ * add up as if the losses had been added. Only ak_done_with is in the way: values that the first
+ * backward gave back and that can not be made again are AK_ERR_STATE in the second. A second
+ * backward before the next optimiser step copies the gradients it adds to, so that it can put them
+ * back if it fails; one backward of the sum is faster.
  */
 AK_API ak_status ak_backward(ak_tensor *loss);
-/* The same from a given upstream gradient, of y's size, which is read until the call returns. */
+/* The same from a given upstream gradient, of y's size, finite, which is read until the call returns. It
+ * may be called for one y as often as you like: gradients add up. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
-/* Between these nothing is recorded. Pairs nest. */
+/* Between these nothing is recorded. Pairs nest, and last over ak_step_end. errors: AK_ERR_STATE
+ * for an end without a beginning. */
 AK_API void ak_no_grad_begin(ak_ctx *ctx);
 AK_API void ak_no_grad_end(ak_ctx *ctx);
 /* Say that from now on only backward reads the values of t (nor does anybody read those of a tensor
@@ -40,10 +54,11 @@ AK_API void ak_no_grad_end(ak_ctx *ctx);
  *                of one more pass when backward comes to them
  *   after it     t->data must not be read; an op that takes t nevertheless makes it a usual tensor
  *                again, or fails with AK_ERR_STATE when its values are gone for good
- *   no effect    on parameters, aliases, kept and small tensors; after an error
+ *   no effect    on parameters, aliases, kept and small tensors; after an error. make_again has
+ *                none on a tensor whose numbers were changed since the op made them
  */
 AK_API void ak_done_with(ak_tensor *t, bool make_again);
-/* The same numbers as a constant; shares memory, gradient stops here. */
+/* The same numbers as a constant; shares memory (also after ak_done_with), gradient stops here. */
 AK_API ak_tensor *ak_detach(ak_tensor *x);
 /* Train (true, the default) or evaluation mode: dropout, noise and batch norm look at it. */
 AK_API void ak_train_mode(ak_ctx *ctx, bool train);
@@ -80,8 +95,10 @@ typedef struct ak_gradcheck {
 
 /* Compare backward with central differences for every element of every operand that needs a
  * gradient (parameters among the operands included). The output is reduced to one number with
- * fixed random weights. Ends the running step, several times: operands must live as long as the
- * context (ak_keep or ak_param).
+ * fixed random weights. Backward runs twice: into memory that it has to fill, and on top of numbers
+ * that are there already, so that one which assigns instead of adding is found. Ends the running
+ * step, several times: operands must live as long as the context (ak_keep or ak_param). Their
+ * gradients are left as they were.
  *
  *   returns   AK_OK if all could be computed (compare result->worst with your tolerance). A right
  *             gradient has 1e-9 in the double build (akin/core.h: AK_REAL_BITS) and 1e-4 to 1e-2

@@ -2,23 +2,38 @@
 /* akin/checkpoint.h - saving weights, and stopping and resuming a run.
  *
  * ak_save and ak_load are for weights: the result of a training, to be used elsewhere. A checkpoint
- * is the whole state of a run: weights and buffers, moments and step counts of every optimiser, the
- * counter of random streams, the place of every loader, and numbers of the program's own. A run
- * that stops and resumes ends with the same bits as one that never stopped.
+ * is the whole state of a run: parameters and buffers (ak_param, ak_buffer: running statistics, a
+ * teacher, a queue), moments and step counts of every optimiser, the counter of random streams, the
+ * place of every loader, and numbers of the program's own. It does not hold what ak_state and
+ * ak_keep made, nor options and modes. A run that stops and resumes ends with the same bits as one
+ * that never stopped.
  *
- *     int64_t epoch = 0;
  *     ... open the same context, modules, optimisers and loaders as before, in the same order ...
- *     ak_checkpoint_value(ctx, "epoch", &epoch);
  *     if (ak_checkpoint_exists("run.ckpt"))
  *         ak_checkpoint_load(ctx, "run.ckpt");
- *     for (; epoch < 100; epoch++) {
- *         ... train ...
- *         ak_checkpoint_save(ctx, "run.ckpt");        // with epoch + 1 if it is to be done
+ *     while (ak_loader_tell(loader).epoch < 100) {        // the loader knows where it is
+ *         for (ak_batch b; ak_loader_next(loader, &b); ak_step_end(ctx))
+ *             ... train on b ...
+ *         if (ak_checkpoint_save(ctx, "run.ckpt"))        // may also be called between two steps
+ *             break;
+ *     }
+ *
+ * A counter of one's own goes along. It must say what is done, so count before saving:
+ *
+ *     int64_t done = 0;                                   // epochs
+ *     ak_checkpoint_value(ctx, "done", &done);            // before loading
+ *     ... load as above ...
+ *     while (done < 100) {
+ *         ... train an epoch ...
+ *         done++;                                         // or a resumed run repeats this epoch
+ *         if (ak_checkpoint_save(ctx, "run.ckpt"))
+ *             break;
  *     }
  *
  * Files are written beside their place, flushed and renamed: there is the old file or the new one,
- * nothing in between. They carry a checksum; docs/FORMATS.md describes them byte by byte. Loading
- * happens entirely or not at all: after an error nothing has changed.
+ * nothing in between. A link is followed; what is no regular file is refused. Files carry a
+ * checksum; docs/FORMATS.md describes them byte by byte. Loading happens entirely or not at all:
+ * after an error nothing has changed.
  */
 #ifndef AKIN_CHECKPOINT_H
 #define AKIN_CHECKPOINT_H
@@ -29,14 +44,15 @@
 extern "C" {
 #endif
 
-/* Write all parameters and buffers.
+/* Write all parameters and buffers. Numbers that are not finite are written with a warning that
+ * names the first tensor and how many there are (checkpoints: of an optimiser's moments as well).
  *
  *   errors   the pending error (nothing is written then), AK_ERR_IO, AK_ERR_MEMORY: the old file
  *            is untouched
  */
 AK_API ak_status ak_save(ak_ctx *ctx, const char *path);
-/* Write those whose names fit pattern (akin/tensor.h: ak_match). errors: also AK_ERR_NOT_FOUND if
- * none does. */
+/* Write those whose names fit pattern (akin/tensor.h: ak_match). errors: also those of any
+ * pattern. */
 AK_API ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern);
 
 /* Read all parameters and buffers from a file of ak_save or of ak_checkpoint_save.
@@ -48,7 +64,8 @@ AK_API ak_status ak_save_some(ak_ctx *ctx, const char *path, const char *pattern
  */
 AK_API ak_status ak_load(ak_ctx *ctx, const char *path);
 /* Read those whose names fit pattern and leave all others as they are: an encoder alone is
- * ak_load_some(ctx, path, "encoder/..."), with a star. */
+ * ak_load_some(ctx, path, "encoder/..."), with a star. Each alternative must fit a name of this
+ * program or of the file. */
 AK_API ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern);
 
 /* Write the whole state of the run. errors: as ak_save. */

@@ -20,7 +20,17 @@
  * every state changer refuses, until ak_step_end() reports and clears it. The default hook prints
  * the error and aborts at the faulty call; ak_on_error(ctx, NULL, NULL) turns that off.
  *
+ * NULL for an argument is AK_ERR_VALUE with the names of function and argument, unless the
+ * function's comment says that it is fine; poison that is used after its error was cleared is
+ * AK_ERR_STATE. Where no argument leads to a context, the error is kept in the one that this thread
+ * opened, or ended a step of, last; without any it is printed to stderr (docs/ERRORS.md).
+ *
  * One context belongs to one thread of control; two contexts may be used by two threads.
+ *
+ * A program may fork. In the child, contexts are copies that go on as they would have, with the
+ * same bits; kernels run on one thread there (OpenMP's others stayed behind), also for contexts
+ * that the child opens, and ak_threads() says so. Loaders with threads stay with the parent
+ * (akin/data.h). Closing a copy only frees. exec() after fork() knows nothing of all this.
  */
 #ifndef AKIN_CORE_H
 #define AKIN_CORE_H
@@ -34,7 +44,7 @@
 /* The element type. The library is built a second time in double to prove gradients; a program
  * that wants that build defines AK_REAL_BITS as 64 before its first akin header. It is not
  * installed: `ninja -C build libakin64.a` makes it, and a program is built with
- *     cc -DAK_REAL_BITS=64 -Iinclude prog.c build/libakin64.a -lz -ljansson -fopenmp -lm */
+ *     cc -DAK_REAL_BITS=64 -Iinclude prog.c build/libakin64.a -lz -fopenmp -lm */
 #ifndef AK_REAL_BITS
 #define AK_REAL_BITS 32
 #endif
@@ -94,9 +104,11 @@ typedef struct ak_ctx ak_ctx;
 
 typedef struct ak_options {
     uint64_t seed;          /* of every random number; default 0 (AK_SEED wins) */
-    int      threads;       /* OpenMP threads of kernels, [1, ...); 0 = OpenMP's own default */
+    int      threads;       /* OpenMP threads of kernels, [1, 1024]; 0 = OpenMP's own default */
     bool     check_numbers; /* as ak_check_numbers(ctx, true) */
     bool     quiet;         /* no messages at level info */
+    bool     allow_nan;     /* ak_backward of a loss that is not finite, or whose gradients are not,
+                             * is no error (AK_ERR_NUMBER without this) */
     bool     exact_conv;    /* every convolution as with ak_conv_options.exact (AK_CONV wins) */
 } ak_options;
 
@@ -104,6 +116,8 @@ typedef struct ak_options {
  *
  *   options   by value; zero means the default
  *   returns   the context, to be closed by ak_close(); NULL only when memory is exhausted
+ *   errors    AK_ERR_VALUE for .threads: the hook is the default one, which aborts. AK_SEED, AK_CPU
+ *             or AK_CONV in the environment that is no such setting: the message, and exit code 1
  */
 AK_API ak_ctx *ak_open(ak_options options);
 
@@ -123,14 +137,15 @@ AK_API ak_status ak_step_end(ak_ctx *ctx);
 AK_API const char *ak_status_text(ak_status status);
 /* Name of a status ("AK_ERR_SHAPE"), never NULL. */
 AK_API const char *ak_status_name(ak_status status);
-/* The pending error of the running step; AK_OK if none. */
+/* The pending error of the running step; AK_OK if none; AK_ERR_VALUE for NULL. */
 AK_API ak_status ak_error(const ak_ctx *ctx);
 /* The message of the newest recorded error ("" if there never was one); valid until the next. */
 AK_API const char *ak_error_message(const ak_ctx *ctx);
 
-/* What is called when an error is recorded, at the faulty call. message ends without newline. */
+/* What is called when an error is recorded, inside the faulty call. message is all there is to say,
+ * with operands, place and hint; it ends without newline. */
 typedef void (*ak_error_fn)(void *user, ak_status status, const char *message);
-/* Replace the hook. fn NULL: nothing is called (quiet, sticky mode). */
+/* Replace the hook. fn NULL: nothing is called (quiet, sticky mode). user may be NULL. */
 AK_API void ak_on_error(ak_ctx *ctx, ak_error_fn fn, void *user);
 /* The default hook: prints the message to stderr and aborts. */
 AK_API void ak_error_die(void *user, ak_status status, const char *message);
@@ -139,6 +154,8 @@ AK_API void ak_error_exit(void *user, ak_status status, const char *message);
 
 /* Record an error by hand (data readers and losses outside the library use it).
  *
+ *   ctx       NULL: in the context that this thread used last, as said above
+ *   status    an error; AK_OK is none, and recorded as AK_ERR_VALUE
  *   returns   status, so that a function can end with return ak_fail(...);
  *   the first error of a step is kept; a second one changes nothing
  */
@@ -158,21 +175,28 @@ AK_API void ak_check_numbers(ak_ctx *ctx, bool on);
 /* Messages. The default callback prints to stderr. */
 typedef enum ak_log_level { AK_LOG_ERROR, AK_LOG_WARNING, AK_LOG_INFO } ak_log_level;
 typedef void (*ak_log_fn)(void *user, ak_log_level level, const char *message);
+/* fn NULL: stderr again. user may be NULL. */
 AK_API void ak_on_log(ak_ctx *ctx, ak_log_fn fn, void *user);
 AK_API void ak_log_message(ak_ctx *ctx, ak_log_level level, const char *format, ...)
     AK_PRINTF(3, 4);
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-/* A place in the step's memory. */
+/* A place in the step's memory: which of the marks of a context, by address and number. */
 typedef struct ak_mark {
-    void *block; size_t used, top_used; void *tape; uint64_t serial; void *head; size_t head_used;
+    const void *place;
+    uint64_t    number;         /* of all marks that the context ever made, from 1; 0 = none */
 } ak_mark;
-/* Remember the place (evaluation loops, augmentation). */
+/* Remember the place (evaluation loops, augmentation). Marks nest. errors: AK_ERR_MEMORY (the mark
+ * is none then, which ak_release refuses). */
 AK_API ak_mark ak_mark_step(ak_ctx *ctx);
-/* Free every step tensor made since the mark.
+/* Free every step tensor made since the mark, and forget the marks made since. The mark itself may
+ * be used again.
  *
- *   errors   AK_ERR_STATE if something recorded since is still on the tape
+ *   errors   AK_ERR_STATE, and nothing is freed, if the mark is of an earlier step or of another
+ *            context or was forgotten; if something recorded since is still on the tape; if a
+ *            backward, or an op that took a tensor given back by ak_done_with, put memory made
+ *            since into an older tensor
  */
 AK_API ak_status ak_release(ak_ctx *ctx, ak_mark mark);
 
@@ -201,9 +225,9 @@ AK_API double ak_random_normal(uint64_t seed, uint64_t stream, uint64_t index); 
 AK_API double ak_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t index,
                                          double lo, double hi);
 AK_API bool ak_random_bernoulli(uint64_t seed, uint64_t stream, uint64_t index, double p);
-/* Whole number in [0, n), without modulo bias; n >= 1. */
+/* Whole number in [0, n), without modulo bias; n >= 1. errors: AK_ERR_VALUE for n = 0 (gives 0). */
 AK_API uint64_t ak_random_below(uint64_t seed, uint64_t stream, uint64_t index, uint64_t n);
-/* A permutation of 0..n-1 into out. */
+/* A permutation of 0..n-1 into out. errors: AK_ERR_VALUE for n < 0 */
 AK_API void ak_random_permutation(uint64_t seed, uint64_t stream, int64_t n, int64_t *out);
 
 AK_API uint64_t ak_seed(const ak_ctx *ctx);

@@ -17,13 +17,20 @@
  *             ak_step_end(ctx);
  *         }
  *
- * Pictures of bytes are scaled to [0, 1] (y = x / 255); ak_dataset_normalize adds a mean and a
- * standard deviation per channel, for training and evaluation alike.
+ * Items pass three stages: scaled, augmented, normalised. Pictures of bytes are scaled to [0, 1]
+ * (y = x / 255); numbers stay as they are unless ak_dataset_scale says what becomes 0 and 1, which
+ * augmentations of colour need. ak_dataset_normalize adds a mean and a standard deviation per
+ * channel, for training and evaluation alike.
  *
  * What it does not do: pictures of different sizes in one data set, resizing to another size.
  *
- * Functions that return a pointer return NULL after recording an error, and accept NULL where a
- * failed call's result would go without a second message; ak_loader_next(NULL, &b) is false.
+ * Functions that return a pointer return NULL after recording an error. While that is pending, NULL
+ * may go where the failed call's result would, without a second message (ak_loader_next(NULL, &b)
+ * is false); afterwards it is AK_ERR_VALUE. Lists of augmentations have 1000 entries at most.
+ *
+ * After fork() a loader with threads belongs to the parent: in the child its calls answer
+ * AK_ERR_STATE, and closing it only frees. A loader that is opened in the child, or has no threads,
+ * works there (akin/core.h says what else holds after fork).
  */
 #ifndef AKIN_DATA_H
 #define AKIN_DATA_H
@@ -57,7 +64,7 @@ AK_API ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *pref
  * is not set of data/<name> and /usr/share/datasets/<name>, that has the training pictures of
  * ak_dataset_idx.
  *
- *   buf      at least size bytes for the path
+ *   buf      size bytes for the path; a folder whose path does not fit is not found
  *   returns  buf, or NULL if there is none (no error is recorded)
  */
 AK_API char *ak_dataset_find(const char *name, char *buf, size_t size);
@@ -81,7 +88,8 @@ AK_API ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split);
  */
 AK_API ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items,
                                   const char *labels);
-/* A data set from a CSV or TSV file: items [columns]. errors: as ak_table_read; AK_ERR_NUMBER */
+/* A data set from a CSV or TSV file: items [columns]. errors: as ak_table_read; AK_ERR_NUMBER;
+ * AK_ERR_VALUE for a number that is beyond the range of ak_real */
 AK_API ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options);
 /* A data set from bytes in memory, which are copied.
  *
@@ -93,7 +101,10 @@ AK_API ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_sh
                                      const int32_t *labels);
 /* The same from a tensor [N, ..]. errors: also AK_ERR_NUMBER for a NaN when numbers are checked */
 AK_API ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels);
-/* Items start .. start+count-1 of another set, sharing its memory; numbered from 0 anew.
+/* Items start .. start+count-1 of another set, sharing its memory; numbered from 0 anew. It has the
+ * classes and class names of that set, whether or not they occur in it, and is scaled and
+ * normalised as that set is, also when that is said later, until ak_dataset_scale or
+ * ak_dataset_normalize is called for the subset itself; the other set never changes with it.
  * errors: AK_ERR_VALUE if they are not all there or count < 1 */
 AK_API ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count);
 
@@ -104,7 +115,8 @@ AK_API ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t coun
  *   first    picture i is a pure function of (seed, first + i): ranges that do not overlap are
  *            disjoint samples of one distribution (training: 0.., test: 1000000..)
  *   returns  items [28, 28, 1], labels balanced ((first + i) mod 10), 10 named classes
- *   errors   AK_ERR_VALUE for count < 1 or first < 0, AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE for count outside [1, 2^31), first < 0 or first + count beyond 2^63 - 1;
+ *            AK_ERR_MEMORY
  */
 AK_API ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t count);
 
@@ -112,28 +124,44 @@ AK_API ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, i
 AK_API ak_ctx *ak_dataset_ctx(const ak_dataset *ds);
 /* Items; 0 for NULL. */
 AK_API int64_t ak_dataset_size(const ak_dataset *ds);
-/* Shape of one item: [H, W, C] or [D]. */
+/* Shape of one item: [H, W, C] or [D]; a scalar's for NULL. */
 AK_API ak_shape ak_dataset_item(const ak_dataset *ds);
 /* Label of item i: >= 0, or -1 if unknown or i is out of range. */
 AK_API int32_t ak_dataset_label(const ak_dataset *ds, int64_t i);
-/* Classes: one more than the largest label; 0 without labels. */
+/* Classes: one more than the largest label; 0 without labels, and for NULL. */
 AK_API int64_t ak_dataset_classes(const ak_dataset *ds);
 /* Name of a class; its number as text where no name is known (then valid until the next call of
  * this thread). */
 AK_API const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label);
-/* What it is and where it came from, one line: for logs and run folders. */
+/* Names of all classes, ended by NULL: for ak_table_options.classes; NULL where none are known. */
+AK_API const char *const *ak_dataset_class_names(const ak_dataset *ds);
+/* What it is and where it came from, one line: for logs and run folders; "no data set" for
+ * NULL. */
 AK_API const char *ak_dataset_name(const ak_dataset *ds);
 
+/* Read numbers from lo to hi as 0 to 1, before everything else: pictures of floats 0..255 become
+ * what pictures of bytes are, bit for bit. Numbers outside lo..hi lie outside [0, 1] then. Concerns
+ * what is read from now on, subsets without a scale of their own as well; open loaders keep what
+ * they had.
+ *
+ *   formula  y = (x - lo) / (hi - lo)
+ *   errors   AK_ERR_VALUE for lo >= hi or numbers beyond ak_real, AK_ERR_STATE for items of bytes,
+ *            which are scaled already
+ */
+AK_API ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi);
+
 /* Subtract a mean and divide by a standard deviation, per channel (last axis), after everything
- * else. Concerns batches and loader batches made from now on; open loaders keep what they had.
+ * else. Concerns what is read from now on, subsets without means of their own as well; open loaders
+ * keep what they had.
  *
  *   formula  y = (x - mean[c]) / std[c]
  *   mean,std C values each; mean NULL = 0, std NULL = 1
- *   errors   AK_ERR_VALUE for std <= 0, AK_ERR_SHAPE for more than AK_MAX_CHANNELS channels
+ *   errors   AK_ERR_VALUE for std <= 0 or numbers beyond ak_real, AK_ERR_SHAPE for more than
+ *            AK_MAX_CHANNELS channels
  */
 AK_API ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std);
 
-/* Items as they are, without augmentation, normalised as the loader does it: for evaluation.
+/* Items without augmentation, scaled and normalised as the loader does it: for evaluation.
  *
  *   shapes   returns [count, H, W, C]
  *   returns  step lifetime; the poison tensor on failure
@@ -170,13 +198,15 @@ static inline double ak_draw(ak_draws d, uint64_t number)
 }
 
 /* A kind of augmentation. One of look (geometry: all that stand together become one resampling)
- * and change (pixels) is set; they run on worker threads and must use nothing but arguments. */
+ * and change (pixels) is set; they run on worker threads and must use nothing but arguments. A look
+ * must leave a box inside of the picture. */
 typedef struct ak_augment_kind {
     const char *name, *formula, *options;
     int         n_options;
     void      (*look)(ak_box *box, const double *options, ak_draws draws);
     void      (*change)(ak_picture *picture, const double *options, ak_draws draws);
     const char *(*check)(const double *options);    /* NULL if fine, else what is wrong */
+    bool        unit_range;     /* change takes values in [0, 1] only; others are an error */
 } ak_augment_kind;
 
 #define AK_AUGMENT_OPTIONS 6
@@ -194,20 +224,24 @@ AK_API ak_augment ak_random_crop(double lo, double hi);
 AK_API ak_augment ak_random_crop_aspect(double lo, double hi, double aspect_lo, double aspect_hi);
 /* Mirror left-right with probability p. */
 AK_API ak_augment ak_random_flip(double p);
-/* Colour jitter with brightness, contrast and saturation `strength` and hue strength / 4. */
+/* Colour jitter with brightness, contrast and saturation `strength` and hue strength / 4, at most
+ * 0.5, which is the whole circle. */
 AK_API ak_augment ak_jitter(double strength);
 /* With probability p, in random order: brightness x f, contrast (x - m) f + m with m the mean grey
  * value, saturation (x - grey) f + grey, f ~ U[max(0, 1 - s), 1 + s] for the respective strength
- * s >= 0; hue turned by U[-hue, hue] of the circle, 0 <= hue <= 0.5; each clamped to [0, 1].
- * Pictures that have not three channels get brightness and contrast only. */
+ * s in [0, 1000]; hue turned by U[-hue, hue] of the circle, 0 <= hue <= 0.5; each clamped to
+ * [0, 1]. Pictures must be in [0, 1]; those that have not three channels get brightness and
+ * contrast only. */
 AK_API ak_augment ak_color_jitter(double brightness, double contrast, double saturation, double hue,
                                   double p);
-/* With probability p all three channels become 0.299 r + 0.587 g + 0.114 b. */
+/* With probability p all three channels become 0.299 r + 0.587 g + 0.114 b. Pictures that have not
+ * three channels stay as they are. */
 AK_API ak_augment ak_random_gray(double p);
 /* With probability p a Gaussian blur of sigma ~ U[lo, hi] pixels; the kernel covers a tenth of the
- * picture's shorter side (an odd number, at least 3); edges are reflected.  0 < lo <= hi */
+ * picture's shorter side (an odd number from 3 to 65, less than twice the side); edges are
+ * reflected.  0 < lo <= hi */
 AK_API ak_augment ak_random_blur(double lo, double hi, double p);
-/* With probability p, x >= threshold becomes 1 - x. */
+/* With probability p, x >= threshold becomes 1 - x. Pictures must be in [0, 1], and threshold. */
 AK_API ak_augment ak_random_solarize(double threshold, double p);
 
 /* Kinds of the library by position (NULL past the end) and by name (NULL if unknown). */
@@ -221,7 +255,9 @@ AK_API const ak_augment_kind *ak_augment_find(const char *name);
  *   returns  view `view` of item `item` in epoch `epoch`, step lifetime; the poison tensor on
  *            failure
  *   grad     none
- *   errors   AK_ERR_VALUE, AK_ERR_SHAPE, AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE (no such item, view or epoch; options or values out of range),
+ *            AK_ERR_NUMBER (values that are not finite where [0, 1] is needed), AK_ERR_SHAPE,
+ *            AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed,
                                   int64_t epoch, int64_t item, int view);
@@ -236,7 +272,7 @@ typedef struct ak_loader_options {
     uint64_t seed;          /* of order and augmentation; 0 = the context's */
     int      threads;       /* that prepare batches, [1, 64]; 0 = 1, AK_NONE = in the caller */
     bool     in_order;      /* items in their order, not shuffled */
-    bool     keep_last;     /* the shorter last batch too; otherwise it is dropped */
+    bool     keep_last;     /* the shorter last batch too, of 2 or more; otherwise it is dropped */
     bool     balance;       /* every class equally often (rare classes repeat); needs labels */
 } ak_loader_options;
 
@@ -255,21 +291,36 @@ typedef struct ak_loader ak_loader;
 /* Open a loader. Lists of augmentations are copied.
  *
  *   returns  the loader; it belongs to the context and is closed with it; NULL on failure
- *   errors   AK_ERR_VALUE (batch of 1 or larger than the set, an option out of range, balance
- *            without labels), AK_ERR_SHAPE (augmentation of items that are not [H, W, C]),
- *            AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE (batch of 1 or larger than the set, keep_last that leaves a batch of 1,
+ *            an option out of range, balance without labels, pictures outside [0, 1] where an
+ *            augmentation needs that), AK_ERR_NUMBER (not finite there), AK_ERR_SHAPE
+ *            (augmentation of items that are not [H, W, C]), AK_ERR_MEMORY
  */
 AK_API ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options options);
 
-/* The next batch.
+/* The next batch of the epoch: for (ak_batch b; ak_loader_next(loader, &b); ) is one epoch.
  *
  *   b        filled; its tensors belong to the current step
- *   returns  true; false at the end of an epoch (the next call begins the next one), and when an
- *            error is pending or arises (b is then all zero)
- *   errors   AK_ERR_NUMBER naming the item for a NaN or infinity when numbers are checked (that
- *            batch is skipped), AK_ERR_MEMORY
+ *   returns  true; false at the end of an epoch (b is all zero, the next call begins the next
+ *            epoch), and when an error is pending or arises (ak_error() tells which of the two)
+ *   errors   AK_ERR_VALUE naming the item whose view an augmentation of one's own spoiled,
+ *            AK_ERR_NUMBER naming the item for a NaN or infinity when numbers are checked (such
+ *            batches are skipped), AK_ERR_STATE (closed, or of another process), AK_ERR_MEMORY
+ *
+ * On an error, loader NULL included, b is the poison batch: size 0, every tensor the poison tensor,
+ * so that what is computed from it does nothing and ak_step_end() says why. No loop can wait for a
+ * batch for ever: after a thousand calls in a row that failed, one returns true with that batch.
  */
 AK_API bool ak_loader_next(ak_loader *loader, ak_batch *b);
+
+/* The next batch, one epoch after the other, for loops that count steps:
+ *
+ *     ak_batch b;
+ *     for (int step = 0; step < 1000 && ak_loader_endless(loader, &b); step++)
+ *
+ *   returns  true; false on an error only, as ak_loader_next
+ */
+AK_API bool ak_loader_endless(ak_loader *loader, ak_batch *b);
 
 /* Batches in an epoch; 0 for NULL. */
 AK_API int64_t ak_loader_batches(const ak_loader *loader);
@@ -280,10 +331,12 @@ typedef struct ak_loader_state {
     int64_t batch;      /* its number; as many as an epoch has: the epoch's end comes next */
 } ak_loader_state;
 AK_API ak_loader_state ak_loader_tell(const ak_loader *loader);
-/* Continue from there. errors: AK_ERR_VALUE if there is no such place */
+/* Continue from there. errors: AK_ERR_VALUE if there is no such place; AK_ERR_STATE if the loader
+ * is closed or of another process */
 AK_API ak_status ak_loader_seek(ak_loader *loader, ak_loader_state state);
 
-/* Stop the threads and free the buffers before the context closes. Closing NULL is fine. */
+/* Stop the threads and free the buffers before the context closes. Closing NULL is fine, and
+ * closing twice. In a process that was forked off since it only frees. */
 AK_API void ak_loader_close(ak_loader *loader);
 
 #ifdef __cplusplus

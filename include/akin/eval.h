@@ -18,7 +18,9 @@
  * nothing about another seed of the training: run several for that.
  *
  * Functions that fail record the error and return NULL, or a result whose accuracy is NaN. Items
- * without a label (-1) are refused: leave them out with ak_dataset_subset.
+ * without a label (-1) are refused: leave them out with ak_dataset_subset. So are features that are
+ * not finite, by every function here (AK_ERR_NUMBER: "3 of 60000 items hold a number that is not
+ * finite, the first is item 17"): an encoder that gives NaN has no accuracy.
  *
  * N items, D features, C classes.
  */
@@ -37,9 +39,11 @@ extern "C" {
 typedef struct ak_features {
     const ak_real *x;           /* [n, d], row-major */
     const int32_t *label;       /* [n], each in [0, classes) */
-    int64_t        n, d, classes;
+    int64_t        n, d, classes;   /* classes: one more than the largest label. Labels may be far
+                                     * apart: measures cost by the items, not by the largest */
     const char    *what;        /* "eval-mode output of encoder", "raw values", or what was given */
     ak_ctx        *ctx;
+    const char *const *class_names; /* of the data set, ended by NULL; NULL = none are known */
 } ak_features;
 
 typedef struct ak_features_options {
@@ -53,7 +57,8 @@ typedef struct ak_features_options {
  *   enc       NULL = the items themselves (the raw-pixel baseline)
  *   returns   lives until ak_features_close(), at the latest until ak_close(); NULL on failure
  *   grad      none; the context's mode (train or evaluation) is left as it was
- *   errors    AK_ERR_VALUE (an item without label, batch < 1), AK_ERR_MEMORY, AK_ERR_STATE if
+ *   errors    AK_ERR_VALUE (an item without label, batch < 1), AK_ERR_NUMBER (items whose features
+ *             are not finite, counted), AK_ERR_MEMORY, AK_ERR_STATE if
  *             recorded calls of this step are still to be used; what the encoder records
  */
 AK_API ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options);
@@ -62,7 +67,7 @@ AK_API ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features
  *
  *   x         [N, ..], flattened to [N, D]; copied
  *   label     N numbers >= 0; copied
- *   what      for the protocol text; copied
+ *   what      for the protocol text; copied; NULL = "given features"
  *   errors    AK_ERR_SHAPE for a scalar or an empty x, AK_ERR_VALUE for a negative label,
  *             AK_ERR_NUMBER for NaN or infinity, AK_ERR_MEMORY
  */
@@ -95,7 +100,7 @@ typedef struct ak_bootstrap_options {
  *             (1 + level)/2 quantiles, linearly interpolated
  *   values    n >= 1 numbers
  *   returns   the interval, {NaN, NaN} after an error; the same bits for any number of threads
- *   errors    AK_ERR_VALUE, AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE, AK_ERR_NUMBER (values that are not finite, counted), AK_ERR_MEMORY
  *   source    Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
  */
 AK_API ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
@@ -107,17 +112,24 @@ typedef struct ak_knn_options {
     int    k;           /* neighbours, [1, training items]; 0 = 20 */
     bool   plain;       /* every neighbour has one vote; otherwise exp(cosine / temperature) */
     double temperature; /* of the weights, (0, inf); 0 = 0.1 */
+    bool   leave_one_out;   /* train and test are the same items: item i is no neighbour of itself,
+                             * and k is at most N - 1 */
 } ak_knn_options;
 
 /* Classify every test item by the votes of its k nearest training items.
  *
  *   formula   s[i] = <x, t[i]> / (|x| |t[i]|); vote[c] = sum of exp(s[i] / T), or of 1, over the
  *             neighbours i of class c; the largest vote wins
+ *   self      items that are both in train and in test find themselves first, which makes any
+ *             figure too good: set leave_one_out, or read "test items are training items" in the
+ *             protocol
  *   ties      equal cosines: the lower training index is nearer; equal votes: the class whose first
- *             neighbour is nearer. Zero rows have cosine 0 to everything
+ *             neighbour is nearer. Zero rows have cosine 0 to everything; other rows may be of any
+ *             length that a number can have
  *   shapes    train [N, D], test [M, D]
  *   returns   result with interval; accuracy NaN after an error
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature), AK_ERR_MEMORY
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature, leave_one_out with two sets; a
+ *             class has another name in one set than in the other), AK_ERR_MEMORY
  *   source    weighted vote: Wu et al., "Unsupervised feature learning via non-parametric instance
  *             discrimination", CVPR 2018
  */
@@ -148,8 +160,9 @@ typedef struct ak_linear_probe_options {
  *             that are constant there are left out
  *   method    L-BFGS (two-loop recursion) from zero, line search by the strong Wolfe conditions;
  *             result.iterations and .gradient_norm say where it stopped, the protocol text too
- *   shapes    train [N, D], test [M, D]; classes of both together
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (options), AK_ERR_MEMORY
+ *   shapes    train [N, D], test [M, D]; the C classes that occur in one of them or both, whatever
+ *             numbers they have
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (options; class names differ), AK_ERR_MEMORY
  *   source    Nocedal, Wright, "Numerical Optimization", 2nd ed., algorithms 7.4, 3.5 and 3.6
  */
 AK_API ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *test,
@@ -164,18 +177,19 @@ AK_API double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test
  *
  *   shapes    z1, z2 [N, D]; rows are compared by cosine, each of the 2N with the 2N - 1 others
  *   returns   in [0, 1], chance 1 / (2N - 1); NaN after an error. Ties count for the lower row
- *   errors    AK_ERR_SHAPE unless both are [N, D]
+ *   errors    AK_ERR_SHAPE unless both are [N, D], AK_ERR_NUMBER (rows that are not finite)
  */
 AK_API double ak_eval_contrastive(const ak_tensor *z1, const ak_tensor *z2);
 
 /* Alignment: how close partners are.  mean_i |u_i - v_i|^2 with u, v the rows at unit length
- *   shapes    z1, z2 [N, D];  errors  AK_ERR_SHAPE
+ *   shapes    z1, z2 [N, D];  errors  AK_ERR_SHAPE, AK_ERR_NUMBER
  *   source    Wang, Isola, "Understanding contrastive representation learning through alignment
  *             and uniformity on the hypersphere", ICML 2020 */
 AK_API double ak_eval_alignment(const ak_tensor *z1, const ak_tensor *z2);
 /* Uniformity: how evenly rows cover the sphere.  log mean_{i<j} exp(-2 |u_i - u_j|^2), over all
  * pairs of the rows given. 0 when all rows are equal, lower is more even.
- *   shapes    z [N, D], N >= 2;  errors  AK_ERR_SHAPE, AK_ERR_MEMORY;  source  as above */
+ *   shapes    z [N, D], N >= 2;  errors  AK_ERR_SHAPE, AK_ERR_NUMBER, AK_ERR_MEMORY
+ *   source    as above */
 AK_API double ak_eval_uniformity(const ak_tensor *z);
 
 /* ---- list of measures ------------------------------------------------------------------------ */

@@ -15,11 +15,16 @@
  *     ak_npz_write(ctx, "embeddings.npz", (const char *const[]){ "z1", "z2" },
  *                  (ak_tensor *const[]){ z1, z2 }, 2);
  *
- * What it does not do: Python objects, text and half-precision arrays, encrypted and zip64
- * archives, arrays of more than AK_MAX_DIMS axes. Each of them is refused by name.
+ * A symbolic link is followed: what it leads to is written. Something else than a regular file (a
+ * device, a FIFO) is refused, and so is a file that is protected against writing. What a writer
+ * that was killed has left behind (path.tmp-..) is removed when the file is written again.
  *
- * Functions that return a pointer return NULL after recording an error; they accept NULL where a
- * failed call's result would go, and pass it on without a second message.
+ * What it does not do: Python objects and text arrays, encrypted archives, arrays of more than
+ * AK_MAX_DIMS axes. Each of them is refused by name.
+ *
+ * Functions that return a pointer return NULL after recording an error. While that is pending, NULL
+ * may go where the failed call's result would, without a second message; afterwards it is
+ * AK_ERR_VALUE.
  */
 #ifndef AKIN_IO_H
 #define AKIN_IO_H
@@ -78,7 +83,8 @@ AK_API double ak_array_at(const ak_array *a, int64_t i);
  *   shapes   a [shape] -> [shape]
  *   returns  step lifetime, a copy; the poison tensor on failure or if a is NULL
  *   grad     none
- *   errors   AK_ERR_VALUE if a is NULL and nothing else has failed, AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE if a is NULL and nothing else has failed, or for a finite number beyond
+ *            the range of ak_real, AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_array_tensor(ak_ctx *ctx, const ak_array *a);
 /* The values as whole numbers (labels, rows).
@@ -91,7 +97,8 @@ AK_API ak_index *ak_array_index(ak_ctx *ctx, const ak_array *a);
 
 /* ---- .npy and .npz -------------------------------------------------------------------------- */
 
-/* Read a .npy file (versions 1, 2 and 3; either byte order; C or Fortran order).
+/* Read a .npy file (versions 1, 2 and 3; either byte order; C or Fortran order), plain or gzip.
+ * Half-precision arrays (f2) become F32 with the same values.
  *
  *   returns  [shape as written], context lifetime, in C order and the machine's byte order; NULL
  *            on failure
@@ -104,7 +111,8 @@ AK_API const ak_array *ak_npy_read(ak_ctx *ctx, const char *path);
 /* Write a tensor as .npy (f4; f8 in the double build).
  *
  *   returns  AK_OK; the file is complete or, on failure, the old one is untouched
- *   errors   AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is pending
+ *   errors   AK_ERR_STALE, AK_ERR_CONTEXT, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is
+ *            pending
  */
 AK_API ak_status ak_npy_write(ak_ctx *ctx, const char *path, const ak_tensor *t);
 
@@ -114,8 +122,8 @@ typedef struct ak_npz ak_npz;
 /* Open an archive. Arrays are unpacked when they are asked for, once, and their checksums tested.
  *
  *   returns  the archive, context lifetime; NULL on failure
- *   errors   AK_ERR_NOT_FOUND, AK_ERR_IO, AK_ERR_FORMAT, AK_ERR_UNSUPPORTED (zip64, encryption,
- *            a method other than stored or deflated), AK_ERR_MEMORY
+ *   errors   AK_ERR_NOT_FOUND, AK_ERR_IO, AK_ERR_FORMAT, AK_ERR_UNSUPPORTED (encryption, a
+ *            method other than stored or deflated), AK_ERR_MEMORY
  *   source   PKWARE APPNOTE.TXT 6.3.3, sections 4.3 and 4.4
  */
 AK_API ak_npz *ak_npz_open(ak_ctx *ctx, const char *path);
@@ -129,7 +137,8 @@ AK_API const char *ak_npz_name(const ak_npz *f, int64_t i);
  *   errors   as ak_npy_read
  */
 AK_API const ak_array *ak_npz_at(ak_npz *f, int64_t i);
-/* Array by name.  returns NULL if there is none (no error) or on failure; otherwise as ak_npz_at */
+/* Array by name; of several with one name the last, as NumPy takes it.
+ * returns NULL if there is none (no error) or on failure; otherwise as ak_npz_at */
 AK_API const ak_array *ak_npz_find(ak_npz *f, const char *name);
 /* Free the archive's compressed bytes before the context closes. Arrays handed out stay valid;
  * others can no longer be read. Closing NULL is fine. */
@@ -139,8 +148,8 @@ AK_API void ak_npz_close(ak_npz *f);
  *
  *   names    n names, not empty, each once; ".npy" is added
  *   returns  AK_OK; the file is complete or, on failure, the old one is untouched
- *   errors   AK_ERR_VALUE for a bad name, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_UNSUPPORTED beyond
- *            4 GB (zip64), AK_ERR_STATE while an error is pending
+ *   errors   AK_ERR_VALUE for a bad name, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an
+ *            error is pending
  */
 AK_API ak_status ak_npz_write(ak_ctx *ctx, const char *path, const char *const *names,
                               ak_tensor *const *tensors, int n);
@@ -162,13 +171,39 @@ AK_API const ak_array *ak_idx_read(ak_ctx *ctx, const char *path);
 
 /* ---- tables --------------------------------------------------------------------------------- */
 
+/* Most bytes that a packed table may have unpacked, if .max_bytes says nothing else. */
+#define AK_TABLE_BYTES ((size_t)1 << 30)
+
+/* Labels become class numbers so:
+ *
+ *   with .classes   the place in that list; a label that is not in it is an error
+ *   numbers         stay what they are if all are numbers: "3" and "3.0" are 3, "007" is 7; a
+ *                   fraction or a number below -1 among them is an error
+ *   names           otherwise: 0, 1, .. in the order in which the file has them first
+ *   -1              unknown, in each of these cases, as everywhere; also a missing label with
+ *                   .keep_missing
+ *
+ * Two files whose names come in another order get other numbers. So that they agree, hand the
+ * names of the first to the second:
+ *
+ *     ak_table_options o = { .label = "kind" };
+ *     ak_dataset *train = ak_dataset_table(ctx, "train.csv", o);
+ *     o.classes = ak_dataset_class_names(train);
+ *     ak_dataset *test = ak_dataset_table(ctx, "test.csv", o);
+ *
+ * Evaluation (akin/eval.h) refuses two sets whose class names differ.
+ */
 typedef struct ak_table_options {
     const char *label;      /* column with class labels, by name or by number from 1 ("5");
                              * NULL = none */
-    const char *skip;       /* columns to leave out, a pattern as for ak_match; NULL = none */
+    const char *skip;       /* columns to leave out, a pattern as for ak_match, each of
+                             * whose alternatives must fit one; NULL = none */
     char        delimiter;  /* between cells; 0 = a tab if the first line has one, else a comma */
     bool        no_header;  /* the first line is data; columns are then named "1", "2", .. */
-    bool        keep_missing;   /* a missing number becomes NaN instead of an error */
+    bool        keep_missing;   /* a missing number becomes NaN instead of an error, a missing
+                                 * label -1 */
+    const char *const *classes; /* names of the classes in order, ended by NULL; NULL = as found */
+    int64_t     max_bytes;  /* that a gzip file may unpack to; 0 = AK_TABLE_BYTES (1 GiB) */
 } ak_table_options;
 
 /* A table in context lifetime. Read-only for users. */
@@ -178,20 +213,26 @@ typedef struct ak_table {
     int64_t            columns;     /* numeric ones, without the label and skipped ones */
     const char *const *names;       /* [columns] */
     const double      *values;      /* [rows, columns] */
-    const int32_t     *labels;      /* [rows] numbers of classes, NULL without label column */
-    int64_t            classes;
-    const char *const *class_names; /* [classes], in order of first appearance; if all are whole
-                                     * numbers >= 0, the labels are those numbers instead and the
-                                     * names their digits */
+    const int32_t     *labels;      /* [rows] numbers of classes, -1 = unknown; NULL without label
+                                     * column */
+    int64_t            classes;     /* names, or one more than the largest number */
+    const char *const *class_names; /* [classes], then NULL; NULL where the labels are numbers */
 } ak_table;
 
 /* Read a CSV or TSV file, plain or gzip: cells may be quoted ("a ""quoted"" cell"), lines end with
- * LF or CRLF, empty lines are skipped, a byte-order mark is ignored.
+ * LF or CRLF, a byte-order mark is ignored. An empty line is skipped; in a table of one column it
+ * is a missing value, except at the end.
+ *
+ * Numbers are decimal with a point, whatever the program's locale says: 1, -.5, 2e-3. One below
+ * the range of double is rounded to 0; one beyond it (1e999), inf and hexadecimal ones are errors.
+ * Missing are: an empty cell, NA, N/A, NaN, nan, null, NULL, ?.
  *
  *   returns  the table, context lifetime; NULL on failure
- *   errors   AK_ERR_FORMAT with line and column: a missing value (empty, NA, N/A, NaN, null, ?),
- *            a cell that is no number, a line with more or fewer cells than the first;
- *            AK_ERR_VALUE for an unknown label column; AK_ERR_NOT_FOUND, AK_ERR_IO, AK_ERR_MEMORY
+ *   errors   AK_ERR_FORMAT with line and column: a missing value, a cell that is no number, a zero
+ *            byte, text behind a closing quote, a label that is no class, a line with more or fewer
+ *            cells than the first; AK_ERR_FORMAT beyond .max_bytes; AK_ERR_VALUE for an unknown
+ *            label column or one whose name two columns have, and for options; AK_ERR_NOT_FOUND
+ *            (no file; a .skip that fits no column), AK_ERR_IO, AK_ERR_MEMORY
  *   source   RFC 4180
  */
 AK_API const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_options options);
@@ -201,7 +242,7 @@ AK_API const ak_table *ak_table_read(ak_ctx *ctx, const char *path, ak_table_opt
  *   shapes   returns [rows, columns]
  *   returns  step lifetime, a copy; the poison tensor on failure
  *   grad     none
- *   errors   AK_ERR_MEMORY
+ *   errors   AK_ERR_VALUE for a number beyond the range of ak_real, AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_table_tensor(ak_ctx *ctx, const ak_table *table);
 

@@ -9,6 +9,9 @@
  *     ak_loss_infonce   anchors q, candidates k (and a queue); one direction only
  *     ak_loss_clip      the same for two modalities, in both directions
  *     ak_loss_supcon    partners are all rows with the same label
+ *     ak_loss_dcl       NT-Xent without the partner among the candidates
+ *     ak_loss_siglip    no choice among candidates: is this pair one, yes or no?
+ *     ak_loss_alignment, ak_loss_uniformity: partners lie together, all others apart
  *
  * A training step:
  *
@@ -26,7 +29,7 @@
  * works (0.005 too): e^(1/tau) is never formed.
  *
  * A loss of one's own is a composition of ops, and needs no backward. This is the decoupled
- * contrastive loss (Yeh et al., ECCV 2022): NT-Xent without the partner among the candidates:
+ * contrastive loss as it could be written outside the library:
  *
  *     ak_tensor *dcl(ak_tensor *z1, ak_tensor *z2, double tau)
  *     {
@@ -43,10 +46,21 @@
  * The losses here are such compositions too: ak_loss_*_composed is the specification of each, made
  * of ops alone and with the whole score matrix in memory; tests hold both forms equal.
  *
+ * Rows may be of any length that a number can have, 1e30 too: only their direction counts. A row of
+ * zeros has score 0 with everything, and the gradient of x / 1e-12. A label or id is any number
+ * from 0 on; labels of -1 are unknown and never a class, ids of -1 are padding, and what is below
+ * is refused. A loss that can not be negative is not, and an anchor with no candidate but its
+ * partner costs exactly 0.
+ *
  * Common rules. Options go by value; zero means the default. All results belong to the step and are
  * scalars. Gradients flow to all embeddings and to a learned scale; targets, weights, queue and ids
  * are constants. Errors: AK_ERR_SHAPE for embeddings that do not fit, AK_ERR_VALUE for a
- * temperature below 0 (0 is the default) or a batch of 1.
+ * temperature below 0 (0 is the default), a temperature or a learned log scale whose scale, 1/tau
+ * or e^s, is no normal number (s beyond 88.7 or NaN), labels or ids below -1, a batch of 1, weights
+ * that are negative or not finite, targets that are not finite, or targets or weights that need a
+ * gradient (ak_detach them). A queue never gets one, by definition;
+ * the keys k of ak_loss_infonce are embeddings and do: for MoCo freeze their encoder or pass
+ * ak_detach(k).
  */
 #ifndef AKIN_LOSSES_H
 #define AKIN_LOSSES_H
@@ -68,7 +82,8 @@ typedef struct ak_loss_report {
     double  tau;        /* temperature in use, 1 / scale */
     double  scale;
     int64_t anchors;    /* in the mean (both directions counted) */
-    int64_t lonely;     /* of them without a partner: they add 0 */
+    int64_t lonely;     /* of them without a partner: they add 0. Those of unknown label are not
+                         * in the mean at all */
     double  masked;     /* share of the candidates that ids took away (duplicates) */
 } ak_loss_report;
 
@@ -104,12 +119,12 @@ AK_API ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxen
 /* V views: each of the V N rows has the V-1 other views of its sample as partners.
  *
  *   L = 1/(VN) sum_i [ log sum_{j != i} exp(s_ij) - mean_{p in P(i)} s_ip ]
- *   z        [V, N, D], V >= 2, N >= 2
+ *   z        [V, N, D], V in [2, 64], N >= 2
  *   pair_sum L = sum_{v != w} ntxent(z_v, z_w): V (V-1) terms, so twice ntxent for V = 2
  */
 AK_API ak_tensor *ak_loss_ntxent_views(ak_tensor *z, ak_ntxent_options o);
 AK_API ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o);
-/* The same from V tensors [N, D]; V in [2, 32]. */
+/* The same from V tensors [N, D], V in [2, 64]. errors: AK_ERR_SHAPE for another V */
 AK_API ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o);
 
 /* ---- InfoNCE --------------------------------------------------------------------------------- */
@@ -121,10 +136,12 @@ typedef struct ak_infonce_options {
     double     label_smoothing; /* share of the target spread over all candidates, [0, 1); 0 */
     ak_index  *ids;             /* [N]: as in ak_ntxent_options */
     ak_tensor *weights;         /* [N] >= 0: of each sample as anchor; the mean is weighted */
-    ak_tensor *queue;           /* [K, D]: more candidates, constant (infonce only) */
+    ak_tensor *queue;           /* [K, D]: more candidates (infonce only); gradients stop at it,
+                                 * also if it could take one */
     bool       no_batch_negatives;  /* candidates are the partner and the queue (MoCo) */
     /* Targets; default: row i's partner is row i of k. At most one of: */
-    ak_index  *labels;          /* [N]: all k with q's label, in equal shares */
+    ak_index  *labels;          /* [N]: all k with q's label, in equal shares; -1 is unknown: q's
+                                 * own key alone */
     ak_tensor *targets;         /* [N, M + K]: weight of each candidate, taken as it is */
     ak_index  *target_columns;  /* [N, c]: c candidates a row, with */
     ak_tensor *target_weights;  /* [N, c]: these weights; NULL = 1/c each */
@@ -197,8 +214,11 @@ typedef struct ak_supcon_options {
  *   L_i = 1/|P(i)| sum_{p in P(i)} [ log sum_{a in A(i)} exp(s_ia) - s_ip ],  s = <f, f> / tau
  *   L = tau / base_tau * mean over anchors of L_i
  *   z        [N, V, D], views of a sample side by side, N V >= 2; [N, D] is one view
- *   labels   [N], any numbers; NULL = each sample is its own class (then V >= 2)
- *   grad     to z. An anchor with empty P(i) adds 0 but counts in the mean; report->lonely
+ *   labels   [N], any numbers from 0 on; NULL = each sample is its own class (then V >= 2).
+ *            -1 is unknown: P(i) are the other views of the sample; if there are none (V = 1) the
+ *            row is a candidate of others, but no anchor and not in the mean
+ *   grad     to z. An anchor of known label with empty P(i) adds 0 but counts in the mean;
+ *            report->lonely
  *   source   Khosla et al., "Supervised contrastive learning", NeurIPS 2020
  *
  * Worked example: z = [1 0; 1 0; 0 1], labels 0 0 1, tau = 1. Rows 0 and 1 score each other 1 and
@@ -211,9 +231,9 @@ AK_API ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_sup
 
 /* A learned temperature: the parameter s = log(1 / tau), shape [1], without weight decay.
  *
- *   name     of the parameter;  tau: start, (0, inf); 0 = 0.07
+ *   name     of the parameter;  tau: start, (0, inf), with an inverse; 0 = 0.07
  *   returns  context lifetime; for .log_scale and ak_loss_clip
- *   errors   AK_ERR_VALUE for tau < 0, and those of ak_param
+ *   errors   AK_ERR_VALUE for tau < 0 or out of range, and those of ak_param
  *
  * Normal: e^s rises from 14 towards 50..100 over a long training, and stays near 10..20 on small
  * data. Down to 1 means that the pairs carry no signal.
@@ -223,9 +243,115 @@ AK_API ak_tensor *ak_temperature(ak_ctx *ctx, const char *name, double tau);
  * gradient is never cut.
  *
  *   lo, hi   (0, inf); 0 = 1 and 100 (those of CLIP)
- *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi, AK_ERR_SHAPE)
+ *   returns  the scale e^s now in use; NaN on errors (AK_ERR_VALUE for lo > hi or hi out of range,
+ *            AK_ERR_NUMBER for an s that is NaN, AK_ERR_SHAPE)
  */
 AK_API double ak_temperature_clamp(ak_tensor *log_scale, double lo, double hi);
+
+/* ---- DCL and DCLW ---------------------------------------------------------------------------- */
+
+typedef struct ak_dcl_options {
+    double     tau;             /* temperature, (0, inf); 0 = 0.1 */
+    double     sigma;           /* dclw: temperature of the weights, (0, inf); 0 = 0.5 */
+    bool       through;         /* dclw: gradient flows through the weights too */
+    bool       normalized;      /* rows are of unit length already */
+    ak_index  *ids;             /* [N]: as in ak_ntxent_options */
+    ak_tensor *weights;         /* [N] >= 0: of each sample as anchor; the mean is weighted */
+    ak_loss_report *report;     /* filled if not NULL */
+} ak_dcl_options;
+
+/* NT-Xent without the partner in the sum, so that an easy partner does not shrink the gradient.
+ *
+ *   L = 1/(2N) sum_i [ log sum_{j != i, p(i)} exp(s_ij) - s_{i,p(i)} ],  u, p, s of ak_loss_ntxent
+ *   z1, z2   [N, D], N >= 2
+ *   grad     dL/ds_ij = (softmax_{j != i, p(i)}(s_i)_j - [j = p(i)]) / (2N), to both views
+ *   value    may be below 0, at least log(2N-2) - 2/tau; chance is ln(2N-2). An anchor whose
+ *            negatives are all left out by ids adds 0 (and is lonely)
+ *   source   Yeh et al., "Decoupled contrastive learning", ECCV 2022
+ *
+ * Worked example: z1 = z2 = [1 0; 0 1], tau = 1: each anchor has two negatives of score 0 and a
+ * partner of score 1: L = log 2 - 1 = -0.306853.
+ */
+AK_API ak_tensor *ak_loss_dcl(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+AK_API ak_tensor *ak_loss_dcl_composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+/* The same with weights on the partners, larger where they are far apart:
+ *
+ *   -omega_i s_{i,p(i)}, omega_i = 2 - exp(c_i / sigma) / mean_j exp(c_j / sigma), c_i = cosine of
+ *   u_i and its partner, j over the anchors of the same view. Their mean is 1; one may be below 0.
+ *   They are constants unless `through`.
+ */
+AK_API ak_tensor *ak_loss_dclw(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+AK_API ak_tensor *ak_loss_dclw_composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o);
+
+/* ---- SigLIP ---------------------------------------------------------------------------------- */
+
+typedef struct ak_siglip_options {
+    double     tau;             /* without a log scale: temperature, (0, inf); 0 = 0.1 */
+    bool       normalized;      /* rows are of unit length already */
+    ak_index  *labels;          /* [N]: equal labels are pairs too (-1: its own only) */
+    ak_index  *ids;             /* [N]: as in ak_ntxent_options */
+    ak_loss_report *report;     /* filled if not NULL */
+} ak_siglip_options;
+
+/* Each image and text of the batch: are they a pair? No softmax, so no row needs the others.
+ *
+ *   l_ij = e^log_scale <unit(image_i), unit(text_j)> + bias,  z_ij = 1 if i = j, else -1
+ *   L = 1/N sum_ij softplus(-z_ij l_ij)                       (over N, not over the pairs)
+ *   image       [N, D]
+ *   text        [M, D]: texts past the images are pairs of none; M = N with labels or ids
+ *   log_scale   one number; NULL = log(1 / o.tau). Published start: ln 10 (ak_temperature, 0.1)
+ *   bias        one number; NULL = -10, the published start. Without it the first steps go into
+ *               pushing everything apart
+ *   grad        dL/dl_ij = (sigmoid(l_ij) - [z_ij = 1]) / N; to both, scale and bias
+ *   N = 1       softplus(-l), which still pulls the pair together, without limit
+ *   source      Zhai et al., "Sigmoid loss for language image pre-training", ICCV 2023
+ *
+ * Worked example: image = text = [1 0; 0 1], scale 1, bias 0: two pairs cost log(1 + 1/e), two
+ * others log 2: L = 0.313262 + 0.693147 = 1.006409.
+ */
+AK_API ak_tensor *ak_loss_siglip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
+                                 ak_tensor *bias, ak_siglip_options o);
+AK_API ak_tensor *ak_loss_siglip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
+                                          ak_tensor *bias, ak_siglip_options o);
+
+/* ---- alignment and uniformity ---------------------------------------------------------------- */
+
+typedef struct ak_alignment_options {
+    bool normalized;            /* rows are of unit length already */
+} ak_alignment_options;
+
+/* Partners lie together: L = 1/N sum_i |unit(x_i) - unit(y_i)|^2.
+ *
+ *   x, y     [N, D]
+ *   grad     2 (unit(x_i) - unit(y_i)) / N through the normalisation, to both
+ *   source   Wang, Isola, "Understanding contrastive representation learning through alignment and
+ *            uniformity on the hypersphere", ICML 2020
+ * Worked example: x = [1 0; 0 1], y = [1 0; 1 0]: L = (0 + 2) / 2 = 1. */
+AK_API ak_tensor *ak_loss_alignment(ak_tensor *x, ak_tensor *y, ak_alignment_options o);
+
+typedef struct ak_uniformity_options {
+    double t;                   /* (0, inf); 0 = 2 */
+    bool   normalized;          /* rows are of unit length already (they must be: distances are
+                                 * taken as 2 - 2 <x, y>) */
+} ak_uniformity_options;
+
+/* Rows spread over the sphere: the log of the mean Gaussian kernel over pairs.
+ *
+ *   L = log( 1/(N(N-1)) sum_{i != j} exp(-t |u_i - u_j|^2) ),  u = unit(x)
+ *   x        [N, D], N >= 2
+ *   grad     dL/d<u_i, u_j> = 2t p_ij, p the softmax over all pairs
+ *   value    in [-4t, 0]; 0 where all rows are alike
+ *   source   as ak_loss_alignment
+ * Worked example: x = [1 0; 0 1]: L = -2t = -4. */
+AK_API ak_tensor *ak_loss_uniformity(ak_tensor *x, ak_uniformity_options o);
+AK_API ak_tensor *ak_loss_uniformity_composed(ak_tensor *x, ak_uniformity_options o);
+/* The same between two sets: pairs (x_i, y_j), i != j; x, y [N, D], N >= 2.
+ *
+ *   source   Fahim et al., "It's not a modality gap: characterizing and addressing the contrastive
+ *            gap", 2024 */
+AK_API ak_tensor *ak_loss_cross_uniformity(ak_tensor *x, ak_tensor *y, ak_uniformity_options o);
+AK_API ak_tensor *ak_loss_cross_uniformity_composed(ak_tensor *x, ak_tensor *y,
+                                                    ak_uniformity_options o);
 
 /* ---- registry -------------------------------------------------------------------------------- */
 

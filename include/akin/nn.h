@@ -18,7 +18,9 @@
  *     static ak_tensor *gate_forward(ak_module *m, ak_tensor *x)
  *     {
  *         gate *g = ak_module_user(m);
- *         return ak_mul(ak_forward(g->value, x), ak_sigmoid(ak_forward(g->gate, x)));
+ *         ak_tensor *value = ak_forward(g->value, x);     // C does not say which argument of
+ *         ak_tensor *gate = ak_forward(g->gate, x);       // a call comes first: one a statement
+ *         return ak_mul(value, ak_sigmoid(gate));
  *     }
  *     static gate g;                                  // must outlive the module
  *     ak_module *m = ak_module_new(ctx, "gated", gate_forward, &g);
@@ -28,8 +30,9 @@
  *                                               (ak_linear_options){ 0 }));
  *
  * Constructors return NULL after an error (recorded in the context: wrong sizes AK_ERR_VALUE, a
- * name in use AK_ERR_VALUE, AK_ERR_MEMORY) and while one is pending. Every function here accepts
- * NULL for a module, so a program may check once, at the end.
+ * name in use AK_ERR_VALUE, AK_ERR_MEMORY) and while one is pending. While one is, every function
+ * here accepts NULL for a module without another word, so a program may check once, at the end;
+ * afterwards NULL is AK_ERR_VALUE.
  *
  * The numbers a layer starts with depend on the context's seed and on the parameter's name alone:
  * adding another layer before it changes nothing.
@@ -52,7 +55,8 @@ typedef struct ak_module ak_module;
 /* Apply a module.
  *
  *   returns   what its forward function returns, step lifetime; poison while an error is pending
- *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_STATE for NULL
+ *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_VALUE for NULL
+ *             and for a forward function that returns NULL
  */
 AK_API ak_tensor *ak_forward(ak_module *m, ak_tensor *x);
 
@@ -82,10 +86,12 @@ typedef ak_tensor *(*ak_forward_fn)(ak_module *m, ak_tensor *x);
  *
  *   name      its path, unique among the names of its parent; copied
  *   forward   may call ops and ak_forward; never NULL
- *   user      handed out by ak_module_user; must live as long as the context
+ *   user      handed out by ak_module_user; must live as long as the context; may be NULL
  */
 AK_API ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user);
-/* Make child part of m (listing, state list, evaluation mode). Returns child. */
+/* Make child part of m (listing, state list, evaluation mode). A module may stand at several
+ * places: they share its weights, which state list and ak_module_size count once. Returns child.
+ * errors: AK_ERR_VALUE if m is child, or a part of it: modules form a tree; AK_ERR_CONTEXT */
 AK_API ak_module *ak_module_add(ak_module *m, ak_module *child);
 /* A parameter or buffer "path/name" of m: zeros, to be filled by ak_init_fill or ak_fill.
  * flags: ak_param_flags. Poison after an error. */
@@ -134,7 +140,7 @@ typedef enum ak_activation {
     AK_RELU = 0, AK_LEAKY_RELU /* slope 0.01 */, AK_ELU /* alpha 1 */, AK_GELU, AK_GELU_TANH,
     AK_SILU, AK_SIGMOID, AK_TANH, AK_SOFTPLUS, AK_HARDSWISH, AK_QUICK_GELU, AK_IDENTITY
 } ak_activation;
-/* The op by its value; x itself for AK_IDENTITY. */
+/* The op by its value; x itself for AK_IDENTITY. errors: AK_ERR_VALUE for an unknown value */
 AK_API ak_tensor *ak_activate(ak_tensor *x, ak_activation kind);
 
 typedef struct ak_linear_options {
@@ -190,7 +196,7 @@ AK_API ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name);
 
 /* ---- containers ------------------------------------------------------------------------------ */
 
-/* One after the other; the list ends with NULL:
+/* One after the other; the list ends with NULL, after 1000 modules at most (AK_ERR_VALUE):
  *     ak_nn_sequential(ctx, "net", (ak_module *[]){ a, b, c, NULL }) */
 AK_API ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *const *parts);
 /* y = activation(body(x) + shortcut(x)); shortcut NULL = x itself. errors: AK_ERR_SHAPE (with the

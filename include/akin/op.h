@@ -29,7 +29,11 @@
  *
  * Rules for backward: it adds into gradients and never assigns (except through
  * ak_call_grad_fresh); it looks only at in, out, attr and saved; it skips operands whose
- * gradient is NULL. Operands may be the same tensor twice: their gradients are then one.
+ * gradient is NULL. Operands may be the same tensor twice: their gradients are then one. It may run
+ * more than once (several losses share what they are made from), so it leaves saved as it was.
+ *
+ * No address of an operand's numbers outlives forward, in saved or anywhere: they may be given back
+ * and made again elsewhere (ak_done_with). Backward takes k->in[i]->data anew.
  *
  * A loss with a backward of its own is such an op, with the embeddings as operands:
  * ak_apply(&op, (ak_tensor *[]){ z1, z2 }, 2, &options). ak_gradcheck_op (akin/autograd.h) proves
@@ -59,6 +63,7 @@ typedef struct ak_call {        /* one application of one op */
     struct ak_call *prev;       /* the tape, newest first */
     int64_t     number;         /* of the call in its step, from 1 */
     double      seconds;        /* of forward, when tracing */
+    uint32_t   *seen;           /* versions of the operands' numbers, after forward */
 } ak_call;
 
 /* How to try an op. in[i].n = AK_ABSENT leaves an optional operand out. */
@@ -77,13 +82,13 @@ typedef struct ak_sample {
 typedef enum ak_sample_flags {
     AK_SAMPLE_DISTINCT = 1,     /* all drawn numbers are well apart (max, sorting, kinks) */
     AK_SAMPLE_AWAY_FROM_ZERO = 2, /* |x| >= 0.1 */
-    AK_SAMPLE_CONSTANT_1 = 4,   /* operand 1 gets no gradient by definition */
+    AK_SAMPLE_CONSTANT_1 = 4,   /* operand 1 is drawn as a constant */
     AK_SAMPLE_END = 1 << 30
 } ak_sample_flags;
 #define AK_END { .flags = AK_SAMPLE_END }
 
 typedef enum ak_op_flags {
-    AK_OP_OPTIONAL_IN = 1,      /* operands from the second on may be NULL */
+    AK_OP_OPTIONAL_IN = 1,      /* operands from ak_op.required on may be NULL */
     AK_OP_VARIADIC = 2,         /* any number of operands >= 1 */
     AK_OP_RANDOM = 4,           /* draws numbers: attr holds the stream, so a replay is exact */
     AK_OP_NO_SHAPE_CHECK = 8,   /* every shape fits: has no `misuse` samples */
@@ -100,34 +105,49 @@ struct ak_op {
     int         n_in;
     size_t      attr_size;
     unsigned    flags;          /* ak_op_flags */
+    const char *operands;       /* their names for messages, "x w b"; NULL = x of one, a b of two */
+    int         required;       /* with AK_OP_OPTIONAL_IN: so many must be there; 0 = the first */
     ak_status (*shape)(ak_call *k);     /* sets k->out->shape, or fails with ak_call_fail */
     void      (*forward)(ak_call *k);   /* fills k->out->data (uninitialised before) */
-    void      (*backward)(ak_call *k);  /* NULL = not differentiable */
+    void      (*backward)(ak_call *k);  /* NULL = the result is a constant (argmax) */
     double    (*flops)(const ak_call *k);   /* of forward; NULL = one per output element */
-    unsigned    reads;          /* AK_READS bits; 0 = all operands and the output */
+    unsigned    reads;          /* AK_READS bits; 0 = all operands and the output. What is not
+                                 * among them may be changed or given back before backward */
     /* Fills out->data a second time, with the same bits and from the operands in `reads` and
      * `again_reads`, when the values were given back (ak_done_with) and backward needs them; NULL =
      * they are kept. */
     void      (*again)(ak_call *k);
     unsigned    again_reads;    /* AK_READS bits of operands that only `again` looks at */
+    unsigned    constants;      /* AK_READS bits of operands that get no gradient: one that needs
+                                 * it is refused (ak_call_constant), not passed over */
     const ak_sample *samples;   /* at least 2, ended by AK_END */
     const ak_sample *misuse;    /* must be refused with AK_ERR_SHAPE or AK_ERR_VALUE */
 };
 
 /* Apply an op.
  *
- *   in        n_in operands of one context; at least one is not NULL
+ *   in        n_in operands of one context; NULL where the record says that one is optional
  *   attr      copied (op->attr_size bytes); NULL = zeros
- *   returns   op's output, step lifetime; the poison tensor if an error is pending, an operand is
- *             poison or stale (AK_ERR_STALE), contexts are mixed (AK_ERR_CONTEXT), or shape fails
+ *   returns   op's output, step lifetime; the poison tensor if an error is pending, or after one
+ *   errors    AK_ERR_VALUE for a missing operand, AK_ERR_STATE for poison that a call of an earlier
+ *             step left behind, AK_ERR_STALE, AK_ERR_CONTEXT (contexts are mixed), and what the
+ *             op's shape function and forward find
  */
 AK_API ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr);
 
+/* Say how to mend what the next ak_call_fail of this call reports: "hint: ..." becomes the last
+ * line of its message. Before it, since the hook that ak_call_fail calls may end the program:
+ *
+ *     ak_call_hint(k, "ak_matmul_nt(a, b) computes a b^T");
+ *     return ak_call_fail(k, AK_ERR_SHAPE, "inner sizes differ: %d against %d", K, L);
+ */
+AK_API void ak_call_hint(ak_call *k, const char *format, ...) AK_PRINTF(2, 3);
 /* Fail with "<op>: <message>"; returns status. The operands are added to the message. */
 AK_API ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     AK_PRINTF(3, 4);
-/* Add "hint: ..." to the error that was just recorded. */
-AK_API void ak_call_hint(ak_call *k, const char *format, ...) AK_PRINTF(2, 3);
+/* For shape functions whose record can not name its constants: fail with AK_ERR_VALUE if operand i
+ * needs a gradient (and gradients are being recorded). what: "the queue", or NULL. */
+AK_API ak_status ak_call_constant(ak_call *k, int i, const char *what);
 /* Memory that forward leaves to backward: sets k->saved and returns it, until the step ends. One
  * piece a call: a second request returns the first. NULL: out of memory (already recorded: just
  * return). */

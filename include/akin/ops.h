@@ -77,7 +77,8 @@ AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x
 /* Sum and mean of all elements.
  *
  *   x        any shape
- *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double.
+ *   returns  a scalar of the step; the sum of no elements is 0. Partial sums are in double; the
+ *            mean is a number even where the sum is not.
  *   grad     dx = dy, or dy / number of elements
  *   errors   AK_ERR_SHAPE for the mean of no elements
  */
@@ -91,9 +92,10 @@ AK_API ak_tensor *ak_mean(ak_tensor *x);
  *   max_axis   largest                  min_axis   smallest
  *   logsumexp  ln sum e^x, shifted by the largest: exact for any range; -inf if all are -inf
  *   x        rank >= 1, axis in [-rank, rank)
- *   returns  the shape of x without the axis; belongs to the step
+ *   returns  the shape of x without the axis; belongs to the step. Rounding errors do not grow with
+ *            n, and a mean or variance is a number even where the sum or the squares are not
  *   grad     dy; dy / n; 2 (x - mean) dy / (n - correction); max, min: dy to the first of the
- *            largest (smallest); logsumexp: dy e^(x - y), 0 where y = -inf
+ *            largest (smallest); logsumexp: dy softmax(x), 0 where y = -inf
  *   errors   AK_ERR_SHAPE for the axis, and for an axis of no elements (sum_axis gives 0 there,
  *            logsumexp -inf); AK_ERR_VALUE unless 0 <= correction < n
  */
@@ -160,10 +162,11 @@ AK_API ak_tensor *ak_permute(ak_tensor *x, const int *axes);
 AK_API ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows);
 /* y = 0, y[rows[i]] += x[i], in the order of i: x [rows.., ..], rows [..] in [0, N) -> [N, ..] */
 AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
-/* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w gets no gradient;
- * AK_NONE: there is no such row. */
+/* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w, in [0, V), gets no
+ * gradient; AK_NONE: there is no such row. */
 AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
-/* cond != 0 ? a : b. All three of one shape; no gradient for cond. */
+/* cond != 0 ? a : b. All three of one shape. cond gets no gradient, even if it could take one: y is
+ * piecewise constant in it. */
 AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_diagonal(ak_tensor *x);                    /* [N, N] -> [N] */
 /* x [.., T, S] where column >= row + diagonal (upper) or column <= row + diagonal (lower), else
@@ -190,7 +193,8 @@ AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);
 
 /* Softmax and its logarithm, along the last axis.
  *
- *   softmax      y = e^x / sum e^x          log_softmax  y = x - log sum e^x
+ *   softmax      y = e^x / sum e^x          log_softmax  y = x - log sum e^x, with all digits
+ *                                               whatever is added to all x
  *   x        [.., D]   rank >= 1; a row of only -inf gives zeros (softmax) or -inf
  *   returns  [.., D]   belongs to the step
  *   grad     dx = y (dy - <dy, y>);  dx = dy - e^y sum dy
@@ -202,22 +206,27 @@ AK_API ak_tensor *ak_log_softmax(ak_tensor *x);
 typedef struct ak_cross_entropy_options {
     double label_smoothing;     /* s, [0, 1); default 0 */
     int    ignore_index;        /* label that does not count; 0 = -100 */
+    bool   has_ignore;          /* ignore_index is meant even if it is 0: set it for a variable one,
+                                 * such as the number of a padding token */
 } ak_cross_entropy_options;
 /* Cross-entropy with class numbers.
  *
  *   mean over counted rows of (1-s) (-log p[target]) + s mean_c (-log p[c]),  p = softmax(x)
- *   x        [N, C];  target [N], labels in [0, C) or ignore_index; must live as long as the tape
+ *   x        [N, C];  target [N], labels in [0, C), or -1 (unknown, as loaders have it) or
+ *            ignore_index, which do not count; must live as long as the tape
  *   returns  a scalar of the step; 0 if no row counts
  *   grad     dx = (p - (1-s) onehot - s/C) / counted; 0 for ignored rows
+ *   digits   here and below: a number added to all logits changes nothing, however large
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for another label (the message names its row) or s
  */
 AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o);
 /* Cross-entropy with soft targets.
  *
  *   mean over rows of -sum_c t log softmax(x);  where t = 0 nothing is added, whatever x is
- *   x, target  [N, C]; the target is a constant and need not sum to 1
+ *   x, target  [N, C]; the target need not sum to 1
  *   returns    a scalar of the step; 0 for N = 0
- *   grad       dx = (softmax(x) sum_c t - t) / N
+ *   grad       dx = (softmax(x) sum_c t - t) / N;  dt = -log softmax(x) / N. A target that should
+ *              get none: ak_detach(target)
  *   errors     AK_ERR_SHAPE
  */
 AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
@@ -225,7 +234,8 @@ AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
  * of the target taken off.
  *
  *   sum t (log t - log softmax(x)) / N;  0 log 0 = 0
- *   shapes, ownership, gradient, errors: as ak_cross_entropy_soft
+ *   grad       dx as there;  dt = (log t + 1 - log softmax(x)) / N, -inf where t = 0
+ *   shapes, ownership, errors: as ak_cross_entropy_soft
  */
 AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
 
@@ -234,10 +244,12 @@ AK_API ak_tensor *ak_kl_div_logits(ak_tensor *x, ak_tensor *target);
  *   bce_logits  max(x, 0) - x t + log(1 + e^-|x|)      mse  d^2      l1  |d|
  *   huber       d^2/2 where |d| <= delta, else delta (|d| - delta/2)
  *   smooth_l1   d^2/(2 beta) where |d| < beta, else |d| - beta/2; beta 0 is l1
- *   x, target   one shape of any rank; the target is a constant
+ *   x, target   one shape of any rank
  *   returns     a scalar of the step; 0 for no elements
- *   grad        by x alone: sigmoid(x) - t; 2 d; sign d (0 at 0); d cut to +-delta; d/beta cut
- *               to +-1; all divided by the number of elements
+ *   grad        by x: sigmoid(x) - t; 2 d; sign d (0 at 0); d cut to +-delta; d/beta cut to +-1;
+ *               all divided by the number of elements. By the target: -x for bce_logits, the
+ *               negative of that by x for the others. A target that should get none, such as a
+ *               teacher's output: ak_detach(target)
  *   errors      AK_ERR_SHAPE; AK_ERR_VALUE unless delta > 0, beta >= 0
  */
 AK_API ak_tensor *ak_bce_logits(ak_tensor *x, ak_tensor *target);
@@ -249,9 +261,9 @@ AK_API ak_tensor *ak_smooth_l1(ak_tensor *x, ak_tensor *target, double beta);
 /* Cosine of corresponding rows.
  *
  *   y = <a, b> / (max(|a|, 1e-8) max(|b|, 1e-8))
- *   a, b     [.., D]   one shape
- *   returns  [..]      belongs to the step
- *   grad     da = dy (b/|b| - y a/|a|) / |a|, db likewise; finite for zero rows
+ *   a, b     [.., D]   one shape; rows of any length, 1e30 too
+ *   returns  [..]      belongs to the step; 0 for a zero row
+ *   grad     da = dy (b/|b| - y a/|a|) / |a|, db likewise; for a zero row dy b/|b| / 1e-8
  *   errors   AK_ERR_SHAPE
  */
 AK_API ak_tensor *ak_cosine_similarity(ak_tensor *a, ak_tensor *b);
@@ -270,8 +282,8 @@ AK_API ak_tensor *ak_pairwise_sqdist(ak_tensor *a, ak_tensor *b);
 /* Scale every row to unit Euclidean length.
  *
  *   y = x / max(|x|, 1e-12)   along the last axis
- *   x        [.., D]   rank >= 1
- *   returns  [.., D]   belongs to the step
+ *   x        [.., D]   rank >= 1; rows of any length, 1e30 too
+ *   returns  [.., D]   belongs to the step; a zero row stays zero
  *   grad     dx = (dy - y <dy, y>) / |x|; dy / 1e-12 where |x| is below
  *   errors   AK_ERR_SHAPE if x is a scalar
  */
@@ -308,10 +320,14 @@ typedef struct ak_batch_norm_options {
  *   y = (x - mean) / sqrt(var + eps) w + b, then max(., 0) if relu
  *   x        [N, .., C];  w, b [C] or NULL.  Train mode: statistics per channel over all other
  *            axes; evaluation mode: the running ones (of the batch if there are none)
- *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased)
+ *   running_mean, running_var   [C] or both NULL; changed in train mode (the variance unbiased).
+ *            They take no NaN: a batch with a mean or variance that is not finite leaves all of
+ *            them as they were. The forward pass goes on; ak_check_numbers and ak_backward refuse
+ *            the NaN that it makes
  *   returns  [N, .., C]   belongs to the step
- *   grad     by x, w and b; none by the running statistics
- *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE
+ *   grad     by x, w and b
+ *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE, also
+ *            for running statistics that need a gradient
  */
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);
@@ -328,12 +344,12 @@ AK_API ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w,
 
 /* ---- convolution and pooling: pictures [N, H, W, C], sequences [N, T, C] -------------------- */
 
-typedef struct ak_conv_options {
-    int stride;         /* [1, ..); 0 = 1 */
-    int padding;        /* zeros on each side, [0, ..) */
-    int dilation;       /* [1, ..); 0 = 1 */
+typedef struct ak_conv_options {                /* none above 2^20 */
+    int stride;         /* [1, 2^20]; 0 = 1 */
+    int padding;        /* zeros on each side, [0, 2^20] */
+    int dilation;       /* [1, 2^20]; 0 = 1 */
     int groups;         /* divides I and O; 0 = 1; C for depthwise */
-    int output_padding; /* transposed only: [0, max(stride, dilation)) */
+    int output_padding; /* transposed only: [0, max(stride, dilation)); else 0 */
     bool exact;         /* plain sums only: no Winograd (see below) */
 } ak_conv_options;
 /* A 3x3 convolution of stride 1 or 2 with at least 16 channels is computed by Winograd's algorithm,
@@ -380,6 +396,7 @@ typedef struct ak_pool_options {
  *
  *   y[n,i,j,c] = max or mean of x[n, i s - p + 0..kernel-1, j s - p + 0..kernel-1, c]
  *   x        [N, H, W, C]; padding never is the largest, but counts as 0 in the mean
+ *   digits   the rounding error of a mean does not grow with the window, here and below
  *   returns  [N, H', W', C]; H' = (H + 2p - kernel) / s + 1; belongs to the step
  *   grad     to the first largest; evenly
  *   errors   AK_ERR_SHAPE, AK_ERR_VALUE
@@ -429,7 +446,7 @@ typedef struct ak_attention_options {
  *   grad     with P = softmax(..), dS = scale P (dy v^T - <y, dy>): dv = P^T dy, dq = dS k,
  *            dk = dS^T q; none by the bias
  *   memory   scores exist in tiles only, and backward makes them again (Dao et al., arXiv
- *            2205.14135): what is kept is y and one number a query
+ *            2205.14135): what is kept is y and two numbers a query
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, lengths, the mask, and for a bias that
  *            needs a gradient. Index arrays must live as long as the tape.
  */

@@ -14,7 +14,25 @@
  *     ak_clip_grad_norm(opt, 1.0);
  *     ak_optim_step(opt);
  *
- * A parameter that fits no optimiser is reported once, as a warning, at the first step.
+ * A parameter that no optimiser owns is reported once, as a warning, at the next step: of the first
+ * one, and of one that was made after its optimiser.
+ *
+ * A teacher (BYOL, DINO, MoCo's key encoder) moves by ak_ema_update alone:
+ *
+ *     ak_module *student = ak_convnet(ctx, "student", o), *teacher = ak_convnet(ctx, "teacher", o);
+ *     ak_freeze(ctx, "teacher/...", true);            // with a star: no gradients, no decay
+ *     ak_ema_update(ctx, "teacher", "student", 0);    // starts as a copy
+ *     ak_optim *opt = ak_adamw(ctx, "*", options);    // frozen parameters stay as they are
+ *     ... each step:
+ *     ak_no_grad_begin(ctx);
+ *     ak_tensor *target = ak_forward(teacher, view2); // batch norm as the mode says: see below
+ *     ak_no_grad_end(ctx);
+ *     ak_backward(loss_of(ak_forward(student, view1), target));
+ *     ak_optim_step(opt);
+ *     ak_ema_update(ctx, "teacher", "student", 0.996);    // of the student after its step
+ *
+ * In train mode the teacher's batch norms use the statistics of the batch; ak_module_train(teacher,
+ * false) makes them use the running ones, which ak_ema_update copies from the student.
  */
 #ifndef AKIN_OPTIM_H
 #define AKIN_OPTIM_H
@@ -34,18 +52,20 @@ typedef struct ak_schedule {
     int64_t warmup;         /* steps over which the factor rises linearly from 1/warmup to 1 */
     int64_t total;          /* cosine: step at which the factor reaches `final` */
     int64_t every;          /* step: length of a stair */
-    double  factor;         /* step: what a stair multiplies by */
-    double  final;          /* cosine: last factor */
+    double  factor;         /* step: what a stair multiplies by, [0, inf) */
+    double  final;          /* cosine: last factor, [0, inf) */
 } ak_schedule;
+/* An optimiser refuses (AK_ERR_VALUE) a negative warmup, a cosine with total < 1, a staircase with
+ * every < 1, and a factor or final that is negative or not finite. */
 
 /* Constant after `warmup` steps. */
 AK_API ak_schedule ak_constant(int64_t warmup);
 /* Half a cosine from 1 at step `warmup` to 0 at step `total` (Loshchilov, Hutter, "SGDR", 2017).
- * A total that is not above warmup leaves the rise alone. */
+ * A total that is not above warmup leaves the rise alone; the factor is `final` after it. */
 AK_API ak_schedule ak_cosine(int64_t warmup, int64_t total);
 /* factor^(floor(step / every)). */
 AK_API ak_schedule ak_staircase(int64_t every, double factor);
-/* The factor at a step, >= 0. */
+/* The factor at a step, >= 0. errors: AK_ERR_VALUE for a step below 0 or an unknown kind (NaN) */
 AK_API double ak_schedule_at(ak_schedule schedule, int64_t step);
 
 /* ---- optimisers ------------------------------------------------------------------------------ */
@@ -78,10 +98,12 @@ typedef struct ak_lars_options {
 } ak_lars_options;
 
 /* Each constructor:
- *   pattern   names of the parameters; "*" = all
+ *   pattern   names of the parameters (akin/tensor.h: ak_match); "*" = all. A parameter is owned
+ *             once, however many alternatives it fits and however often its module is used
  *   returns   the optimiser, context lifetime; NULL after an error
- *   errors    AK_ERR_VALUE for an option out of range or a parameter that another optimiser owns,
- *             AK_ERR_NOT_FOUND if no parameter fits, AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE for an option out of range, as given or as an ak_real (in float an eps
+ *             of 1e-50 is 0 and a momentum of 0.99999999 is 1), or for a parameter that another
+ *             optimiser owns; AK_ERR_NOT_FOUND if an alternative fits no parameter, AK_ERR_MEMORY
  */
 
 /* g += wd p;  v = mu v + g (v = g at first);  p -= lr v, with Nesterov p -= lr (g + mu v) */
@@ -101,16 +123,21 @@ typedef struct ak_group_options {
                              * default; 0 = unchanged (AK_NONE: 0) */
 } ak_group_options;
 /* Other settings for some of the optimiser's parameters; later calls win. Returns how many fit.
- * errors: AK_ERR_NOT_FOUND if none does, AK_ERR_VALUE. */
+ * errors: as any pattern, among the optimiser's own parameters; AK_ERR_VALUE. */
 AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o);
 
-/* Change the parameters by their gradients, then zero those. Frozen parameters and their moments
- * stay as they are. A parameter that took no part in the step has gradient zero: momentum and decay
- * still act on it.
+/* Change the parameters by their gradients, then zero those.
  *
+ *   who       parameters that have got a gradient since the last step or ak_zero_grad: those that a
+ *             backward reached, if only with zeros, and those with a number other than 0 in p->grad
+ *             that the program wrote itself. All others, frozen ones among them, stay as they are
+ *             with their moments: no decay, no momentum, and the step does not count for Adam's
+ *             corrections. If none has got one, nothing moves, and a warning says so once
  *   errors    the pending error; AK_ERR_NUMBER if numbers are checked and a gradient is not finite
  *             (names the parameter). Parameters and moments have not changed then; the gradients
- *             are dropped (zeroed), so that the next step starts clean
+ *             are dropped (zeroed), so that the next step starts clean. Without ak_check_numbers
+ *             it relies on ak_backward, which refuses a loss and gradients that are not finite, and
+ *             does not look at what the program wrote into p->grad: ak_clip_grad_norm does
  */
 AK_API ak_status ak_optim_step(ak_optim *opt);
 /* Steps made so far, learning rate of the next one (schedule included). */
@@ -121,12 +148,21 @@ AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
 
 /* ---- clipping: call between ak_backward and ak_optim_step ------------------------------------ */
 
-/* Scale all gradients of the optimiser by max_norm / norm if norm > max_norm. The scaling happens
- * inside the next step, so it costs one reading pass. Returns the norm before (over parameters
- * that are not frozen; added up in double in a fixed order). errors: AK_ERR_VALUE; AK_ERR_NUMBER
- * naming the parameter if the norm is not finite (the next step is then refused). */
+/* Both change p->grad at once: what is there now, not what comes later. Several calls act one after
+ * the other. */
+
+/* Scale all gradients of the optimiser by max_norm / norm if norm > max_norm; one reading pass, and
+ * one more where it scales.
+ *
+ *   max_norm   (0, inf]; inf only measures
+ *   returns    the norm before this call, over parameters that are not frozen, added up in double
+ *              in a fixed order; a number that is not finite after an error
+ *   errors     AK_ERR_VALUE; AK_ERR_NUMBER naming the parameter if a gradient is not finite:
+ *              nothing has changed, and the next step is refused
+ */
 AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
-/* Clamp each gradient element to [-limit, limit], limit > 0. */
+/* Clamp each gradient element to [-limit, limit], limit > 0. errors: as above; infinity is not
+ * clamped but refused. */
 AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);
 
 /* ---- moving averages ------------------------------------------------------------------------- */
@@ -134,8 +170,14 @@ AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);
 /* teacher = momentum teacher + (1 - momentum) student, for every parameter "student/rest" and its
  * namesake "teacher/rest"; buffers (running statistics) are copied.
  *
- *   teacher, student   name prefixes without the final slash
- *   momentum           [0, 1]; 0 copies
+ *   teacher, student   name prefixes without the final slash. Each tensor below one needs its
+ *                      namesake below the other; where only a part is shared, name that part
+ *                      ("teacher/encoder")
+ *   momentum           [0, 1]; 0 copies, 1 leaves the parameters alone. Above 0.99994 (in double
+ *                      1 - 1e-13) steps can be smaller than half a unit in the last place, where a
+ *                      rounded average stands still: numbers are then rounded up or down by chance,
+ *                      so that their mean moves by the formula. The chances come from seed and next
+ *                      stream: a run repeats with the same bits, for any number of threads
  *   errors             AK_ERR_NOT_FOUND naming the missing one, AK_ERR_SHAPE, AK_ERR_VALUE; nothing
  *                      is changed then
  */

@@ -16,7 +16,8 @@
  *     ak_run_log(run, "epoch", NULL, (ak_value[]){ { "epoch", epoch },
  *                                                  { "loss", ak_progress_loss(p) }, { 0 } });
  *
- * Functions that return a pointer return NULL after an error; all accept NULL and then do nothing.
+ * Functions that return a pointer return NULL after an error; while that is pending, all accept
+ * NULL and do nothing. Afterwards NULL is AK_ERR_VALUE.
  */
 #ifndef AKIN_REPORT_H
 #define AKIN_REPORT_H
@@ -31,13 +32,14 @@ extern "C" {
 
 /* A whole number >= 0 from the environment.
  *   returns   its value, or `otherwise` where it is not set or empty
- *   errors    AK_ERR_VALUE if it is no such number (then `otherwise`) */
+ *   errors    AK_ERR_VALUE if it is no such number (then `otherwise`; under the default hook the
+ *             program ends with the message and code 1, as for AK_SEED) */
 AK_API int64_t ak_env_int(ak_ctx *ctx, const char *name, int64_t otherwise);
 /* Text from the environment, `otherwise` where it is not set or empty. */
 AK_API const char *ak_env_text(const char *name, const char *otherwise);
 
 /* Name of the i-th kernel of the table and, into *isa, the instruction set whose version is in use
- * ("ref", "avx2", "avx512", "amx"); NULL past the end. */
+ * ("ref", "avx2", "avx512", "amx"); NULL past the end. isa may be NULL. */
 AK_API const char *ak_kernel_at(int i, const char **isa);
 
 /* ---- running mean ---------------------------------------------------------------------------- */
@@ -70,18 +72,24 @@ AK_API const char *ak_run_path(ak_run *run, const char *file);
 /* True if an earlier run is gone on with. */
 AK_API bool ak_run_resumed(const ak_run *run);
 
-/* Note a setting for settings.json: a number if the text is one, true, false, or text. The library
- * adds by itself: version, seed, CPU level, threads, time, and AK_* of the environment.
- * A resumed run writes settings-resumed.json, -2, ... beside the first.
- *   errors    AK_ERR_STATE after the first ak_run_log, AK_ERR_VALUE for a name given twice */
+/* Note a setting for settings.json: true, false, a number, or text; format as printf, with a
+ * decimal point whatever the program's locale says. A number is written digit for digit if every
+ * reader gives the same digits again: whole ones below 2^53, others of up to 15 digits, in the form
+ * that JSON has for them. What is none of these (18446744073709551615, 00451923) is text. The
+ * library adds by itself: version, seed, CPU level, threads, time, and AK_* of the environment.
+ * Bytes that are no UTF-8 become U+FFFD. A resumed run writes settings-resumed.json, -2, ... beside
+ * the first.
+ *   errors    AK_ERR_STATE after the first ak_run_log, AK_ERR_VALUE for a name given twice and for
+ *             "akin" and "environment", AK_ERR_MEMORY */
 AK_API ak_status ak_run_setting(ak_run *run, const char *name, const char *format, ...)
     AK_PRINTF(3, 4);
 
 typedef struct ak_value { const char *name; double value; } ak_value;
 /* Append a line to metrics.jsonl: "event" and "detail" (a protocol; NULL = none), the values (ended
- * by { 0 }; whole numbers as such, NaN as null), "seconds" since the run was opened, and "hash" of
- * all weights. Written through at once.
- *   errors    AK_ERR_IO, AK_ERR_MEMORY */
+ * by { 0 }; whole numbers as such, others with all their digits, NaN as null, infinities as "inf"
+ * and "-inf"), "seconds" since the run was opened, and "hash" of all weights. Written through at
+ * once; a line that a full disk or a kill has cut short is removed before the next one.
+ *   errors    AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_VALUE for a name that the line has already */
 AK_API ak_status ak_run_log(ak_run *run, const char *event, const char *detail,
                             const ak_value *values);
 
@@ -107,7 +115,7 @@ typedef struct ak_progress_options {
  * line that ends the training shows "took 2:41, 291 MB": the most memory the process held. On a
  * terminal one line is updated; elsewhere lines are printed now and then, and one an epoch.
  *
- *   errors    AK_ERR_VALUE (epochs, steps < 1), AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE (epochs, steps < 1, a negative views, every or place), AK_ERR_MEMORY
  */
 AK_API ak_progress *ak_progress_open(ak_ctx *ctx, ak_progress_options options);
 /* One step was made. accuracy in [0, 1], or NaN where there is none. */

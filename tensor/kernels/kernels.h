@@ -59,12 +59,11 @@ typedef struct ak__adam_args {
     ak_real correction2;    /* 1 / (1 - beta2^t) */
     ak_real decay;          /* decoupled: p -= lr * decay * p first (AdamW) */
     ak_real l2;             /* coupled: g += l2 * p first (Adam) */
-    ak_real grad_scale;     /* g is multiplied by it first (clipping) */
 } ak__adam_args;
 
 typedef struct ak__sgd_args {
-    ak_real lr, momentum, l2, grad_scale;   /* g = grad_scale*g + l2*p */
-    bool nesterov, first;                   /* first: v = g, as PyTorch's first step */
+    ak_real lr, momentum, l2;   /* g = g + l2*p */
+    bool nesterov, first;       /* first: v = g, as PyTorch's first step */
 } ak__sgd_args;
 
 /* How an entry puts its results. AK__PAST is for arrays that are too large to be found in a cache
@@ -157,6 +156,8 @@ typedef struct ak_kernels {
     void (*mul_add)(ak_real *y, const ak_real *a, const ak_real *b, int64_t n);/* y += a * b */
     /* a x + b;  a u + b v */
     void (*affine)(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64_t n, ak__put put);
+    /* (x - a) - b: where a is large, x - a is exact and b keeps its digits */
+    void (*shift)(ak_real *y, const ak_real *x, ak_real a, ak_real b, int64_t n, ak__put put);
     void (*combine)(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
                     int64_t n, ak__put put);
     void (*fence)(void);            /* after stores with AK__PAST, before anybody reads them */

@@ -165,6 +165,12 @@ static void affine_ref(ak_real *y, ak_real a, const ak_real *x, ak_real b, int64
         put_at(&y[i], a * x[i] + b, put);
 }
 
+static void shift_ref(ak_real *y, const ak_real *x, ak_real a, ak_real b, int64_t n, ak__put put)
+{
+    for (int64_t i = 0; i < n; i++)
+        put_at(&y[i], (x[i] - a) - b, put);
+}
+
 static void combine_ref(ak_real *y, ak_real a, const ak_real *u, ak_real b, const ak_real *v,
                         int64_t n, ak__put put)
 {
@@ -455,7 +461,7 @@ static void adam_ref(ak_real *p, ak_real *g, ak_real *m, ak_real *v, int64_t n,
     const ak_real rest1 = 1 - args->beta1, rest2 = 1 - args->beta2;
     const ak_real keep = 1 - args->lr * args->decay;
     for (int64_t i = 0; i < n; i++) {
-        const ak_real d = args->grad_scale * g[i] + args->l2 * p[i];
+        const ak_real d = g[i] + args->l2 * p[i];
         m[i] = args->beta1 * m[i] + rest1 * d;
         v[i] = args->beta2 * v[i] + rest2 * d * d;
         const ak_real root = ak__sqrt(v[i] * args->correction2) + args->eps;
@@ -467,7 +473,7 @@ static void adam_ref(ak_real *p, ak_real *g, ak_real *m, ak_real *v, int64_t n,
 static void sgd_ref(ak_real *p, ak_real *g, ak_real *v, int64_t n, const ak__sgd_args *args)
 {
     for (int64_t i = 0; i < n; i++) {
-        ak_real d = args->grad_scale * g[i] + args->l2 * p[i];
+        ak_real d = g[i] + args->l2 * p[i];
         if (v) {
             v[i] = args->first ? d : args->momentum * v[i] + d;
             d = args->nesterov ? d + args->momentum * v[i] : v[i];
@@ -525,6 +531,7 @@ void ak__kernels_ref(ak_kernels *table)
     table->mul = mul_ref;
     table->mul_add = mul_add_ref;
     table->affine = affine_ref;
+    table->shift = shift_ref;
     table->combine = combine_ref;
     table->fence = fence_ref;
     table->exp = exp_ref;

@@ -46,8 +46,22 @@ V_INLINE vf v_head(vf x, int n)
 
 /* ---- level 1 ---- */
 
+/* Longer sums are halved until they are at most this long, so that rounding errors grow with the
+ * logarithm of n. Shorter ones, which is nearly all, are one loop. */
+#define V_LONG 32768
+
+/* Where to halve: a multiple of V_LONG. */
+V_INLINE int64_t v_half(int64_t n)
+{
+    return (n / 2 + V_LONG - 1) / V_LONG * V_LONG;
+}
+
 static float FN(dot)(const float *x, const float *y, int64_t n)
 {
+    if (n > V_LONG) {
+        const int64_t h = v_half(n);
+        return FN(dot)(x, y, h) + FN(dot)(x + h, y + h, n - h);
+    }
     vf s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero();
     int64_t i = 0;
     for (; i + 4 * VW <= n; i += 4 * VW) {
@@ -65,6 +79,10 @@ static float FN(dot)(const float *x, const float *y, int64_t n)
 
 static float FN(sum)(const float *x, int64_t n)
 {
+    if (n > V_LONG) {
+        const int64_t h = v_half(n);
+        return FN(sum)(x, h) + FN(sum)(x + h, n - h);
+    }
     vf s0 = v_zero(), s1 = v_zero(), s2 = v_zero(), s3 = v_zero();
     int64_t i = 0;
     for (; i + 4 * VW <= n; i += 4 * VW) {
@@ -168,6 +186,13 @@ static void FN(affine)(float *y, float a, const float *x, float b, int64_t n, ak
     V_EACH(n, v_result(y + i, v_fma(va, v_get(x + i, lanes), vb), lanes, way););
 }
 
+static void FN(shift)(float *y, const float *x, float a, float b, int64_t n, ak__put put)
+{
+    const vf va = v_set1(a), vb = v_set1(b);
+    const ak__put way = v_way(put, y, 0);
+    V_EACH(n, v_result(y + i, v_sub(v_sub(v_get(x + i, lanes), va), vb), lanes, way););
+}
+
 static void FN(combine)(float *y, float a, const float *u, float b, const float *v, int64_t n,
                         ak__put put)
 {
@@ -213,6 +238,11 @@ static void FN(sigmoid)(float *y, const float *x, int64_t n)
 
 static float FN(exp_sum)(float *y, const float *x, float shift, int64_t n)
 {
+    if (n > V_LONG) {
+        const int64_t h = v_half(n);
+        const float first = FN(exp_sum)(y, x, shift, h);
+        return first + FN(exp_sum)(y ? y + h : NULL, x + h, shift, n - h);
+    }
     const vf s = v_set1(shift);
     vf sum0 = v_zero(), sum1 = v_zero();
     int64_t i = 0;
@@ -339,8 +369,12 @@ static void FN(softmax_backward_row)(float *dx, const float *y, const float *dy,
 }
 
 /* sum (x - mean)^2 */
-V_INLINE float v_centered_squares(const float *x, float mean, int64_t n)
+static float FN(centered_squares)(const float *x, float mean, int64_t n)
 {
+    if (n > V_LONG) {
+        const int64_t h = v_half(n);
+        return FN(centered_squares)(x, mean, h) + FN(centered_squares)(x + h, mean, n - h);
+    }
     const vf m = v_set1(mean);
     vf s0 = v_zero(), s1 = v_zero();
     int64_t i = 0;
@@ -365,7 +399,7 @@ static void FN(layer_norm_row)(float *y, const float *x, const float *w, const f
     const ak__put way = v_way(put, y, 0);
     const float count = n > 0 ? (float)n : 1.0F;
     const float mu = FN(sum)(x, n) / count;
-    const float r = 1.0F / __builtin_sqrtf(v_centered_squares(x, mu, n) / count + eps);
+    const float r = 1.0F / __builtin_sqrtf(FN(centered_squares)(x, mu, n) / count + eps);
     const vf m = v_set1(mu), s = v_set1(r);
     V_EACH(n, {
         vf v = v_mul(v_sub(v_get(x + i, lanes), m), s);
@@ -407,7 +441,13 @@ static void FN(norm_backward_row)(float *dx, float *dw, float *db, const float *
 {
     const vf m = v_set1(mean), r = v_set1(rstd);
     const ak__put way = v_way(put, dx, 0);
-    const row_sums s = v_norm_sums(dw, db, dy, x, w, m, r, n);
+    row_sums s = v_norm_sums(dw, db, dy, x, w, m, r, n < V_LONG ? n : V_LONG);
+    for (int64_t at = V_LONG; at < n; at += V_LONG) {
+        const row_sums part = v_norm_sums(dw ? dw + at : NULL, db ? db + at : NULL, dy + at, x + at,
+                                          w ? w + at : NULL, m, r,
+                                          n - at < V_LONG ? n - at : V_LONG);
+        s = (row_sums){v_add(s.g, part.g), v_add(s.gd, part.gd)};
+    }
     if (!dx)
         return;
     const float share = 1.0F / (n > 0 ? (float)n : 1.0F);
@@ -588,10 +628,10 @@ static void FN(adam)(float *p, float *g, float *m, float *v, int64_t n, const ak
     const vf rest1 = v_set1(1.0F - args->beta1), rest2 = v_set1(1.0F - args->beta2);
     const vf c1 = v_set1(args->lr * args->correction1), c2 = v_set1(args->correction2);
     const vf eps = v_set1(args->eps), keep = v_set1(1.0F - args->lr * args->decay);
-    const vf l2 = v_set1(args->l2), grad_scale = v_set1(args->grad_scale);
+    const vf l2 = v_set1(args->l2);
     V_EACH(n, {
         vf w = v_get(p + i, lanes);
-        const vf d = v_fma(v_get(g + i, lanes), grad_scale, v_mul(l2, w));
+        const vf d = v_add(v_get(g + i, lanes), v_mul(l2, w));
         const vf m1 = v_fma(beta1, v_get(m + i, lanes), v_mul(rest1, d));
         const vf v1 = v_fma(beta2, v_get(v + i, lanes), v_mul(rest2, v_mul(d, d)));
         const vf root = v_add(v_sqrt_near(v_mul(v1, c2)), eps);
@@ -606,10 +646,10 @@ static void FN(adam)(float *p, float *g, float *m, float *v, int64_t n, const ak
 static void FN(sgd)(float *p, float *g, float *v, int64_t n, const ak__sgd_args *args)
 {
     const vf lr = v_set1(args->lr), momentum = v_set1(args->momentum);
-    const vf l2 = v_set1(args->l2), grad_scale = v_set1(args->grad_scale);
+    const vf l2 = v_set1(args->l2);
     V_EACH(n, {
         const vf w = v_get(p + i, lanes);
-        vf d = v_fma(v_get(g + i, lanes), grad_scale, v_mul(l2, w));
+        vf d = v_add(v_get(g + i, lanes), v_mul(l2, w));
         if (v) {
             const vf u = args->first ? d : v_fma(momentum, v_get(v + i, lanes), d);
             v_put(v + i, u, lanes);
@@ -657,6 +697,7 @@ static void FN(set_entries)(ak_kernels *table)
     table->mul = FN(mul);
     table->mul_add = FN(mul_add);
     table->affine = FN(affine);
+    table->shift = FN(shift);
     table->combine = FN(combine);
     table->fence = FN(fence);
     table->exp = FN(exp);

@@ -4,8 +4,13 @@
 #include <criterion/parameterized.h>
 #include <criterion/redirect.h>
 
+#include <akin/akin.h>
+
 #include <math.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "abuse.h"
 
@@ -23,8 +28,17 @@ static size_t all_ops(void)
 
 /* ---- wrong shapes and options --------------------------------------------------------------- */
 
+/* Each op's test runs in a process of its own, and says how many calls it made. */
+static int calls;
+
+static void say_calls(const ak_op *op, const char *what)
+{
+    printf("misuse: %d calls of %s with %s\n", calls, op->name, what);
+}
+
 static void expect_refused(ak_ctx *ctx, const ak_op *op, int number)
 {
+    calls++;
     const ak_sample *s = &op->misuse[number];
     ak_tensor *in[AK_MAX_IN] = { 0 };
     ak_sample_draw(ctx, s, op->n_in, 1, in);
@@ -38,7 +52,7 @@ static void expect_refused(ak_ctx *ctx, const ak_op *op, int number)
     cr_expect(strstr(message, op->name) != NULL, "%s misuse %d: no op name in: %s", op->name,
               number, message);
     for (int i = 0; i < abuse_operands(op, s); i++) {
-        char text[160];
+        char text[AK_SHAPE_TEXT];
         if (in[i])
             cr_expect(strstr(message, ak_shape_text(in[i]->shape, text)) != NULL,
                       "%s misuse %d: no shape %s in: %s", op->name, number, text, message);
@@ -74,6 +88,7 @@ ParameterizedTest(int *number, misuse, wrong_shapes)
     else
         cr_expect(n > 0, "%s: no misuse samples", op->name);
     expect_accepted(ctx, op);
+    say_calls(op, "wrong shapes and options");
     ak_close(ctx);
 }
 
@@ -87,6 +102,7 @@ ParameterizedTestParameters(misuse, wrong_operands)
 static void expect_status(ak_ctx *ctx, const ak_op *op, ak_tensor **in, ak_status want,
                           const char *what)
 {
+    calls++;
     const ak_tensor *y = ak_sample_run(op, &op->samples[0], in);
     cr_expect(ak_is_poison(y), "%s: %s operand: there is a result", op->name, what);
     cr_expect_eq(ak_error(ctx), want, "%s: %s operand: status %s (%s)", op->name, what,
@@ -112,7 +128,7 @@ ParameterizedTest(int *number, misuse, wrong_operands)
             continue;
         ak_tensor *good = in[i];
         in[i] = poison;
-        expect_status(ctx, op, in, AK_OK, "poison");
+        expect_status(ctx, op, in, AK_ERR_STATE, "poison");
 
         abuse_step_operands(ctx, op, s, strange);
         ak_step_end(ctx);
@@ -123,6 +139,7 @@ ParameterizedTest(int *number, misuse, wrong_operands)
             ak_sample_draw(other, s, op->n_in, 1, strange);
             in[i] = strange[i];
             const ak_tensor *y = ak_sample_run(op, s, in);
+            calls++;
             /* Whose context reports depends on which operand is foreign; one of them does. */
             cr_expect(ak_is_poison(y), "%s: foreign operand %d: there is a result", op->name, i);
             cr_expect(ak_error(ctx) == AK_ERR_CONTEXT || ak_error(other) == AK_ERR_CONTEXT,
@@ -135,6 +152,7 @@ ParameterizedTest(int *number, misuse, wrong_operands)
         cr_expect_not(ak_is_poison(ak_sample_run(op, s, in)), "%s", op->name);
         cr_expect_eq(ak_step_end(ctx), AK_OK);
     }
+    say_calls(op, "poison, stale and foreign operands");
     ak_close(ctx);
     ak_close(other);
 }
@@ -196,6 +214,33 @@ static void count_errors(void *user, ak_status status, const char *message)
     *(bool *)user = strstr(message, "concat") != NULL;
 }
 
+static void look_for_hint(void *user, ak_status status, const char *message)
+{
+    (void)status;
+    *(bool *)user = strstr(message, "\n    hint: ak_matmul_nt(a, b) computes a b^T") != NULL;
+}
+
+/* The hook may end the program: whatever is to be shown is in the message by then. */
+Test(misuse, the_hook_gets_message_and_hint_together)
+{
+    ak_ctx *ctx = abuse_open(1);
+    bool hint = false;
+    ak_on_error(ctx, look_for_hint, &hint);
+    ak_matmul(ak_zeros(ctx, AK_SHAPE(2, 3)), ak_zeros(ctx, AK_SHAPE(5, 3)));
+    cr_expect(hint, "%s", ak_error_message(ctx));
+    ak_step_end(ctx);
+    /* A hint belongs to one failure of one call. */
+    ak_matmul(ak_zeros(ctx, AK_SHAPE(2, 3)), ak_zeros(ctx, AK_SHAPE(4)));
+    cr_expect_null(strstr(ak_error_message(ctx), "hint"), "%s", ak_error_message(ctx));
+    ak_close(ctx);
+}
+
+Test(misuse, the_default_hook_shows_the_hint, .signal = SIGABRT, .init = cr_redirect_stderr)
+{
+    ak_ctx *ctx = ak_open((ak_options){ 0 });
+    ak_matmul(ak_zeros(ctx, AK_SHAPE(2, 3)), ak_zeros(ctx, AK_SHAPE(5, 3)));
+}
+
 Test(misuse, the_hook_is_called_once_at_the_faulty_call)
 {
     ak_ctx *ctx = abuse_open(1);
@@ -224,6 +269,133 @@ Test(misuse, a_traced_failure_prints_the_tape, .init = cr_redirect_stderr)
     cr_assert(fread(text, 1, sizeof text - 1, shown) > 0);
     cr_expect(strstr(text, "2 ops ran, 1 are on the tape\n   1  square ") == strchr(text, ':') + 2,
               "%s", text);
+}
+
+/* ---- poison of an earlier step -------------------------------------------------------------- */
+
+Test(misuse, poison_that_outlives_its_error_is_an_error_in_every_step)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_tensor *w = ak_param(ctx, "w", AK_SHAPE(3), 0), *v = ak_param(ctx, "w", AK_SHAPE(3), 0);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE, "the name is taken");
+    for (int step = 0; step < 2; step++) {
+        ak_tensor *loss = ak_add(ak_mean(ak_square(w)), ak_mean(ak_square(v)));
+        cr_expect_eq(ak_error(ctx), AK_ERR_STATE);
+        cr_expect(strstr(ak_error_message(ctx), "square: operand x is poison") != NULL, "%s",
+                  ak_error_message(ctx));
+        cr_expect_eq(ak_backward(loss), AK_ERR_STATE);
+        cr_expect_eq(ak_step_end(ctx), AK_ERR_STATE);
+    }
+    cr_expect_eq(ak_step_end(ctx), AK_OK, "nothing was used, nothing is said");
+    ak_close(ctx);
+}
+
+/* ---- lists without an end, modules without a tree -------------------------------------------- */
+
+static ak_tensor *nothing(ak_tensor *const *in, int n, void *user)
+{
+    (void)in, (void)n, (void)user;
+    return NULL;
+}
+
+static ak_tensor *forward_nothing(ak_module *m, ak_tensor *x)
+{
+    (void)m, (void)x;
+    return NULL;
+}
+
+static void expect_message(ak_ctx *ctx, ak_status want, const char *word)
+{
+    cr_expect_eq(ak_error(ctx), want, "%s", ak_error_message(ctx));
+    cr_expect(strstr(ak_error_message(ctx), word) != NULL, "no \"%s\" in: %s", word,
+              ak_error_message(ctx));
+    ak_step_end(ctx);
+}
+
+Test(misuse, modules_form_a_tree)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_module *a = ak_nn_sequential(ctx, "a", (ak_module *[]){ NULL });
+    ak_module *b = ak_nn_sequential(ctx, "b", (ak_module *[]){ NULL });
+    ak_module *c = ak_nn_sequential(ctx, "c", (ak_module *[]){ NULL });
+    ak_module_add(a, b);
+    ak_module_add(b, c);
+    ak_module_add(a, a);
+    expect_message(ctx, AK_ERR_VALUE, "a module is no part of itself");
+    ak_module_add(c, a);
+    expect_message(ctx, AK_ERR_VALUE, "a can not be its child");
+    cr_expect_eq(ak_module_size(a), 0, "it ends");
+    cr_expect_null(ak_module_child(c, 0));
+    ak_close(ctx);
+}
+
+Test(misuse, functions_of_the_program_that_return_nothing)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_gradcheck result = { 0 };
+    ak_tensor *x = ak_require_grad(ak_keep(ak_full(ctx, AK_SHAPE(2), 1)));
+    cr_expect_eq(ak_gradcheck_fn(ctx, nothing, NULL, &x, 1, &result), AK_ERR_VALUE);
+    cr_expect(strstr(ak_error_message(ctx), "gradcheck: the closure returned NULL") != NULL);
+    ak_step_end(ctx);
+    ak_forward(ak_module_new(ctx, "empty", forward_nothing, NULL), x);
+    expect_message(ctx, AK_ERR_VALUE, "empty: its forward function returned NULL");
+    ak_close(ctx);
+}
+
+enum { LONG_LIST = 1100 };
+
+Test(misuse, lists_without_an_end)
+{
+    ak_ctx *ctx = abuse_open(1);
+    static ak_module *parts[LONG_LIST];
+    static ak_augment list[LONG_LIST];
+    static int sizes[LONG_LIST];
+    static ak_value values[LONG_LIST];
+    for (int i = 0; i < LONG_LIST; i++) {
+        parts[i] = ak_nn_flatten(ctx, "f");
+        list[i] = ak_random_flip(0.5);
+        sizes[i] = 4;
+        values[i] = (ak_value){ "v", 1 };
+    }
+    cr_expect_null(ak_nn_sequential(ctx, "s", parts));
+    expect_message(ctx, AK_ERR_VALUE, "does the list end with NULL?");
+    cr_expect_null(ak_mlp(ctx, "m", sizes));
+    expect_message(ctx, AK_ERR_VALUE, "does the list end with 0?");
+    ak_dataset *ds = ak_dataset_drawn(ctx, 1, 0, 20);
+    cr_expect_null(ak_loader_open(ds, (ak_loader_options){ .batch = 4, .augment = list }));
+    expect_message(ctx, AK_ERR_VALUE, "does it end with { 0 }?");
+    char folder[] = "/tmp/akin-misuse-XXXXXX", remove[100];
+    cr_assert(mkdtemp(folder));
+    ak_run *run = ak_run_open(ctx, "run", (ak_run_options){ .parent = folder });
+    ak_run_log(run, "event", NULL, values);
+    expect_message(ctx, AK_ERR_VALUE, "does the list end with { 0 }?");
+    ak_close(ctx);
+    snprintf(remove, sizeof remove, "rm -r %s", folder);
+    cr_expect_eq(system(remove), 0);
+}
+
+Test(misuse, records_that_are_not_complete)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_tensor *x = ak_zeros(ctx, AK_SHAPE(2));
+    cr_expect(ak_is_poison(ak_apply(&(ak_op){ .name = "half", .n_in = 1 }, &x, 1, NULL)));
+    expect_message(ctx, AK_ERR_VALUE, "half: 1 operands, one at least is needed; the record needs "
+                                      ".name, .shape and .forward");
+    cr_expect(ak_is_poison(ak_apply(ak_op_find("square"), &x, 0, NULL)));
+    expect_message(ctx, AK_ERR_VALUE, "square: 0 operands");
+    ak_close(ctx);
+}
+
+Test(misuse, fail_finds_a_context_and_knows_no_ok)
+{
+    ak_ctx *ctx = abuse_open(1);
+    cr_expect_eq(ak_fail(NULL, AK_ERR_IO, "said by %s", "a reader"), AK_ERR_IO);
+    expect_message(ctx, AK_ERR_IO, "said by a reader");
+    cr_expect_eq(ak_fail(ctx, AK_OK, "all is well"), AK_ERR_VALUE);
+    expect_message(ctx, AK_ERR_VALUE, "status AK_OK");
+    cr_expect_eq(ak_fail(ctx, AK_ERR_IO, NULL), AK_ERR_IO);
+    expect_message(ctx, AK_ERR_IO, "(no message)");
+    ak_close(ctx);
 }
 
 Test(misuse, functions_beside_the_registry)

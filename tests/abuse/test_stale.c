@@ -2,6 +2,9 @@
 /* Use after the step has ended is reported; what was kept on purpose is fine. */
 #include <criterion/criterion.h>
 
+#include <akin/akin.h>
+
+#include <math.h>
 #include <string.h>
 
 #include "abuse.h"
@@ -85,6 +88,93 @@ Test(stale, kept_tensors_are_fine)
         cr_expect_eq(ak_item(ak_sum(kept)), 14);
         cr_expect_eq(ak_step_end(ctx), AK_OK);
     }
+    ak_close(ctx);
+}
+
+/* ---- values given back ---------------------------------------------------------------------- */
+
+enum { MANY = 1 << 16 };        /* numbers: a tensor that is worth giving back */
+
+/* A batch norm of MANY numbers, which a backward still needs, given back by ak_done_with. */
+static ak_tensor *given_back(ak_ctx *ctx, ak_real *first)
+{
+    ak_tensor *x = ak_require_grad(ak_randn(ctx, AK_SHAPE(MANY / 4, 4)));
+    ak_tensor *y = ak_batch_norm(x, NULL, NULL, NULL, NULL, (ak_batch_norm_options){ 0 });
+    ak_sum(ak_square(y));
+    *first = y->data[0];
+    ak_done_with(y, true);
+    cr_assert_null(y->data, "it is given back");
+    return y;
+}
+
+Test(stale, values_that_can_be_made_again_are)
+{
+    ak_ctx *ctx = abuse_open(1);
+    ak_real first;
+    FILE *file = fopen("/dev/null", "w");
+    ak_tensor *to = ak_zeros(ctx, AK_SHAPE(MANY));
+    cr_expect_eq((ak_real)ak_at(given_back(ctx, &first), AK_SHAPE(0, 0)), first);
+    const ak_tensor *kept = ak_keep(given_back(ctx, &first));
+    cr_expect_eq(kept->data[0], first);
+    cr_expect_eq(ak_copy(to, given_back(ctx, &first)), AK_OK);
+    cr_expect_eq(to->data[0], first);
+    const ak_tensor *same = ak_detach(given_back(ctx, &first));
+    cr_expect_eq(same->data[0], first);
+    const ak_tensor *rows = ak_rows(given_back(ctx, &first), 0, 1);
+    cr_expect_eq(rows->data[0], first);
+    const ak_tensor *flat = ak_reshape(given_back(ctx, &first), AK_SHAPE(-1));
+    cr_expect_eq(flat->data[0], first);
+    ak_print(given_back(ctx, &first), file);
+    ak_tensor *filled = given_back(ctx, &first);
+    ak_fill(filled, 3);
+    cr_expect_eq(filled->data[MANY - 1], 3);
+    fclose(file);
+    cr_expect_eq(ak_step_end(ctx), AK_OK, "%s", ak_error_message(ctx));
+    ak_close(ctx);
+}
+
+static void expect_gone(ak_ctx *ctx, const char *what)
+{
+    cr_expect_eq(ak_error(ctx), AK_ERR_STATE, "%s: %s", what, ak_error_message(ctx));
+    cr_expect(strstr(ak_error_message(ctx), "given back") != NULL, "%s: %s", what,
+              ak_error_message(ctx));
+    ak_step_end(ctx);
+}
+
+/* An op that can not make its values again, and that no backward needs. */
+static ak_tensor *gone(ak_ctx *ctx)
+{
+    ak_tensor *y = ak_square(ak_randn(ctx, AK_SHAPE(MANY)));
+    ak_done_with(y, false);
+    cr_assert_null(y->data);
+    return y;
+}
+
+Test(stale, values_that_are_gone_for_good_are_an_error)
+{
+    ak_ctx *ctx = abuse_open(1);
+    FILE *file = fopen("/dev/null", "w");
+    cr_expect(isnan(ak_at(gone(ctx), AK_SHAPE(0))));
+    expect_gone(ctx, "at");
+    cr_expect(ak_is_poison(ak_keep(gone(ctx))));
+    expect_gone(ctx, "keep");
+    ak_fill(gone(ctx), 1);
+    expect_gone(ctx, "fill");
+    ak_print(gone(ctx), file);
+    expect_gone(ctx, "print");
+    cr_expect_eq(ak_copy(ak_zeros(ctx, AK_SHAPE(MANY)), gone(ctx)), AK_ERR_STATE);
+    expect_gone(ctx, "copy");
+    cr_expect_eq(ak_copy(gone(ctx), ak_zeros(ctx, AK_SHAPE(MANY))), AK_ERR_STATE);
+    expect_gone(ctx, "copy to");
+    cr_expect(ak_is_poison(ak_detach(gone(ctx))));
+    expect_gone(ctx, "detach");
+    cr_expect(ak_is_poison(ak_reshape(gone(ctx), AK_SHAPE(2, MANY / 2))));
+    expect_gone(ctx, "reshape");
+    cr_expect_null(ak_dataset_tensor(ctx, gone(ctx), NULL));
+    expect_gone(ctx, "dataset_tensor");
+    cr_expect_eq(ak_npy_write(ctx, "/dev/null/x.npy", gone(ctx)), AK_ERR_STATE);
+    expect_gone(ctx, "npy_write");
+    fclose(file);
     ak_close(ctx);
 }
 

@@ -11,6 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ak_ctx         *ctx = fuzz_open();
     const ak_array *a = ak__npy_parse(ctx, "fuzz", data, size);
     if (a) {
+        fuzz_require(ak__npy_announced(data, size) == size);
         const size_t bytes = (size_t)a->size * ak_type_size(a->type);
         uint8_t     *file = malloc(256 + bytes);
         fuzz_require(file);

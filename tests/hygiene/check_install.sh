@@ -17,6 +17,15 @@ for file in "$pc" "$shared" "$static" "$dir$prefix/bin/akin"; do
 done
 diff -r "$root/include/akin" "$dir$prefix/include/akin"
 
+# The tool starts from its prefix as it is, and says which library it found.
+env -u LD_LIBRARY_PATH "$dir$prefix/bin/akin" info >"$dir/info" 2>&1 ||
+    { cat "$dir/info"; echo "the installed akin does not start"; exit 1; }
+found=$(env -u LD_LIBRARY_PATH ldd "$dir$prefix/bin/akin" | awk '/libakin/ { print $3 }')
+[ "$(readlink -f "$found")" = "$(readlink -f "$shared")" ] ||
+    { echo "the installed akin took $found, not $shared"; exit 1; }
+env -u LD_LIBRARY_PATH "$dir$prefix/bin/akin" check square >"$dir/info" 2>&1 ||
+    { cat "$dir/info"; echo "the installed akin check does not find akin64"; exit 1; }
+
 cat >"$dir/prog.c" <<'C'
 #include <akin/akin.h>
 #include <stdio.h>

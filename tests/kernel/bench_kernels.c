@@ -49,6 +49,7 @@ TIMED(gelu_backward, k->gelu_backward(xs[3], xs[0], xs[1], n, AK__SET))
 TIMED(gelu_tanh, k->gelu_tanh(xs[3], xs[0], n, AK__SET))
 TIMED(gelu_tanh_backward, k->gelu_tanh_backward(xs[3], xs[0], xs[1], n, AK__SET))
 TIMED(affine, k->affine(xs[3], 2, xs[0], 1, n, AK__SET))
+TIMED(shift, k->shift(xs[3], xs[0], 2, 1, n, AK__SET))
 TIMED(combine, k->combine(xs[3], 2, xs[0], 3, xs[1], n, AK__SET))
 TIMED(exp_affine, k->exp_affine(xs[3], 2, xs[0], 1, 3, xs[1], 1, n, AK__SET))
 TIMED(softmax_backward_row, k->softmax_backward_row(xs[3], xs[1], xs[0], n, AK__SET))
@@ -85,13 +86,13 @@ static void time_norm_backward_row(const ak_kernels *k, int64_t n)
 static void time_adam(const ak_kernels *k, int64_t n)
 {
     const ak__adam_args args = {.lr = 1e-9F, .beta1 = 0.9F, .beta2 = 0.999F, .eps = 1e-3F,
-                                .correction1 = 1, .correction2 = 1, .grad_scale = 1};
+                                .correction1 = 1, .correction2 = 1};
     k->adam(xs[0], xs[3], xs[2], xs[1], n, &args);
 }
 
 static void time_sgd(const ak_kernels *k, int64_t n)
 {
-    const ak__sgd_args args = {.lr = 1e-9F, .momentum = 0.9F, .grad_scale = 1};
+    const ak__sgd_args args = {.lr = 1e-9F, .momentum = 0.9F};
     k->sgd(xs[0], xs[3], xs[2], n, &args);
 }
 
@@ -110,6 +111,7 @@ static const timed_entry timed[] = {
     ROW(sgd, 24),           ROW(lerp, 12),          ROW(from_u8, 5),
     ROW(affine, 8),         ROW(combine, 12),       ROW(exp_affine, 12),
     ROW(softmax_backward_row, 12),                  ROW(norm_backward_row, 20),
+    ROW(shift, 8),
 };
 
 static double best_time(const ak_kernels *k, const timed_entry *e, int64_t n)

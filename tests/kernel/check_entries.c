@@ -89,6 +89,11 @@ static void run_affine(const ak_kernels *k, kernel_call *c)
     k->affine(c->io[0], c->a, c->in[0], c->b, c->n, c->put);
     k->fence();
 }
+static void run_shift(const ak_kernels *k, kernel_call *c)
+{
+    k->shift(c->io[0], c->in[0], c->a, c->b, c->n, c->put);
+    k->fence();
+}
 static void run_combine(const ak_kernels *k, kernel_call *c)
 {
     k->combine(c->io[0], c->a, c->in[0], c->b, c->in[1], c->n, c->put);
@@ -193,14 +198,13 @@ static void run_adam(const ak_kernels *k, kernel_call *c)
 {
     const ak__adam_args args = {.lr = 1e-2F, .beta1 = 0.9F, .beta2 = 0.99F, .eps = 1e-3F,
                                 .correction1 = 1.5F, .correction2 = 2.5F,
-                                .decay = c->flag ? 0.1F : 0.0F, .l2 = c->second ? 0.2F : 0.0F,
-                                .grad_scale = 0.5F};
+                                .decay = c->flag ? 0.1F : 0.0F, .l2 = c->second ? 0.2F : 0.0F};
     k->adam(c->io[0], c->io[1], c->io[2], c->io[3], c->n, &args);
 }
 static void run_sgd(const ak_kernels *k, kernel_call *c)
 {
     const ak__sgd_args args = {.lr = 0.1F, .momentum = 0.9F, .l2 = c->second ? 0.2F : 0.0F,
-                               .grad_scale = 0.5F, .nesterov = c->flag, .first = c->second};
+                               .nesterov = c->flag, .first = c->second};
     k->sgd(c->io[0], c->io[1], c->flag || c->second ? c->io[2] : NULL, c->n, &args);
 }
 static void run_lerp(const ak_kernels *k, kernel_call *c)
@@ -226,6 +230,7 @@ static const entry_record records[] = {
     {"mul", run_mul, "n", "nn", 0, "+++++", SELF},
     {"mul_add", run_mul_add, "n", "nn", 2, "+++++", 0},
     {"affine", run_affine, "n", "n", 2, "++++", P | SELF},
+    {"shift", run_shift, "n", "n", 0, "++--", P | SELF},
     {"combine", run_combine, "n", "nn", 4, "+++++", P | SELF},
     {"exp_sum", run_exp_sum, "n", "n", 64, "", F | R1 | SELF},
     {"exp_affine", run_exp_affine, "n", "nn", 64, "+.++.", F | P | SELF},
@@ -526,7 +531,7 @@ static void check_function(const isa_table *isa, const function_bound *f)
 static void check_adam_root(const isa_table *isa)
 {
     const ak__adam_args args = {.lr = 1, .beta2 = 1, .eps = FLT_MIN, .correction1 = 1,
-                                .correction2 = 1, .grad_scale = 1};
+                                .correction2 = 1};
     for (int i = 0; i < 20000; i++) {
         float p[16], g[16], m[16], v[16], had[16];
         for (int j = 0; j < 16; j++) {

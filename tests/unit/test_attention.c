@@ -454,7 +454,7 @@ Test(attention, messages_name_what_is_wrong)
     const ak_attention_options flat = { .heads = 2 }, none = { 0 };
     ak_tensor *x = ak_state(ctx, AK_SHAPE(2, 3, 4)), *w = ak_state(ctx, AK_SHAPE(2, 3, 5));
     ak_tensor *z = ak_state(ctx, AK_SHAPE(2, 4, 4));
-    expect_refused(ctx, ak_attention(x, x, x, none), "with .heads set");
+    expect_refused(ctx, ak_attention(x, x, x, none), ".heads is not set");
     expect_refused(ctx, ak_attention(x, w, x, flat), "the last axis of k, 5");
     expect_refused(ctx, ak_attention(x, x, z, flat), "3 keys, but 4 values");
     const int32_t lengths[] = { 4, 0 };

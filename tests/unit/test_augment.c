@@ -136,7 +136,7 @@ Test(augment, order_of_geometry_and_changes)
     /* A change between two flips: resampled twice, back to the picture. */
     ak_ctx          *ctx = quiet();
     ak_dataset      *ds = pictures(ctx, 1, 9, 11, 3, -1);
-    const ak_augment list[] = { ak_random_flip(1), ak_random_solarize(2, 1), ak_random_flip(1),
+    const ak_augment list[] = { ak_random_flip(1), ak_random_solarize(1, 0), ak_random_flip(1),
                                 ak_random_crop_aspect(1, 1, 1, 1), { 0 } };
     const ak_tensor *t = ak_augment_item(ds, list, 1, 0, 0, 0);
     cr_expect_eq(memcmp(t->data, ak_dataset_batch(ds, 0, 1)->data, 9 * 11 * 3 * sizeof(ak_real)),
@@ -349,7 +349,9 @@ Test(augment, registry_and_checks)
         ak_random_crop_aspect(0.5, 1, 2, 1), ak_random_flip(1.5), ak_random_flip(nan("")),
         ak_jitter(-1), ak_color_jitter(0, 0, 0, 0.6, 1), ak_color_jitter(0, HUGE_VAL, 0, 0, 1),
         ak_random_gray(-0.1), ak_random_blur(0, 1, 1), ak_random_blur(2, 1, 1),
-        ak_random_blur(1, 2, 3), ak_random_solarize(nan(""), 1), ak_random_solarize(0.5, 2) };
+        ak_random_blur(1, 2, 3), ak_random_solarize(nan(""), 1), ak_random_solarize(0.5, 2),
+        ak_random_solarize(128, 1), ak_random_solarize(-0.1, 1),
+        ak_color_jitter(2000, 0, 0, 0, 1) };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const ak_augment list[] = { bad[i], { 0 } };
         cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)), "%d", (int)i);
@@ -358,5 +360,129 @@ Test(augment, registry_and_checks)
     const ak_augment fine[] = { ak_random_flip(1), { 0 } };
     cr_expect(ak_is_poison(ak_augment_item(ds, fine, 1, 0, 1, 0)));
     expect_error(ctx, AK_ERR_VALUE, "item 1", "1 items");
+    cr_expect(ak_is_poison(ak_augment_item(ds, fine, 1, -1, 0, 0)));
+    expect_error(ctx, AK_ERR_VALUE, "epoch -1", "from 0");
+    ak_close(ctx);
+}
+
+/* ---- values outside [0, 1] ------------------------------------------------------------------- */
+
+/* Three pictures [4, 4, C] of reals: lo and hi in the second, the middle elsewhere. */
+static ak_dataset *reals(ak_ctx *ctx, int64_t C, double lo, double hi)
+{
+    ak_tensor *x = ak_full(ctx, AK_SHAPE(3, 4, 4, C), (lo + hi) / 2);
+    x->data[16 * C] = (ak_real)lo;
+    x->data[16 * C + 5] = (ak_real)hi;
+    return ak_dataset_tensor(ctx, x, NULL);
+}
+
+/* Every kind of the library on reals far outside [0, 1]: it says so, or it means the same there as
+ * inside: a view of 100 x is 100 times the view of x. */
+Test(augment, every_kind_on_values_outside)
+{
+    ak_ctx          *ctx = quiet();
+    ak_dataset      *small = reals(ctx, 3, 0, 1), *large = reals(ctx, 3, 0, 100);
+    const ak_augment all[] = { ak_random_crop(0.2, 0.8), ak_random_flip(1), ak_jitter(0.4),
+                               ak_random_gray(1), ak_random_blur(1, 2, 1),
+                               ak_random_solarize(0.5, 1) };
+    int refused = 0;
+    for (int k = 0; ak_augment_at(k); k++) {
+        cr_assert_eq(all[k].kind, ak_augment_at(k));
+        const ak_augment list[] = { all[k], { 0 } };
+        const ak_tensor *a = ak_augment_item(small, list, 1, 0, 1, 0);
+        const ak_tensor *b = ak_augment_item(large, list, 1, 0, 1, 0);
+        cr_expect(!ak_is_poison(a));
+        if (all[k].kind->unit_range) {
+            cr_expect(ak_is_poison(b));
+            refused++;
+            expect_error(ctx, AK_ERR_VALUE, all[k].kind->name, "from 0 to 100");
+            cr_expect_null(ak_loader_open(large, (ak_loader_options){ .batch = 2,
+                                                                      .augment = list }));
+            expect_error(ctx, AK_ERR_VALUE, "[0, 1]", "ak_dataset_scale");
+            continue;
+        }
+        for (int64_t i = 0; i < a->size; i++)
+            cr_expect_float_eq((double)b->data[i], 100 * (double)a->data[i], 100 * TOL, "%s",
+                               all[k].kind->name);
+    }
+    cr_expect_eq(refused, 2);
+    ak_close(ctx);
+}
+
+Test(augment, range_of_what_is_there)
+{
+    ak_ctx          *ctx = quiet();
+    const ak_augment list[] = { ak_random_solarize(0.5, 1), { 0 } };
+    const struct { double lo, hi; bool fine; } cases[] = {
+        { 0, 1, true }, { 0.2, 0.3, true }, { -1e-6, 1 + 1e-6, true }, { -0.01, 1, false },
+        { 0, 1.01, false }, { -2.1, 2.6, false } };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        ak_dataset *ds = reals(ctx, 1, cases[k].lo, cases[k].hi);
+        cr_expect_eq(!ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)), cases[k].fine);
+        cr_expect_eq(ak_step_end(ctx), cases[k].fine ? AK_OK : AK_ERR_VALUE);
+    }
+    /* What counts are the items of the set and what scaling makes of them. */
+    ak_dataset *ds = reals(ctx, 1, 0, 255), *calm = ak_dataset_subset(ds, 0, 1);
+    ak_dataset_scale(calm, 0, 255);
+    cr_expect_not(ak_is_poison(ak_augment_item(calm, list, 1, 0, 0, 0)));
+    cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)));
+    ak_step_end(ctx);
+    ak_dataset_scale(ds, 0, 255);
+    cr_expect_not(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)));
+    ak_dataset_scale(ds, 0, 254);
+    cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)));
+    ak_step_end(ctx);
+
+    /* Clamping would turn a NaN into 0. */
+    const double spoiled[] = { NAN, INFINITY, -INFINITY };
+    for (int k = 0; k < 3; k++) {
+        ds = reals(ctx, 1, 0.5, spoiled[k]);
+        cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)));
+        expect_error(ctx, AK_ERR_NUMBER, "random_solarize", "item ");
+    }
+    ak_close(ctx);
+}
+
+static void times_ten(ak_picture *p, const double *o, ak_draws d)
+{
+    (void)o;
+    (void)d;
+    for (int64_t i = 0; i < p->height * p->width; i++)
+        p->plane[0][i] *= 10;
+}
+
+/* An augmentation of one's own may leave [0, 1]; what comes behind it says so. */
+Test(augment, own_change_before_one_that_needs_the_range)
+{
+    static const ak_augment_kind kind = { .name = "times_ten", .change = times_ten };
+    ak_ctx          *ctx = quiet();
+    ak_dataset      *ds = pictures(ctx, 2, 4, 4, 1, 51);
+    const ak_augment before[] = { { &kind, { 0 } }, ak_random_blur(1, 1, 1),
+                                  ak_random_solarize(0.5, 1), { 0 } };
+    const ak_augment after[] = { ak_random_solarize(0.5, 1), { &kind, { 0 } }, { 0 } };
+    cr_expect(ak_is_poison(ak_augment_item(ds, before, 1, 0, 1, 0)));
+    expect_error(ctx, AK_ERR_VALUE, "random_solarize needs", "item 1");
+    cr_expect_float_eq((double)ak_augment_item(ds, after, 1, 0, 1, 0)->data[3], 2, 10 * TOL);
+    ak_close(ctx);
+}
+
+/* A look that leaves the picture would read other memory. */
+Test(augment, own_look_outside_of_the_picture)
+{
+    static const ak_augment_kind kind = { .name = "fixed", .look = fixed_look };
+    ak_ctx          *ctx = quiet();
+    ak_dataset      *ds = pictures(ctx, 2, 9, 7, 1, 51);
+    const ak_augment list[] = { { &kind, { 0 } }, { 0 } };
+    const ak_box     bad[] = { { -1, 0, 3, 3, false }, { 0, -1, 3, 3, false },
+                               { 8, 0, 2, 3, false }, { 0, 5, 3, 3, false }, { 0, 0, 0, 3, false },
+                               { 0, 0, 3, 0, false }, { 9, 0, 1, 1, false },
+                               { 1, 1, INT64_MAX, 1, false }, { INT64_MIN, 0, 1, 1, false } };
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        fixed_box = bad[k];
+        cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 1, 0)));
+        expect_error(ctx, AK_ERR_VALUE, "fixed", "not inside");
+    }
+    fixed_box = (ak_box){ 8, 6, 1, 1, true };
+    cr_expect_not(ak_is_poison(ak_augment_item(ds, list, 1, 0, 1, 0)));
     ak_close(ctx);
 }

@@ -389,3 +389,61 @@ Test(checkpoint, values_have_names)
     cr_expect_eq(ak_checkpoint_number(a.ctx, "step", &y), AK_OK, "kinds are kept apart");
     ak_close(a.ctx);
 }
+
+/* ---- what is saved is loaded ----------------------------------------------------------------- */
+
+Test(checkpoint, long_names, .init = make_folder, .fini = remove_folder)
+{
+    char names[3][3000];
+    const size_t lengths[] = { 1023, 1024, 2999 };
+    ak_ctx *ctx[2];
+    for (int i = 0; i < 2; i++) {
+        ctx[i] = ak_open((ak_options){ .seed = 5, .quiet = true });
+        ak_on_error(ctx[i], NULL, NULL);
+        for (int k = 0; k < 3; k++) {
+            memset(names[k], 'n', lengths[k]);
+            names[k][lengths[k]] = 0;
+            ak_fill(ak_param(ctx[i], names[k], AK_SHAPE(2), 0), i ? 0 : k + 1);
+        }
+    }
+    cr_assert_eq(ak_checkpoint_save(ctx[0], file), AK_OK);
+    cr_expect_eq(ak_checkpoint_load(ctx[1], file), AK_OK, "%s", ak_error_message(ctx[1]));
+    cr_expect_eq(ak_hash(ctx[1], "*"), ak_hash(ctx[0], "*"));
+    cr_assert_eq(ak_save(ctx[0], file), AK_OK);
+    cr_expect_eq(ak_load(ctx[1], file), AK_OK, "%s", ak_error_message(ctx[1]));
+    ak_close(ctx[0]);
+    ak_close(ctx[1]);
+}
+
+Test(checkpoint, state_without_parameters, .init = make_folder, .fini = remove_folder)
+{
+    int64_t epoch = 7;
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 5, .quiet = true });
+    ak_on_error(ctx, NULL, NULL);
+    ak_checkpoint_value(ctx, "epoch", &epoch);
+    cr_assert_eq(ak_checkpoint_save(ctx, file), AK_OK);
+    epoch = 0;
+    cr_expect_eq(ak_checkpoint_load(ctx, file), AK_OK, "%s", ak_error_message(ctx));
+    cr_expect_eq(epoch, 7);
+    cr_expect_eq(ak_save(ctx, file), AK_ERR_NOT_FOUND, "there are no weights");
+    ak_step_end(ctx);
+    ak_close(ctx);
+}
+
+/* Parameters and states have their own names. */
+Test(checkpoint, parameter_called_like_a_state, .init = make_folder, .fini = remove_folder)
+{
+    int64_t epoch = 7;
+    ak_ctx *ctx = ak_open((ak_options){ .seed = 5, .quiet = true });
+    ak_on_error(ctx, NULL, NULL);
+    ak_fill(ak_param(ctx, "context", AK_SHAPE(2), 0), 1.5);
+    ak_tensor *t = ak_param(ctx, "value/epoch", AK_SHAPE(1), 0);
+    ak_fill(t, 2.5);
+    ak_checkpoint_value(ctx, "epoch", &epoch);
+    cr_assert_eq(ak_checkpoint_save(ctx, file), AK_OK);
+    epoch = 0;
+    ak_fill(t, 0);
+    cr_expect_eq(ak_checkpoint_load(ctx, file), AK_OK, "%s", ak_error_message(ctx));
+    cr_expect(epoch == 7 && ak_item(t) == 2.5);
+    ak_close(ctx);
+}

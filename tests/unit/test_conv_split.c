@@ -293,3 +293,21 @@ Test(conv_split, same_bits_for_any_number_of_threads)
     ak_close(ctx);
 }
 #endif
+
+/* Every entry of the portable table is set, those that it has not to NULL: what stood in the table
+ * before must not stay. */
+Test(kernels, portable_table_leaves_nothing_as_it_was)
+{
+    ak_kernels      table;
+    uintptr_t       old, now;
+    const size_t    word = sizeof old;
+    memset(&old, 0xa5, word);
+    memset(&table, 0xa5, sizeof table);
+    ak__kernels_ref(&table);
+    for (size_t at = 0; at + word <= sizeof table; at += word) {
+        memcpy(&now, (const char *)&table + at, word);
+        cr_expect_neq(now, old, "word %zu of the table", at / word);
+    }
+    cr_expect(!table.split_pack && !table.split_multiply && !table.split_tiles &&
+              !table.split_lines);
+}

@@ -128,13 +128,13 @@ Test(dataset, memory_subset_normalize)
         cr_expect_float_eq((double)x->data[i], want[i], 1e-6);
     cr_expect_eq(ak_dataset_label(ak_dataset_subset(ds, 2, 1), 0), 0);
     cr_expect_null(ak_dataset_subset(ds, 2, 2));
-    expect_error(ctx, AK_ERR_VALUE, "2 .. 3", "has 3");
+    expect_error(ctx, AK_ERR_VALUE, "2 items from 2 on", "has 3");
     cr_expect_null(ak_dataset_subset(ds, 0, 0));
     ak_step_end(ctx);
     cr_expect_eq(ak_dataset_normalize(ds, NULL, (double[]){ 1, 0 }), AK_ERR_VALUE);
     expect_error(ctx, AK_ERR_VALUE, "channel 1", "> 0");
     cr_expect(ak_is_poison(ak_dataset_batch(ds, 1, 3)));
-    expect_error(ctx, AK_ERR_VALUE, "1 .. 3", "has 3");
+    expect_error(ctx, AK_ERR_VALUE, "3 items from 1 on", "has 3");
     cr_expect_null(ak_dataset_memory(ctx, pixels, AK_SHAPE(0, 2, 2, 1), NULL));
     expect_error(ctx, AK_ERR_SHAPE, "dataset_memory", "[0,2,2,1]");
     cr_expect_null(ak_dataset_memory(ctx, pixels, AK_SHAPE(2, 2), (int32_t[]){ 0, -2 }));
@@ -142,16 +142,163 @@ Test(dataset, memory_subset_normalize)
     ak_close(ctx);
 }
 
+/* Values of item 0, first number. */
+static double first(ak_dataset *ds)
+{
+    return (double)ak_dataset_batch(ds, 0, 1)->data[0];
+}
+
+/* A subset reads as its set does, whenever that is said, until it has settings of its own. */
+Test(dataset, subset_follows_its_set)
+{
+    ak_ctx *ctx = quiet();
+    ak_real x[] = { 255, 0, 51, 102, 204, 153 };
+    ak_dataset *ds = ak_dataset_tensor(ctx, ak_from(ctx, AK_SHAPE(3, 2, 1, 1), x), NULL);
+    ak_dataset *early = ak_dataset_subset(ds, 0, 2), *inner = ak_dataset_subset(early, 0, 1);
+    ak_loader  *open = ak_loader_open(early, (ak_loader_options){ .batch = 2, .in_order = true });
+    cr_expect_eq(first(inner), 255);
+    cr_expect_eq(ak_dataset_scale(ds, 0, 255), AK_OK);
+    cr_expect_eq(ak_dataset_normalize(ds, (double[]){ 0.5 }, (double[]){ 0.25 }), AK_OK);
+    ak_dataset *late = ak_dataset_subset(ds, 0, 2);
+    cr_expect_eq(first(ds), 2);
+    cr_expect_eq(first(early), 2);
+    cr_expect_eq(first(inner), 2);
+    cr_expect_eq(first(late), 2);
+    const ak_augment flip[] = { ak_random_flip(0), { 0 } };
+    cr_expect_eq((double)ak_augment_item(early, flip, 1, 0, 0, 0)->data[0], 2);
+
+    /* Its own setting stands, whatever comes later; the other setting is still the set's. */
+    cr_expect_eq(ak_dataset_normalize(early, NULL, NULL), AK_OK);
+    cr_expect_eq(ak_dataset_normalize(ds, (double[]){ 0 }, (double[]){ 0.125 }), AK_OK);
+    cr_expect_eq(first(early), 1);
+    cr_expect_eq(first(inner), 1);
+    cr_expect_eq(first(late), 8);
+    cr_expect_eq(ak_dataset_scale(ds, 0, 510), AK_OK);
+    cr_expect_eq(first(early), 0.5);
+    cr_expect_eq(first(ds), 4);
+
+    /* Loaders: those that are open keep what they had, others read as the subset does. */
+    ak_batch b;
+    cr_assert(ak_loader_next(open, &b));
+    cr_expect_eq((double)b.all->data[0], 255);
+    open = ak_loader_open(late, (ak_loader_options){ .batch = 2, .in_order = true });
+    cr_assert(ak_loader_next(open, &b));
+    cr_expect_eq((double)b.all->data[0], 4);
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
+Test(dataset, subset_has_the_classes_of_its_set)
+{
+    ak_ctx     *ctx = quiet();
+    ak_dataset *part = ak_dataset_subset(ak_dataset_drawn(ctx, 1, 0, 30), 0, 2);
+    cr_expect_eq(ak_dataset_classes(part), 10);
+    cr_expect_str_eq(ak_dataset_class_name(part, 9), "crescent");
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
+/* Floats 0..255 are read as bytes are, bit for bit, with and without augmentation. */
+Test(dataset, scaled_floats_are_bytes)
+{
+    ak_ctx *ctx = quiet();
+    uint8_t bytes[256];
+    ak_real reals[256];
+    for (int i = 0; i < 256; i++)
+        reals[i] = bytes[i] = (uint8_t)i;
+    const ak_shape shape = AK_SHAPE(4, 8, 8, 1);
+    ak_dataset *a = ak_dataset_memory(ctx, bytes, shape, NULL);
+    ak_dataset *b = ak_dataset_tensor(ctx, ak_from(ctx, shape, reals), NULL);
+    cr_expect_eq(ak_dataset_scale(b, 0, 255), AK_OK);
+    cr_expect_eq(memcmp(ak_dataset_batch(a, 0, 4)->data, ak_dataset_batch(b, 0, 4)->data,
+                        sizeof reals), 0);
+    const ak_augment list[] = { ak_random_crop(0.3, 0.9), ak_color_jitter(0.4, 0.4, 0, 0, 1),
+                                ak_random_solarize(0.5, 0.5), { 0 } };
+    for (int64_t i = 0; i < 4; i++)
+        cr_expect_eq(memcmp(ak_augment_item(a, list, 1, 0, i, 0)->data,
+                            ak_augment_item(b, list, 1, 0, i, 0)->data, 64 * sizeof *reals), 0);
+
+    cr_expect_eq(ak_dataset_scale(a, 0, 255), AK_ERR_STATE);
+    expect_error(ctx, AK_ERR_STATE, "bytes", "pictures in memory");
+    const double wrong[][2] = { { 1, 1 }, { 2, 1 }, { 0, NAN }, { -INFINITY, 0 }, { 0, 1e-320 } };
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        cr_expect_eq(ak_dataset_scale(b, wrong[k][0], wrong[k][1]), AK_ERR_VALUE);
+        expect_error(ctx, AK_ERR_VALUE, "dataset_scale", "lo < hi");
+    }
+    cr_expect_eq(ak_dataset_scale(NULL, 0, 1), AK_ERR_STATE);
+    ak_close(ctx);
+}
+
+/* A deviation whose inverse is no number would make every item infinite, or zero. */
+Test(dataset, normalize_refuses_what_ak_real_can_not_hold)
+{
+    ak_ctx       *ctx = quiet();
+    ak_dataset   *ds = ak_dataset_tensor(ctx, ak_zeros(ctx, AK_SHAPE(2, 1)), NULL);
+    const double wrong[] = { 0, -1, NAN, INFINITY, 1e-320 };
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        cr_expect_eq(ak_dataset_normalize(ds, NULL, &wrong[k]), AK_ERR_VALUE);
+        expect_error(ctx, AK_ERR_VALUE, "channel 0", "> 0");
+    }
+    if (sizeof(ak_real) == 4) {
+        cr_expect_eq(ak_dataset_normalize(ds, NULL, (double[]){ 1e60 }), AK_ERR_VALUE);
+        expect_error(ctx, AK_ERR_VALUE, "1e+60", "> 0");
+        cr_expect_eq(ak_dataset_normalize(ds, (double[]){ 1e60 }, NULL), AK_ERR_VALUE);
+        expect_error(ctx, AK_ERR_VALUE, "1e+60", "finite");
+    }
+    ak_close(ctx);
+}
+
+/* Numbers at the ends of int64_t: refused, and nothing overflows on the way. */
+Test(dataset, huge_ranges_and_shapes)
+{
+    ak_ctx       *ctx = quiet();
+    ak_dataset   *ds = ak_dataset_drawn(ctx, 1, 0, 5);
+    const int64_t ends[] = { INT64_MIN, -1, 4, 6, INT64_MAX - 1, INT64_MAX };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+            cr_expect_null(ak_dataset_subset(ds, ends[i], ends[k]));
+            expect_error(ctx, AK_ERR_VALUE, "dataset_subset", "has 5");
+            cr_expect(ak_is_poison(ak_dataset_batch(ds, ends[i], ends[k])));
+            expect_error(ctx, AK_ERR_VALUE, "dataset_batch", "has 5");
+            ak_dataset_labels(ds, ends[i], ends[k]);
+            expect_error(ctx, AK_ERR_VALUE, "dataset_labels", "has 5");
+        }
+    const struct { int64_t first, count; } drawn[] = {
+        { INT64_MAX, 1 }, { INT64_MAX - 5, 10 }, { 0, INT64_MAX }, { 0, 0 }, { 0, -1 },
+        { INT64_MIN, 1 }, { 0, (int64_t)INT32_MAX + 1 } };
+    for (size_t k = 0; k < sizeof drawn / sizeof *drawn; k++) {
+        cr_expect_null(ak_dataset_drawn(ctx, 1, drawn[k].first, drawn[k].count));
+        expect_error(ctx, AK_ERR_VALUE, "dataset_drawn", "are needed");
+    }
+    cr_expect_not_null(ak_dataset_drawn(ctx, 1, INT64_MAX - 5, 5));     /* the last that exist */
+
+    const uint8_t  byte = 0;
+    const ak_shape shapes[] = { AK_SHAPE(1, INT64_MAX, INT64_MAX, 3), AK_SHAPE(INT64_MAX, 1),
+                                AK_SHAPE(1, INT64_C(1) << 32, INT64_C(1) << 32),
+                                AK_SHAPE(2, INT32_MAX), AK_SHAPE((int64_t)INT32_MAX + 1, 1) };
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        cr_expect_null(ak_dataset_memory(ctx, &byte, shapes[k], NULL));
+        expect_error(ctx, AK_ERR_SHAPE, "dataset_memory", "at most 2147483647 items");
+    }
+    ak_close(ctx);
+}
+
+/* Silent while an error is pending: it is what the call returned that failed. */
 Test(dataset, null_is_passed_on)
 {
+    ak_ctx *ctx = quiet();
+    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_VALUE);
+    expect_error(ctx, AK_ERR_VALUE, "ak_dataset_normalize", "ds is missing (NULL)");
+    ak_fail(ctx, AK_ERR_NOT_FOUND, "no file");
     cr_expect_null(ak_dataset_subset(NULL, 0, 1));
     cr_expect_eq(ak_dataset_size(NULL), 0);
     cr_expect_null(ak_loader_open(NULL, (ak_loader_options){ 0 }));
     cr_expect(ak_is_poison(ak_dataset_batch(NULL, 0, 1)));
     ak_batch b;
     cr_expect_not(ak_loader_next(NULL, &b));
+    cr_expect(ak_is_poison(b.view[0]) && ak_is_poison(b.all) && b.size == 0);
     ak_loader_close(NULL);
-    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_STATE);
+    cr_expect_eq(ak_dataset_normalize(NULL, NULL, NULL), AK_ERR_NOT_FOUND);
+    expect_error(ctx, AK_ERR_NOT_FOUND, "no file", "");
+    ak_close(ctx);
 }
 
 Test(dataset, numbers_are_checked)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <akin/eval.h>
 
@@ -228,4 +229,35 @@ Test(metrics, are_listed)
     cr_assert_null(ak_metric_at(-1));
     cr_assert_eq(ak_metric_find("knn"), ak_metric_at(0));
     cr_assert_null(ak_metric_find("no such measure"));
+}
+
+/* Two tables whose class names come in another order. */
+Test(knn, sets_with_other_class_names_are_refused)
+{
+    char a[] = "/tmp/akin-knn-XXXXXX", b[] = "/tmp/akin-knn-XXXXXX";
+    FILE *f = fdopen(mkstemp(a), "w");
+    fputs("x,y,label\n1,0,dog\n0.9,0.1,dog\n0,1,cat\n0.1,0.9,cat\n", f);
+    fclose(f);
+    f = fdopen(mkstemp(b), "w");
+    fputs("x,y,label\n0,1,cat\n0.1,0.8,cat\n1,0,dog\n0.8,0.1,dog\n", f);
+    fclose(f);
+    ak_ctx *ctx = quiet();
+    ak_dataset *train = ak_dataset_table(ctx, a, (ak_table_options){ .label = "label" });
+    ak_dataset *test = ak_dataset_table(ctx, b, (ak_table_options){ .label = "label" });
+    cr_assert(train && test);
+    cr_expect(isnan(ak_eval_knn(NULL, train, test, (ak_knn_options){ .k = 1 })));
+    cr_expect_eq(ak_error(ctx), AK_ERR_VALUE);
+    cr_expect_not_null(strstr(ak_error_message(ctx), "class 0 is \"dog\" in the training set and "
+                              "\"cat\" in the test set"), "%s", ak_error_message(ctx));
+    ak_step_end(ctx);
+    cr_expect(isnan(ak_eval_linear(NULL, train, test, (ak_linear_probe_options){ 0 })));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    test = ak_dataset_table(ctx, b, (ak_table_options){
+        .label = "label", .classes = ak_dataset_class_names(train) });
+    cr_assert_not_null(test, "%s", ak_error_message(ctx));
+    cr_expect_eq(ak_eval_knn(NULL, train, test, (ak_knn_options){ .k = 1 }), 1);
+    cr_expect_eq(ak_eval_linear(NULL, train, test, (ak_linear_probe_options){ 0 }), 1);
+    cr_expect_eq(ak_close(ctx), AK_ERR_VALUE);
+    unlink(a);
+    unlink(b);
 }

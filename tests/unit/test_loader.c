@@ -204,6 +204,15 @@ Test(loader, checkpoint_state)
     cr_assert_not_null(other);
     cr_expect_neq(other->ops->check(other->obj, bytes, n), AK_OK);
     expect_error(ctx, AK_ERR_STATE, "batch 8", "same options");
+
+    /* The same numbers, but places in another order; files from before that was written load. */
+    o = usual(0, NULL);
+    o.in_order = true;
+    ak_loader_open(ds, o);
+    other = ak__state_find(ctx, "loader#3");
+    cr_expect_neq(other->ops->check(other->obj, bytes, n), AK_OK);
+    expect_error(ctx, AK_ERR_STATE, ".in_order 0", "same options");
+    cr_expect_eq(other->ops->check(other->obj, bytes, n - 8), AK_OK);
     ak_close(ctx);
 }
 
@@ -271,6 +280,12 @@ Test(loader, refusals)
         { ds, { 0 }, "256 (the default)", "50 items" },
         { ds, { .batch = -3 }, "-3", ".batch" },
         { ds, { .batch = 8, .views = 17 }, "17", ".views" },
+        { ds, { .batch = 8, .views = -1 }, "-1", ".views" },
+        { ds, { .batch = 8, .views = INT32_MAX }, "2147483647", ".views" },
+        { ds, { .batch = INT64_MAX }, "9223372036854775807", "50 items" },
+        { ds, { .batch = INT64_MIN }, "-9223372036854775808", ".batch" },
+        { ds, { .batch = 7, .keep_last = true }, ".keep_last", "batches of 7" },
+        { ds, { .batch = 8, .threads = INT32_MIN }, "-2147483648", ".threads" },
         { ds, { .batch = 8, .threads = 65 }, "65", ".threads" },
         { ds, { .batch = 8, .threads = -2 }, "-2", ".threads" },
         { ds, { .batch = 8, .augment = bad }, "random_crop (entry 1", "0 < lo <= hi <= 1" },
@@ -292,7 +307,7 @@ Test(loader, pending_error_and_closed)
     ak_batch   b;
     ak_fail(ctx, AK_ERR_VALUE, "made up");
     cr_expect_not(ak_loader_next(l, &b));
-    cr_expect_null(b.all);
+    cr_expect(ak_is_poison(b.all));
     ak_step_end(ctx);
     cr_expect_eq(ak_loader_tell(l).batch, 0);               /* nothing was lost */
     cr_expect(ak_loader_next(l, &b) && b.number == 0);
@@ -300,6 +315,116 @@ Test(loader, pending_error_and_closed)
     ak_loader_close(l);
     cr_expect_not(ak_loader_next(l, &b));
     expect_error(ctx, AK_ERR_STATE, "loader_next", "closed");
+    cr_expect_not(ak_loader_endless(l, &b));
+    expect_error(ctx, AK_ERR_STATE, "loader_endless", "closed");
+    cr_expect_eq(ak_loader_seek(l, (ak_loader_state){ 0, 0 }), AK_ERR_STATE);
+    expect_error(ctx, AK_ERR_STATE, "loader_seek", "closed");
+    ak_close(ctx);
+}
+
+/* ---- the end of an epoch, and an error ------------------------------------------------------- */
+
+static void expect_poison(const ak_batch *b)
+{
+    cr_expect(b->size == 0 && ak_is_poison(b->all) && b->label && b->index);
+    for (int v = 0; v < AK_MAX_VIEWS; v++)
+        cr_expect(ak_is_poison(b->view[v]));
+}
+
+Test(loader, endless_passes_the_ends_of_epochs)
+{
+    ak_ctx     *ctx = quiet();
+    ak_dataset *ds = ak_dataset_drawn(ctx, 1, 0, 20);
+    ak_loader  *each = ak_loader_open(ds, usual(1, NULL));
+    ak_loader  *all = ak_loader_open(ds, usual(1, NULL));
+    int         steps = 0;
+    for (int epoch = 0; epoch < 4; epoch++)
+        for (ak_batch a, b; ak_loader_next(each, &a); ak_step_end(ctx), steps++) {
+            cr_assert(ak_loader_endless(all, &b));
+            cr_expect(a.epoch == b.epoch && a.number == b.number && b.epoch == epoch);
+            cr_expect_eq(hash_batch(1, &a), hash_batch(1, &b));
+        }
+    cr_expect_eq(steps, 8);
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
+/* Loops of both kinds over a loader that never gives a batch: each comes to its end. */
+Test(loader, no_loop_spins_on_an_error, .timeout = 20)
+{
+    ak_ctx    *ctx = quiet();
+    ak_batch   b;
+    ak_loader *closed = ak_loader_open(ak_dataset_drawn(ctx, 1, 0, 50), usual(1, NULL));
+    ak_loader_close(closed);
+    ak_loader *const loaders[] = { NULL, closed };
+    for (int k = 0; k < 2; k++) {
+        for (int epoch = 0; epoch < 5; epoch++)             /* a loop over batches */
+            for (; ak_loader_next(loaders[k], &b); ak_step_end(ctx))
+                expect_poison(&b);
+        for (int step = 0; step < 5; step++) {              /* loops that wait for a batch */
+            while (!ak_loader_next(loaders[k], &b))
+                ;
+            expect_poison(&b);
+            while (!ak_loader_endless(loaders[k], &b))
+                ;
+            expect_poison(&b);
+            ak_step_end(ctx);
+        }
+        for (int step = 0; step < 5 && ak_loader_endless(loaders[k], &b); step++)
+            cr_expect(false);
+        ak_step_end(ctx);
+    }
+    /* An error from elsewhere. */
+    ak_loader *l = ak_loader_open(ak_dataset_drawn(ctx, 1, 0, 50), usual(1, NULL));
+    for (int step = 0; step < 3; step++) {
+        ak_fail(ctx, AK_ERR_VALUE, "made up");
+        cr_expect_not(ak_loader_next(l, &b));
+        cr_expect_not(ak_loader_next(l, &b));
+        while (!ak_loader_next(l, &b))
+            ;
+        expect_poison(&b);
+        cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    }
+    cr_expect(ak_loader_next(l, &b) && b.size == 8 && b.number == 0);
+    ak_close(ctx);
+}
+
+Test(loader, the_end_of_an_epoch_is_no_error)
+{
+    ak_ctx    *ctx = quiet();
+    ak_loader *l = ak_loader_open(ak_dataset_drawn(ctx, 1, 0, 8), usual(AK_NONE, NULL));
+    ak_batch   b;
+    for (int epoch = 0; epoch < 3; epoch++) {
+        cr_expect(ak_loader_next(l, &b) && b.epoch == epoch);
+        cr_expect_not(ak_loader_next(l, &b));
+        cr_expect(!b.all && !b.view[0] && b.size == 0 && !ak_error(ctx));
+    }
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
+/* ---- what a last batch may be ---------------------------------------------------------------- */
+
+Test(loader, a_last_batch_of_one_is_said_at_opening)
+{
+    ak_ctx *ctx = quiet();
+    for (int64_t items = 2; items <= 40; items++) {
+        ak_dataset *ds = ak_dataset_drawn(ctx, 1, 0, items);
+        for (int64_t batch = 2; batch <= items; batch++)
+            for (int keep = 0; keep < 2; keep++) {
+                ak_loader *l = ak_loader_open(ds, (ak_loader_options){
+                    .batch = batch, .keep_last = keep, .threads = AK_NONE });
+                cr_expect_eq(!l, keep && items % batch == 1);
+                if (!l) {                   /* what the message proposes works */
+                    const char *at = strstr(ak_error_message(ctx), ".batch (");
+                    const int64_t other = at ? strtoll(at + 8, NULL, 10) : 0;
+                    cr_assert(other >= 2 && other <= items && items % other != 1);
+                    expect_error(ctx, AK_ERR_VALUE, ".keep_last", "last batch of 1");
+                }
+                ak_loader_close(l);
+            }
+    }
+    cr_expect_null(ak_loader_open(ak_dataset_drawn(ctx, 1, 0, 41),
+                                  (ak_loader_options){ .batch = 8, .keep_last = true }));
+    expect_error(ctx, AK_ERR_VALUE, "41 items in batches of 8", "7 leaves 6");
     ak_close(ctx);
 }
 
@@ -328,6 +453,37 @@ Test(loader, user_augmentation_and_number_check)
     expect_error(ctx, AK_ERR_NUMBER, "not finite", "drawn pictures");
     cr_expect_eq(ak_loader_tell(l).batch, 2);               /* that batch was skipped */
     ak_close(ctx);
+}
+
+static void outside_look(ak_box *box, const double *options, ak_draws draws)
+{
+    (void)options;
+    if (ak_draw(draws, 0) < 0.2)
+        box->x = 100;
+}
+
+/* Faults that threads meet are told by the call that would have handed out the batch. */
+Test(loader, faults_of_own_augmentations)
+{
+    static const ak_augment_kind kinds[] = { { .name = "outside", .look = outside_look },
+                                             { .name = "poison_pixel", .change = poison_pixel } };
+    const char *const words[] = { "outside made a box", "random_solarize needs" };
+    for (int k = 0; k < 2; k++)
+        for (int threads = AK_NONE; threads <= 2; threads++) {
+            ak_augment list[] = { { &kinds[k], { 0 } }, ak_random_solarize(0.5, 0), { 0 } };
+            ak_ctx    *ctx = quiet();
+            ak_loader *l = ak_loader_open(ak_dataset_drawn(ctx, 1, 0, 50), usual(threads, list));
+            ak_batch   b;
+            for (int64_t batch = 1; batch <= 6; batch++) {
+                cr_expect_not(ak_loader_next(l, &b));
+                expect_poison(&b);
+                expect_error(ctx, AK_ERR_VALUE, words[k], "drawn pictures");
+                cr_expect_eq(ak_loader_tell(l).batch, batch);       /* it was skipped */
+            }
+            cr_expect_not(ak_loader_next(l, &b));
+            cr_expect_eq(ak_error(ctx), AK_OK);                     /* the end of the epoch */
+            ak_close(ctx);
+        }
 }
 
 Test(loader, no_allocation_after_the_first_step)

@@ -11,7 +11,7 @@
 #include <akin/losses.h>
 #include <akin/ops.h>
 
-#include "losses/similarity.h"
+#include "losses/engine/walk.h"
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -39,7 +39,7 @@ static void open_context(void)
 
 static void close_context(void)
 {
-    ak__similarity_tile = 0;
+    ak__walk_tile = 0;
     ak_close(ctx);
 }
 
@@ -150,7 +150,7 @@ Test(losses, accuracy_counts_both_directions)
     const double y[] = { 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0 };
     for (int64_t tile = 0; tile <= 3; tile++) {
         ak_loss_report r;
-        ak__similarity_tile = tile;
+        ak__walk_tile = tile;
         ak_loss_clip(matrix(4, 4, x), matrix(4, 4, y), NULL, (ak_infonce_options){ .report = &r });
         cr_expect_eq(r.accuracy, 0.5);
     }
@@ -167,7 +167,7 @@ static outcome run_form(const ak_loss_info *l, const ak_sample *s, bool composed
 {
     ak_tensor *in[AK_MAX_IN];
     outcome o = { 0 };
-    ak__similarity_tile = tile;
+    ak__walk_tile = tile;
     ak_sample_draw(ctx, s, s->n_in, 3, in);
     for (int i = 0; i < s->n_in; i++)
         in[i] = ak_require_grad(ak_from(ctx, in[i]->shape, in[i]->data));
@@ -282,7 +282,7 @@ Test(losses, small_temperatures)
     for (int i = 0; i < 3; i++) {
         ak_tensor *a = leaf(AK_SHAPE(9, 8), 1), *b = leaf(AK_SHAPE(9, 8), 2);
         for (int64_t tile = 0; tile < 10; tile += 4) {
-            ak__similarity_tile = tile;
+            ak__walk_tile = tile;
             ak_tensor *n = ak_loss_ntxent(a, b, (ak_ntxent_options){ .tau = taus[i] });
             ak_tensor *c = ak_loss_clip(a, b, NULL, (ak_infonce_options){ .tau = taus[i] });
             ak_tensor *m = ak_loss_ntxent_composed(a, b, (ak_ntxent_options){ .tau = taus[i] });
@@ -331,7 +331,7 @@ Test(losses, zero_rows)
 Test(losses, number_that_is_none_shows)
 {
     for (int64_t tile = 0; tile < 3; tile += 2) {
-        ak__similarity_tile = tile;
+        ak__walk_tile = tile;
         ak_tensor *a = leaf(AK_SHAPE(5, 3), 1), *b = leaf(AK_SHAPE(5, 3), 2);
         a->data[4] = (ak_real)NAN;
         cr_expect(isnan(ak_item(ak_loss_ntxent(a, b, (ak_ntxent_options){ .tau = 0.1 }))));
@@ -354,7 +354,7 @@ Test(losses, cut_by_size)
         double loss[2];
         ak_real *grad[2];
         for (int forced = 0; forced < 2; forced++) {
-            ak__similarity_tile = forced ? 100 : 0;
+            ak__walk_tile = forced ? 100 : 0;
             ak_tensor *x = leaf(AK_SHAPE(N, D), 1), *y = leaf(AK_SHAPE(N, D), 2);
             ak_tensor *queue = leaf(AK_SHAPE(1500, D), 3);
             ak_tensor *l = ak_loss_clip(x, y, NULL, (ak_infonce_options){ .tau = 0.3 });
@@ -373,7 +373,7 @@ Test(losses, cut_by_size)
         free(grad[0]);
         free(grad[1]);
     }
-    ak__similarity_tile = 0;
+    ak__walk_tile = 0;
 }
 
 /* ---- symmetries ------------------------------------------------------------------------------ */
@@ -386,7 +386,7 @@ Test(losses, order_of_samples)
     int64_t order[N];
     ak_random_permutation(1, 2, N, order);
     for (int t = 0; t < 2; t++) {
-        ak__similarity_tile = tiles[t];
+        ak__walk_tile = tiles[t];
         ak_tensor *a = leaf(AK_SHAPE(N, D), 1), *b = leaf(AK_SHAPE(N, D), 2);
         ak_tensor *c = ak_require_grad(ak_zeros(ctx, AK_SHAPE(N, D)));
         ak_tensor *d = ak_require_grad(ak_zeros(ctx, AK_SHAPE(N, D)));
@@ -454,7 +454,7 @@ Test(losses, upstream_and_accumulation)
 #ifdef _OPENMP
 static void bits_of_step(ak_real *out, int64_t tile, bool ntxent)
 {
-    ak__similarity_tile = tile;
+    ak__walk_tile = tile;
     ak_tensor *a = leaf(AK_SHAPE(300, 16), 1), *b = leaf(AK_SHAPE(300, 16), 2);
     ak_tensor *s = ak_require_grad(ak_full(ctx, AK_SHAPE(1), 2));
     ak_tensor *loss = ntxent ? ak_loss_ntxent(a, b, (ak_ntxent_options){ .log_scale = s })

@@ -34,7 +34,7 @@ TestSuite(ops, .init = setup, .fini = teardown);
 
 static void expect_values(const ak_tensor *t, ak_shape shape, const double *want, double tol)
 {
-    char a[160], b[160];
+    char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
     cr_assert_not(ak_is_poison(t), "%s", ak_error_message(ctx));
     cr_assert(ak_shape_equal(t->shape, shape), "shape %s, not %s", ak_shape_text(t->shape, a),
               ak_shape_text(shape, b));
@@ -190,7 +190,7 @@ Test(ops, logsumexp_extremes)
 
     ak_tensor *x = ak_require_grad(ak_from_double(ctx, AK_SHAPE(4, 2),
         (double[]){ 1e4, 1e4, -1e4, -1e4, -inf, -inf, -inf, 3 }));
-    ak_backward(ak_sum(ak_logsumexp(x, 1)));
+    ak_backward_from(ak_logsumexp(x, 1), (const ak_real[]){ 1, 1, 1, 1 });  /* the sum is -inf */
     const double want[] = { .5, .5, .5, .5, 0, 0, 0, 1 };
     for (int i = 0; i < 8; i++)
         cr_expect(fabs((double)x->grad[i] - want[i]) < 1e-3, "%d: %g", i, (double)x->grad[i]);

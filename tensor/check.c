@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What every function asks about a tensor or an index array before it looks inside. */
+#include "tensor/tensor_internal.h"
+
+#include <inttypes.h>
+
+bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
+{
+    if (t->generation == 0 || t->generation == ctx->generation)
+        return true;
+    ak_fail(ctx, AK_ERR_STALE, "%s: a tensor of an earlier step was used (made in step %" PRIu64
+            ", now %" PRIu64 ")\n    hint: ak_step_end() ends every tensor of its step; "
+            "ak_keep(t) makes a copy that stays", who, t->generation, ctx->generation);
+    return false;
+}
+
+void ak__fail_poison(ak_ctx *ctx, const char *who, const char *what)
+{
+    /* Poison does not know its maker. Where nothing else leads to a context, an error that waits
+     * in one of this thread's is the reason for it. */
+    if (ctx ? ctx->status != AK_OK : ak__thread_ctx_failed() != NULL)
+        return;
+    ak_fail(ctx, AK_ERR_STATE, "%s: %s is poison: a call that failed in an earlier step, or in "
+            "another context, made it\n    hint: the error was reported when it arose; do not go "
+            "on with what the failed call returned", who, what);
+}
+
+bool ak__tensor_known(ak_ctx *ctx, const ak_tensor *t, const char *who, const char *what)
+{
+    if (!t)
+        return ak__missing(ctx, who, what);
+    if (t == &ak__poison) {
+        ak__fail_poison(ctx, who, what);
+        return false;
+    }
+    if (ctx && t->ctx != ctx) {
+        ak_fail(ctx, AK_ERR_CONTEXT, "%s: %s belongs to another context", who, what);
+        return false;
+    }
+    return ak__tensor_alive(t->ctx, t, who);
+}
+
+bool ak__tensor_check(ak_ctx *ctx, const ak_tensor *t, const char *who, const char *what)
+{
+    if (!ak__tensor_known(ctx, t, who, what))
+        return false;
+    /* The struct of a tensor is never const, only some that look at it promise not to change it;
+     * making values again changes no number. */
+    return !t->ctx->values_again || t->ctx->values_again((ak_tensor *)(uintptr_t)t);
+}
+
+bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what)
+{
+    if (!x)
+        return ak__missing(ctx, who, what);
+    if (x == &ak__poison_index) {
+        ak__fail_poison(ctx, who, what);
+        return false;
+    }
+    if (ctx && x->ctx != ctx) {
+        ak_fail(ctx, AK_ERR_CONTEXT, "%s: %s belongs to another context", who, what);
+        return false;
+    }
+    if (x->generation == 0 || x->generation == x->ctx->generation)
+        return true;
+    ak_fail(x->ctx, AK_ERR_STALE, "%s: %s is an index array of an earlier step (made in step %"
+            PRIu64 ", now %" PRIu64 ")\n    hint: ak_step_end() ends every index array of its "
+            "step: make it anew in each", who, what, x->generation, x->ctx->generation);
+    return false;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every pointer argument of every public function in turn: NULL, and where it is a tensor or an
+ * index array also what a failed call returned, one of an earlier step, one of another context.
+ * Each call runs in a process of its own; it must end without a signal and with an error that names
+ * the function, unless the header says that NULL is fine. make_null_calls.py writes the calls. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+
+#include <akin/akin.h>
+#include <akin/op.h>
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "abuse.h"
+
+static struct world {
+    ak_ctx *ctx, *other;
+    ak_tensor *x, *list[3], *out[AK_MAX_IN], *vector, *cube, *picture, *filter1, *filter2, *kept[1];
+    ak_index *ids;
+    ak_module *net, *parts[2];
+    ak_dataset *set;
+    ak_loader *loader;
+    ak_batch batch;
+    ak_features *features;
+    ak_eval_result results[2];
+    ak_optim *optim;
+    ak_npz *npz;
+    const ak_array *array;
+    const ak_table *table;
+    ak_run *run;
+    ak_progress *progress;
+    ak_value values[2];
+    ak_average average;
+    const ak_op *op;
+    ak_call *call;
+    ak_gradcheck check;
+    ak_augment augment[2];
+    ak_real reals[16];
+    double doubles[16];
+    float floats[16];
+    int ints[4];
+    int32_t numbers32[16];
+    int64_t numbers64[16];
+    uint8_t bytes[16];
+    bool flag;
+    char text[200];
+    const char *names[2], *string;
+    FILE *file;
+    ak_forward_fn forward;
+    ak_grad_fn closure;
+} w;
+
+typedef enum argument_kind { OTHER, TENSOR, INDEX } argument_kind;
+typedef struct null_call {
+    const char *function, *argument;
+    void (*call)(void *bad);
+    argument_kind kind;
+    bool legal;         /* NULL is fine */
+    bool can_differ;    /* another argument belongs to a context too */
+} null_call;
+
+/* Formats are handed in like everything else. */
+#pragma GCC diagnostic ignored "-Wformat-security"
+#include "null_calls.h"
+
+static ak_tensor *forward_same(ak_module *m, ak_tensor *x)
+{
+    (void)m;
+    return ak_scale(x, 2);
+}
+
+static ak_tensor *closure_square(ak_tensor *const *in, int n, void *user)
+{
+    (void)n, (void)user;
+    return ak_square(in[0]);
+}
+
+static void write_file(const char *name, const char *text)
+{
+    FILE *f = fopen(name, "w");
+    cr_assert(f != NULL);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* What belongs to the running step. */
+static void build_step(void)
+{
+    w.x = ak_require_grad(ak_randn(w.ctx, AK_SHAPE(2, 2)));
+    w.vector = ak_full(w.ctx, AK_SHAPE(2), 1);
+    w.cube = ak_randn(w.ctx, AK_SHAPE(2, 2, 2));
+    w.picture = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));
+    w.filter1 = ak_randn(w.ctx, AK_SHAPE(2, 1, 2));
+    w.filter2 = ak_randn(w.ctx, AK_SHAPE(2, 1, 1, 2));
+    for (int i = 0; i < 3; i++)
+        w.list[i] = w.x;
+    for (int i = 0; i < AK_MAX_IN; i++)
+        w.out[i] = w.x;
+    w.ids = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 0, 1 });
+    w.call = ak_square(w.x)->maker;
+}
+
+/* Usable things of every kind, in the folder that the process stands in. */
+static void build_world(void)
+{
+    w.other = abuse_open(2);
+    w.ctx = abuse_open(1);
+    w.op = ak_op_find("square");
+    w.net = ak_nn_linear(w.ctx, "net", 2, 2, (ak_linear_options){ 0 });
+    w.parts[0] = w.net;
+    w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
+    w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
+    w.loader = ak_loader_open(w.set, (ak_loader_options){ .batch = 2, .threads = AK_NONE });
+    w.features = ak_features_open(NULL, w.set, (ak_features_options){ 0 });
+    ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);
+    ak_npz_write(w.ctx, "a.npz", (const char *const[]){ "name" }, &saved, 1);
+    w.npz = ak_npz_open(w.ctx, "a.npz");
+    w.array = ak_npz_find(w.npz, "name");
+    write_file("a.csv", "p,q\n1,2\n3,4\n");
+    w.table = ak_table_read(w.ctx, "a.csv", (ak_table_options){ 0 });
+    w.run = ak_run_open(w.ctx, "run", (ak_run_options){ .parent = "runs" });
+    w.file = fopen("/dev/null", "w");
+    w.progress = ak_progress_open(w.ctx, (ak_progress_options){ .epochs = 1, .steps = 1,
+                                                                .file = w.file });
+    w.names[0] = "one";
+    w.names[1] = "two";
+    w.ints[0] = 2;
+    w.ints[1] = 2;
+    for (int i = 0; i < 16; i++)
+        w.doubles[i] = 1;
+    w.kept[0] = ak_require_grad(ak_keep(ak_full(w.ctx, AK_SHAPE(2), 1)));
+    w.forward = forward_same;
+    w.closure = closure_square;
+    cr_assert_eq(ak_step_end(w.ctx), AK_OK, "the world has no faults of its own: %s",
+                 ak_error_message(w.ctx));
+    build_step();
+}
+
+/* ---- one call in a process of its own -------------------------------------------------------- */
+
+typedef struct outcome { ak_status status; char message[400]; } outcome;
+
+static void *bad_argument(const null_call *c, const char *what)
+{
+    ak_ctx *ctx = strcmp(what, "foreign") == 0 ? w.other : w.ctx;
+    void *bad = NULL;
+    if (strcmp(what, "NULL") == 0)
+        return NULL;
+    if (strcmp(what, "poison") == 0)
+        bad = c->kind == TENSOR ? (void *)ak_zeros(ctx, AK_SHAPE(-1))
+                                : (void *)ak_index_from(ctx, AK_SHAPE(-1), w.numbers32);
+    else
+        bad = c->kind == TENSOR ? (void *)ak_randn(ctx, AK_SHAPE(2, 2))
+                                : (void *)ak_index_from(ctx, AK_SHAPE(2), w.numbers32);
+    if (strcmp(what, "foreign") != 0) {
+        ak_step_end(ctx);
+        build_step();
+    }
+    return bad;
+}
+
+static void child(const null_call *c, const char *what, int fd)
+{
+    alarm(20);
+    char folder[] = "/tmp/akin-null-XXXXXX";
+    if (!mkdtemp(folder) || chdir(folder))
+        _exit(3);
+    build_world();
+    c->call(bad_argument(c, what));
+    outcome o = { 0 };
+    /* ak_close(ctx) has no context left that could be asked. */
+    const bool closed = strcmp(c->function, "ak_close") == 0 && strcmp(what, "NULL") != 0;
+    ak_ctx *const asked[2] = { closed ? w.other : w.ctx, w.other };
+    for (int i = 0; i < 2 && o.status == AK_OK; i++) {
+        o.status = ak_error(asked[i]);
+        if (o.status != AK_OK)
+            snprintf(o.message, sizeof o.message, "%s", ak_error_message(asked[i]));
+    }
+    const bool sent = write(fd, &o, sizeof o) == (ssize_t)sizeof o;
+    char remove[100];
+    snprintf(remove, sizeof remove, "rm -rf %s", folder);
+    _exit(chdir("/") || system(remove) || !sent ? 4 : 0);
+}
+
+/* What the call left behind; false after a signal. */
+static bool run_call(const null_call *c, const char *what, outcome *o)
+{
+    int ends[2];
+    cr_assert_eq(pipe(ends), 0);
+    fflush(NULL);
+    const pid_t pid = fork();
+    cr_assert(pid >= 0);
+    if (pid == 0) {
+        close(ends[0]);
+        child(c, what, ends[1]);
+    }
+    close(ends[1]);
+    const bool got = read(ends[0], o, sizeof *o) == (ssize_t)sizeof *o;
+    close(ends[0]);
+    int status = 0;
+    waitpid(pid, &status, 0);
+    cr_expect(got && WIFEXITED(status) && WEXITSTATUS(status) == 0,
+              "%s(%s = %s): ended with %s %d", c->function, c->argument, what,
+              WIFSIGNALED(status) ? "signal" : "code",
+              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    return got;
+}
+
+static bool names_function(const null_call *c, const char *message)
+{
+    /* "add: operand b .." is ak_add's, and the loss ntxent ak_loss_ntxent's. */
+    const char *name = c->function + strlen("ak_");
+    name += strncmp(name, "loss_", 5) == 0 ? 5 : 0;
+    return strstr(message, name) != NULL;
+}
+
+static void expect_error(const null_call *c, const char *what, ak_status want, const char *word)
+{
+    outcome o;
+    if (!run_call(c, what, &o))
+        return;
+    cr_expect_eq(o.status, want, "%s(%s = %s): %s: %s", c->function, c->argument, what,
+                 ak_status_name(o.status), o.message);
+    cr_expect(strstr(o.message, word) != NULL, "%s(%s = %s): no \"%s\" in: %s", c->function,
+              c->argument, what, word, o.message);
+    cr_expect(names_function(c, o.message), "%s(%s = %s): not named in: %s", c->function,
+              c->argument, what, o.message);
+}
+
+Test(null, every_pointer_argument_in_turn)
+{
+    int legal = 0;
+    for (int i = 0; i < NULL_CALLS; i++) {
+        const null_call *c = &null_calls[i];
+        outcome o;
+        if (!c->legal) {
+            expect_error(c, "NULL", AK_ERR_VALUE, "missing (NULL)");
+            continue;
+        }
+        legal++;
+        if (run_call(c, "NULL", &o))
+            cr_expect_eq(o.status, AK_OK, "%s(%s = NULL) is fine by its header: %s", c->function,
+                         c->argument, o.message);
+    }
+    printf("null: %d calls of %d functions, %d of them with a NULL that is fine\n", NULL_CALLS,
+           NULL_FUNCTIONS, legal);
+    cr_expect(NULL_CALLS > 400 && NULL_FUNCTIONS > 250, "the headers are read");
+}
+
+Test(null, every_tensor_poison_stale_foreign)
+{
+    int calls = 0;
+    for (int i = 0; i < NULL_CALLS; i++) {
+        const null_call *c = &null_calls[i];
+        if (c->kind == OTHER || strcmp(c->function, "ak_is_poison") == 0)
+            continue;
+        expect_error(c, "poison", AK_ERR_STATE, c->kind == TENSOR ? "poison" : "failed");
+        expect_error(c, "stale", AK_ERR_STALE, "earlier step");
+        calls += 2;
+        if (c->can_differ) {
+            expect_error(c, "foreign", AK_ERR_CONTEXT, "another context");
+            calls++;
+        }
+    }
+    printf("null: %d calls with poison, stale and foreign tensors and index arrays\n", calls);
+    cr_expect(calls > 200);
+}
+
+/* ---- no context to complain in --------------------------------------------------------------- */
+
+Test(null, without_a_context_it_is_said_on_stderr, .init = cr_redirect_stderr)
+{
+    ak_tensor *y = ak_square(NULL);
+    cr_expect(ak_is_poison(y));
+    ak_seed(NULL);
+    fflush(stderr);
+    char text[400] = "";
+    cr_assert(fread(text, 1, sizeof text - 1, cr_get_redirected_stderr()) > 0);
+    cr_expect(strstr(text, "square: operand x is missing (NULL)") != NULL, "%s", text);
+    cr_expect(strstr(text, "ak_seed: ctx is missing (NULL)") != NULL, "%s", text);
+    cr_expect(strstr(text, "no open context") != NULL, "%s", text);
+
+    /* What came of it is an error as soon as there is a context. */
+    ak_ctx *ctx = abuse_open(1);
+    cr_expect(ak_is_poison(ak_add(y, ak_zeros(ctx, AK_SHAPE(2)))));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_STATE);
+    cr_expect(ak_is_poison(ak_relu(y)));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_STATE);
+    ak_close(ctx);
+}
+
+/* Poison alone is silent while the error that made it is pending, wherever that is. */
+Test(null, poison_of_a_pending_error_stays_silent)
+{
+    ak_ctx *a = abuse_open(1), *b = abuse_open(2);
+    ak_tensor *poison = ak_zeros(a, AK_SHAPE(-1));
+    cr_expect(ak_is_poison(ak_relu(ak_square(poison))));
+    cr_expect_eq(ak_error(b), AK_OK, "%s", ak_error_message(b));
+    cr_expect(ak_is_poison(ak_add(poison, ak_zeros(b, AK_SHAPE(2)))));
+    cr_expect_eq(ak_step_end(b), AK_ERR_STATE, "but not in a step of another context");
+    cr_expect_eq(ak_step_end(a), AK_ERR_SHAPE);
+    cr_expect(ak_is_poison(ak_relu(poison)));
+    cr_expect_eq(ak_step_end(a), AK_ERR_STATE, "a's step was ended last: it is told");
+    ak_close(a);
+    ak_close(b);
+}

@@ -91,13 +91,10 @@ typedef struct ak_kernels {
     int     mr, nr;                         /* register tile */
     int64_t mc, kc, nc;                     /* cache blocks: mc a multiple of mr, nc of nr */
     int64_t past;                           /* bytes of a result that no cache keeps */
-    /* C[m,n] = sum_k A[k] outer B[k] (+ C if accumulate). a: packed [kc][mr], b: packed [kc][nr],
-     * both 64-byte aligned; m <= mr, n <= nr (edges); c row-major with leading dimension ldc. */
-    void (*gemm_tile)(int64_t kc, const ak_real *a, const ak_real *b, ak_real *c, int64_t ldc,
-                      int m, int n, bool accumulate);
-    /* The same with A(i, k) at a[i*rs + k*cs] and row k of B at b + k*ldb, so that operands can
-     * stay where they are; same bits as gemm_tile on the packed operands. Rows of B are read to
-     * nr elements, or to nr/2 if n <= nr/2. */
+    /* The register tile: C[m,n] = sum_k A(., k) outer B(k, .) (+ C if accumulate), m <= mr, n <= nr,
+     * with A(i, k) at a[i*rs + k*cs] and row k of B at b + k*ldb, so that operands can stay where
+     * they are or be packed (gemm_pack: rs 1, cs mr, ldb nr): the bits are the same. Rows of B are
+     * read to nr elements, or to nr/2 if n <= nr/2. C has rows ldc apart. */
     void (*gemm_direct)(int64_t kc, const ak_real *a, int64_t rs, int64_t cs, const ak_real *b,
                         int64_t ldb, ak_real *c, int64_t ldc, int m, int n, bool accumulate);
     /* dst[k*width + i] = x(i, k), i < ni <= width, k < nk; 0 for i in [ni, width).

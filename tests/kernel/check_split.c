@@ -21,7 +21,7 @@ static float *split_right(const ak_kernels *k, const float *x, int64_t ld, int64
     return to;
 }
 
-/* A split product against sums in double, to the bound of gemm_tile. */
+/* A split product against sums in double, to the bound of gemm_direct. */
 static void check_split(const isa_table *isa, int m, int n, int64_t nk, int variant)
 {
     const ak_kernels *k = &isa->table;

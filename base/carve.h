@@ -4,29 +4,21 @@
 #ifndef AK_CARVE_H
 #define AK_CARVE_H
 
-#include "base/whole.h"
+#include "base/arena.h"
 
-#include <akin/core.h>
+/* Pieces are whole cache lines, aligned to 64 bytes if base is. */
+typedef struct ak__carver { char *base; size_t used; } ak__carver;
 
-/* Pieces of one area, each 64-byte aligned if base is; base NULL: only count. */
-typedef struct ak__carve { char *base; size_t used; } ak__carve;
-
-static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
+static inline void *ak__carve(ak__carver *c, int64_t count, size_t size)
 {
-    ak_real *p = c->base ? (ak_real *)(void *)(c->base + c->used) : NULL;
-    c->used += ((size_t)n * sizeof(ak_real) + 63) / 64 * 64;
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used += ak__round_up((size_t)count * size);
     return p;
 }
 
-static inline char *ak__carve_bytes(ak__carve *c, int64_t n)
+static inline ak_real *ak__carve_reals(ak__carver *c, int64_t count)
 {
-    return (char *)ak__carve_reals(c, ak__ceil_div(n, (int64_t)sizeof(ak_real)));
+    return ak__carve(c, count, sizeof(ak_real));
 }
-
-static inline int32_t *ak__carve_ints(ak__carve *c, int64_t n)
-{
-    return (int32_t *)(void *)ak__carve_reals(c, n);
-}
-_Static_assert(sizeof(int32_t) <= sizeof(ak_real), "room of reals holds as many ints");
 
 #endif

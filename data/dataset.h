@@ -5,6 +5,8 @@
 
 #include <akin/data.h>
 
+#include "base/whole.h"
+
 struct ak_dataset {
     ak_ctx        *ctx;
     const char    *name;
@@ -50,7 +52,7 @@ void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out);
 #define AK__LANES 8
 static inline int64_t ak__lanes(int64_t n)
 {
-    return (n + AK__LANES - 1) / AK__LANES * AK__LANES;
+    return ak__round_to(n, AK__LANES);
 }
 
 /* Which items an epoch has, in order: a pure function of its arguments.

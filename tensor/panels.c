@@ -30,7 +30,7 @@ static int64_t block_of(int64_t K)
     const bool split = ak__panels_are_split();
     const int64_t most = split ? SPLIT_BLOCK : ak__k.kc, unit = split ? 32 : 8;
     const int64_t blocks = ak__ceil_div(K, most);
-    return K > 0 ? ak__min(ak__ceil_div(ak__ceil_div(K, blocks), unit) * unit, most) : 1;
+    return K > 0 ? ak__min(ak__round_to(ak__ceil_div(K, blocks), unit), most) : 1;
 }
 
 int64_t ak__panels_size(int64_t I, int64_t K, ak__side_of side)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution: chooses the way (see conv.h) and does the plain-matrix case. */
+/* Convolution: the table of ways (see conv.h), the choice, and the plain-matrix case. */
 #include "tensor/conv/conv.h"
 
 #include "tensor/conv/ways.h"
@@ -16,11 +16,6 @@ double ak__conv_flops(const ak__conv *g)
     return 2.0 * (double)(g->N * g->OH * g->OW) * (double)g->O * (double)ak__conv_k(g);
 }
 
-static bool is_empty(const ak__conv *g)
-{
-    return g->N * g->OH * g->OW == 0;
-}
-
 /* ---- the ways -------------------------------------------------------------------------------- */
 
 typedef enum pass { FORWARD, DATA, WEIGHT, PASSES } pass;
@@ -31,15 +26,31 @@ typedef void run_fn(const ak__conv *g, const ak_real *src, const ak_real *w, con
 typedef void weight_fn(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                        bool accumulate, void *scratch);
 
-/* How a way does the three passes. */
+/* Everything about a way: when it is taken, what it needs, how it does the three passes. */
 typedef struct way {
+    bool     (*chosen)(const ak__conv *g, pass p);      /* unless a way before it in the table is */
+    double   (*cost)(const ak__conv *g, pass p);        /* in multiplications of a product; NULL:
+                                                           it is not compared with others */
+    size_t   (*scratch[PASSES])(const ak__conv *g);     /* bytes; NULL: none */
     run_fn    *forward, *data;
     weight_fn *weight;
-    size_t   (*scratch[PASSES])(const ak__conv *g);     /* bytes; NULL: none */
-    int64_t  (*parts)(const ak__conv *g);               /* see ak__conv_parts; NULL: 0 */
+    int64_t  (*moment_parts)(const ak__conv *g);        /* ak__conv_moment_parts; NULL: 0 */
 } way;
 
-/* Nothing to sum up. */
+/* In the order in which they are asked. */
+enum { NOTHING, MATRIX, DEPTHWISE, SPLIT, WINOGRAD_2, WINOGRAD_4, DIRECT, PATCHES };
+
+/* The first way from place `first` on that is chosen for a pass. */
+static const way *choose_from(int first, const ak__conv *g, pass p);
+
+/* ---- nothing to sum up ----------------------------------------------------------------------- */
+
+static bool nothing_chosen(const ak__conv *g, pass p)
+{
+    (void)p;
+    return g->N * g->OH * g->OW == 0;
+}
+
 static void no_forward(const ak__conv *g, const ak_real *src, const ak_real *w,
                        const ak_real *bias, ak_real *dst, bool accumulate, void *scratch)
 {
@@ -60,6 +71,19 @@ static void no_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak
     (void)x, (void)dy, (void)scratch;
     if (!accumulate)
         memset(dw, 0, (size_t)(g->O * ak__conv_k(g)) * sizeof *dw);
+}
+
+static const way nothing = {
+    .chosen = nothing_chosen, .forward = no_forward, .data = no_data, .weight = no_weight,
+};
+
+/* ---- a product of matrices ------------------------------------------------------------------- */
+
+static bool matrix_chosen(const ak__conv *g, pass p)
+{
+    (void)p;
+    return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
+           g->groups == 1;
 }
 
 static void matrix_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
@@ -88,10 +112,71 @@ static void matrix_weight(const ak__conv *g, const ak_real *x, const ak_real *dy
              dw, g->I, NULL);
 }
 
+static const way matrix = {
+    .chosen = matrix_chosen, .forward = matrix_forward, .data = matrix_data,
+    .weight = matrix_weight,
+};
+
+/* ---- each channel by itself ------------------------------------------------------------------ */
+
+static bool depthwise_chosen(const ak__conv *g, pass p)
+{
+    (void)p;
+    return g->groups > 1 && g->groups == g->I && g->groups == g->O;
+}
+
+static const way depthwise = {
+    .chosen = depthwise_chosen,
+    .scratch = { ak__depthwise_scratch, ak__depthwise_scratch, ak__depthwise_weight_scratch },
+    .forward = ak__depthwise_forward, .data = ak__depthwise_data, .weight = ak__depthwise_weight,
+};
+
+/* ---- split numbers --------------------------------------------------------------------------- */
+
+static double split_cost(const ak__conv *g, pass p)
+{
+    return p == WEIGHT ? ak__split_weight_cost(g) : ak__split_cost(g, p == DATA);
+}
+
+static bool split_chosen(const ak__conv *g, pass p)
+{
+    return ak__split_can(g) && split_cost(g, p) < choose_from(SPLIT + 1, g, p)->cost(g, p);
+}
+
 static size_t split_forward_scratch(const ak__conv *g) { return ak__split_scratch(g, false); }
 static size_t split_data_scratch(const ak__conv *g) { return ak__split_scratch(g, true); }
 
-/* Winograd's tiles of m x m results. */
+static const way split = {
+    .chosen = split_chosen, .cost = split_cost,
+    .scratch = { split_forward_scratch, split_data_scratch, ak__split_weight_scratch },
+    .forward = ak__split_forward, .data = ak__split_data, .weight = ak__split_weight,
+    .moment_parts = ak__split_moment_parts,
+};
+
+/* ---- Winograd's tiles ------------------------------------------------------------------------ */
+
+/* What Winograd's weight gradient costs, if its forward pass costs 1: more where the sums for all
+ * points have no room in L2. Measured. */
+#define WEIGHT_COST      1.15
+#define MANY_WEIGHT_COST 1.9
+#define MANY_SUMS        (2 << 20)
+
+static double winograd_cost(const ak__conv *g, pass p, int m)
+{
+    const double cost = ak__winograd_cost(g, m, p == DATA);
+    if (p != WEIGHT)
+        return cost;
+    const int64_t sums = ak__winograd_tiling(g, m, false).points * g->I * g->O;
+    return cost * (sums * (int64_t)sizeof(ak_real) > MANY_SUMS ? MANY_WEIGHT_COST : WEIGHT_COST);
+}
+
+/* Weight gradients of stride 2 are faster by plain sums, though the forward pass is not. */
+static int winograd_side(const ak__conv *g, pass p)
+{
+    return p == WEIGHT && g->sh == 2 ? 0 : ak__winograd_side(g, p == DATA);
+}
+
+/* Tiles of m x m results. */
 #define WINOGRAD(m)                                                                                \
     static void winograd_forward_##m(const ak__conv *g, const ak_real *x, const ak_real *w,        \
                                      const ak_real *bias, ak_real *y, bool accumulate,             \
@@ -122,88 +207,83 @@ static size_t split_data_scratch(const ak__conv *g) { return ak__split_scratch(g
     {                                                                                              \
         return ak__winograd_weight_scratch(g, m);                                                  \
     }                                                                                              \
-    static int64_t winograd_parts_##m(const ak__conv *g) { return ak__winograd_parts(g, m); }
+    static int64_t winograd_moment_parts_##m(const ak__conv *g)                                    \
+    {                                                                                              \
+        return ak__winograd_moment_parts(g, m);                                                    \
+    }                                                                                              \
+    static bool winograd_chosen_##m(const ak__conv *g, pass p)                                     \
+    {                                                                                              \
+        return winograd_side(g, p) == m;                                                           \
+    }                                                                                              \
+    static double winograd_cost_##m(const ak__conv *g, pass p) { return winograd_cost(g, p, m); }  \
+    static const way winograd_##m = {                                                              \
+        .chosen = winograd_chosen_##m, .cost = winograd_cost_##m,                                  \
+        .scratch = { winograd_forward_scratch_##m, winograd_data_scratch_##m,                      \
+                     winograd_weight_scratch_##m },                                                \
+        .forward = winograd_forward_##m, .data = winograd_data_##m, .weight = winograd_weight_##m, \
+        .moment_parts = winograd_moment_parts_##m,                                                 \
+    };
 WINOGRAD(2)
 WINOGRAD(4)
 
-static const way nothing = { .forward = no_forward, .data = no_data, .weight = no_weight };
-static const way matrix = {
-    .forward = matrix_forward, .data = matrix_data, .weight = matrix_weight,
-};
-static const way depthwise = {
-    .forward = ak__depthwise_forward, .data = ak__depthwise_data, .weight = ak__depthwise_weight,
-    .scratch = { ak__depthwise_scratch, ak__depthwise_scratch, ak__depthwise_weight_scratch },
-};
-static const way split = {
-    .forward = ak__split_forward, .data = ak__split_data, .weight = ak__split_weight,
-    .scratch = { split_forward_scratch, split_data_scratch, ak__split_weight_scratch },
-    .parts = ak__split_parts,
-};
-static const way winograd_2 = {
-    .forward = winograd_forward_2, .data = winograd_data_2, .weight = winograd_weight_2,
-    .scratch = { winograd_forward_scratch_2, winograd_data_scratch_2,
-                 winograd_weight_scratch_2 },
-    .parts = winograd_parts_2,
-};
-static const way winograd_4 = {
-    .forward = winograd_forward_4, .data = winograd_data_4, .weight = winograd_weight_4,
-    .scratch = { winograd_forward_scratch_4, winograd_data_scratch_4,
-                 winograd_weight_scratch_4 },
-    .parts = winograd_parts_4,
-};
+/* ---- the register tile on pixels ------------------------------------------------------------- */
+
+/* What a multiplication of a plain weight gradient costs, if it is 1 in Winograd's products.
+ * Measured. */
+#define PLAIN_WEIGHT_COST 1.07
+
+static double plain_cost(const ak__conv *g, pass p)
+{
+    return p == WEIGHT ? PLAIN_WEIGHT_COST * ak__conv_flops(g) / 2
+                       : ak__direct_cost(g, p == DATA) * (double)g->I * (double)g->O;
+}
+
+static bool direct_chosen(const ak__conv *g, pass p)
+{
+    return p == DATA ? ak__direct_fits_data(g) : ak__direct_fits_forward(g);
+}
+
 static const way direct = {
-    .forward = ak__direct_forward, .data = ak__direct_data, .weight = ak__direct_weight,
+    .chosen = direct_chosen, .cost = plain_cost,
     .scratch = { ak__direct_forward_scratch, ak__direct_data_scratch, ak__direct_weight_scratch },
-    .parts = ak__direct_parts,
+    .forward = ak__direct_forward, .data = ak__direct_data, .weight = ak__direct_weight,
+    .moment_parts = ak__direct_moment_parts,
 };
+
+/* What no other way takes. */
+static bool patches_chosen(const ak__conv *g, pass p)
+{
+    (void)g, (void)p;
+    return true;
+}
+
 static const way patches = {
-    .forward = ak__patches_forward, .data = ak__patches_data, .weight = ak__patches_weight,
+    .chosen = patches_chosen, .cost = plain_cost,
     .scratch = { ak__patches_forward_scratch, ak__patches_data_scratch,
                  ak__patches_weight_scratch },
-    .parts = ak__patches_parts,
+    .forward = ak__patches_forward, .data = ak__patches_data, .weight = ak__patches_weight,
+    .moment_parts = ak__patches_moment_parts,
 };
 
-/* ---- the choice ------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------- */
 
-/* What a multiplication of a plain weight gradient costs, if it is 1 in Winograd's products; and
- * what Winograd's weight gradient costs, if its forward pass costs 1: more where the sums for all
- * points have no room in L2. Measured. */
-#define PLAIN_WEIGHT_COST 1.07
-#define WEIGHT_COST       1.15
-#define MANY_WEIGHT_COST  1.9
-#define MANY_SUMS         (2 << 20)
+static const way *const ways[] = {
+    [NOTHING] = &nothing, [MATRIX] = &matrix, [DEPTHWISE] = &depthwise, [SPLIT] = &split,
+    [WINOGRAD_2] = &winograd_2, [WINOGRAD_4] = &winograd_4, [DIRECT] = &direct,
+    [PATCHES] = &patches,
+};
 
-/* Of a pass by Winograd's tiles (m > 0) or a plain way, in multiplications. */
-static double cost_otherwise(const ak__conv *g, pass p, int m)
+static const way *choose_from(int first, const ak__conv *g, pass p)
 {
-    if (m == 0 && p == WEIGHT)
-        return PLAIN_WEIGHT_COST * ak__conv_flops(g) / 2;
-    if (m == 0)
-        return ak__direct_cost(g, p == DATA) * (double)g->I * (double)g->O;
-    const double cost = ak__winograd_cost(g, m, p == DATA);
-    if (p != WEIGHT)
-        return cost;
-    const int64_t sums = ak__winograd_tiling(g, m, false).points * g->I * g->O;
-    return cost * (sums * (int64_t)sizeof(ak_real) > MANY_SUMS ? MANY_WEIGHT_COST : WEIGHT_COST);
+    const way *const *w = ways + first;
+    while (!(*w)->chosen(g, p))         /* the last one always is */
+        w++;
+    return *w;
 }
 
 static const way *choose(const ak__conv *g, pass p)
 {
-    if (is_empty(g))
-        return &nothing;
-    if (ak__conv_is_matrix(g))
-        return &matrix;
-    if (ak__conv_is_depthwise(g))
-        return &depthwise;
-    /* weight gradients of stride 2 are faster by plain sums, though the forward pass is not */
-    const int m = p == WEIGHT && g->sh == 2 ? 0 : ak__winograd_side(g, p == DATA);
-    if (ak__split_can(g) &&
-        (p == WEIGHT ? ak__split_weight_cost(g) : ak__split_cost(g, p == DATA)) <
-            cost_otherwise(g, p, m))
-        return &split;
-    if (m)
-        return m == 2 ? &winograd_2 : &winograd_4;
-    return (p == DATA ? ak__direct_fits_data(g) : ak__direct_fits_forward(g)) ? &direct : &patches;
+    return choose_from(NOTHING, g, p);
 }
 
 /* ---- the passes ------------------------------------------------------------------------------ */
@@ -218,10 +298,10 @@ size_t ak__conv_forward_scratch(const ak__conv *g) { return scratch_of(g, FORWAR
 size_t ak__conv_data_scratch(const ak__conv *g) { return scratch_of(g, DATA); }
 size_t ak__conv_weight_scratch(const ak__conv *g) { return scratch_of(g, WEIGHT); }
 
-int64_t ak__conv_parts(const ak__conv *g)
+int64_t ak__conv_moment_parts(const ak__conv *g)
 {
     const way *w = choose(g, FORWARD);
-    return w->parts ? w->parts(g) : 0;
+    return w->moment_parts ? w->moment_parts(g) : 0;
 }
 
 void ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w, const ak_real *bias,

@@ -40,7 +40,7 @@ typedef struct ak__conv {
     int64_t dh, dw;             /* dilation */
     int64_t groups;
     bool    exact;              /* no Winograd */
-    ak_real *moments;           /* of y, if the forward pass is to take them: ak__conv_parts */
+    ak_real *moments;           /* of y, where the forward pass is to take them; else NULL */
 } ak__conv;
 
 /* Output extent of one axis; < 1 if the kernel is larger than the padded input. */
@@ -56,7 +56,7 @@ void   ak__conv_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
 
 /* So many parts of y's pixels (moments.h) does the forward pass fill in `moments`, [parts]
  * [3 O + 1], while their values are in the cache; 0: none, this way writes y in other pieces. */
-int64_t ak__conv_parts(const ak__conv *g);
+int64_t ak__conv_moment_parts(const ak__conv *g);
 
 /* dx = (accumulate: dx +) the transpose of the convolution applied to dy, + bias.
  * bias [I] or NULL (used by the transposed convolution). */

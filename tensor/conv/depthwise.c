@@ -118,7 +118,7 @@ static void turn_weights(const ak__conv *g, const ak_real *w, ak_real *turned)
 
 size_t ak__depthwise_scratch(const ak__conv *g)
 {
-    ak__carve need = { 0 };
+    ak__carver need = { 0 };
     ak__carve_reals(&need, g->O * g->kH * g->kW);
     return need.used;
 }
@@ -193,7 +193,7 @@ void ak__depthwise_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 size_t ak__depthwise_weight_scratch(const ak__conv *g)
 {
     const int64_t numbers = g->O * g->kH * g->kW, chunk = ak__weight_chunk(g, numbers);
-    ak__carve need = { 0 };
+    ak__carver need = { 0 };
     ak__carve_reals(&need, ak__ceil_div(g->N, chunk) * numbers);
     return need.used;
 }

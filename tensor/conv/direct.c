@@ -9,6 +9,7 @@
  *
  * Weights are packed once a call. The data gradient of stride s is s*s such correlations, one for
  * each residue of the output position, so that no multiplication by an inserted zero happens. */
+#include "tensor/conv/correlation.h"
 #include "tensor/conv/ways.h"
 
 /* ---- padding --------------------------------------------------------------------------------- */
@@ -164,19 +165,6 @@ static int64_t pad_buffer(const ak__correlation *q)
     return needs_padding(q) && !image_tiles(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
 }
 
-void ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
-                           int64_t r1, ak_real *part)
-{
-    const ak_real *y = q->dst + n0 * q->image + r0 * q->row;
-    const int64_t pixels = (r1 - r0) * q->row / q->pixel;
-    ak__moments_begin(part, y, q->pixel);
-    if (pixels * q->pixel == q->image)
-        ak__moments_add(part, y, images * pixels, q->pixel);
-    else
-        for (int64_t i = 0; i < images; i++)
-            ak__moments_add(part, y + i * q->image, pixels, q->pixel);
-}
-
 static void along_rows(const ak__correlation *q, ak_real *buffers)
 {
     const int64_t block = block_images(q), blocks = ak__ceil_div(q->N, block);
@@ -305,21 +293,6 @@ static void correlate(const ak__correlation *q, ak_real *buffers)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase)
-{
-    *phase = (ak__phase){ .JH = g->OH, .JW = g->OW, .TH = g->kH, .TW = g->kW, .kernel_h = 1,
-                          .kernel_w = 1 };
-    return (ak__correlation){
-        .N = g->N, .SH = g->H, .SW = g->W, .SC = g->I, .top = g->ph, .left = g->pw,
-        .PH = (g->OH - 1) * g->sh + (g->kH - 1) * g->dh + 1,
-        .PW = (g->OW - 1) * g->sw + (g->kW - 1) * g->dw + 1,
-        .image = g->OH * g->OW * g->O, .row = g->OW * g->O, .pixel = g->O,
-        .groups = g->groups, .Cg = g->I / g->groups, .Dg = g->O / g->groups,
-        .step_h = g->sh, .step_w = g->sw, .tap_h = g->dh, .tap_w = g->dw,
-        .phases = 1, .phase = phase, .moments = g->moments,
-    };
-}
-
 bool ak__direct_fits_forward(const ak__conv *g)
 {
     const int64_t Ig = g->I / g->groups;
@@ -330,14 +303,14 @@ bool ak__direct_fits_forward(const ak__conv *g)
 static size_t forward_carve(const ak__conv *g, const ak__correlation *q, void *scratch,
                             ak_real **packed, ak_real **buffers)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *packed = ak__carve_reals(&area, panels_of(q) * ak__conv_k(g) * ak__k.nr);
     *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
     return area.used;
 }
 
 /* Where panels are shared out, no thread has whole pixels. */
-int64_t ak__direct_parts(const ak__conv *g)
+int64_t ak__direct_moment_parts(const ak__conv *g)
 {
     ak__phase phase;
     const ak__correlation q = ak__forward_plan(g, &phase);
@@ -377,82 +350,6 @@ void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
 
 /* ---- data gradient --------------------------------------------------------------------------- */
 
-static int64_t common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
-/* One axis of a phase: outputs first, first + stride, ..; taps kernel0, kernel0 + period, .. */
-typedef struct phase_axis {
-    int64_t J, T, kernel0, period;
-    int64_t low;                /* source position of output 0 and the last tap */
-} phase_axis;
-
-static phase_axis phase_of(int64_t first, int64_t size, int64_t kernel, int64_t stride,
-                           int64_t padding, int64_t dilation)
-{
-    phase_axis a = { .J = (size - first + stride - 1) / stride,
-                     .period = stride / common_divisor(stride, dilation) };
-    for (int64_t k = 0; k < ak__min(a.period, kernel); k++) {
-        if ((first + padding - k * dilation) % stride == 0) {
-            a.kernel0 = k;
-            a.T = (kernel - 1 - k) / a.period + 1;
-            a.low = (first + padding - (k + a.period * (a.T - 1)) * dilation) / stride;
-        }
-    }
-    return a;
-}
-
-ak__correlation ak__data_plan(const ak__conv *g)
-{
-    ak__correlation q = {
-        .N = g->N, .SH = g->OH, .SW = g->OW, .SC = g->O,
-        .image = g->H * g->W * g->I, .row = g->sh * g->W * g->I, .pixel = g->sw * g->I,
-        .groups = g->groups, .Cg = g->O / g->groups, .Dg = g->I / g->groups,
-        .step_h = 1, .step_w = 1,
-        .tap_h = g->dh / common_divisor(g->sh, g->dh),
-        .tap_w = g->dw / common_divisor(g->sw, g->dw),
-        .phases = ak__min(g->sh, g->H) * ak__min(g->sw, g->W),
-        .top = -g->OH, .left = -g->OW,
-    };
-    int64_t bottom = 0, right = 0;
-    for (int64_t i = 0; i < ak__min(g->sh, g->H); i++) {
-        const phase_axis a = phase_of(i, g->H, g->kH, g->sh, g->ph, g->dh);
-        if (a.T) {
-            q.top = ak__max(q.top, -a.low);
-            bottom = ak__max(bottom, a.low + a.J + (a.T - 1) * q.tap_h);
-        }
-    }
-    for (int64_t i = 0; i < ak__min(g->sw, g->W); i++) {
-        const phase_axis a = phase_of(i, g->W, g->kW, g->sw, g->pw, g->dw);
-        if (a.T) {
-            q.left = ak__max(q.left, -a.low);
-            right = ak__max(right, a.low + a.J + (a.T - 1) * q.tap_w);
-        }
-    }
-    q.PH = q.top + bottom;
-    q.PW = q.left + right;
-    return q;
-}
-
-ak__phase ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p)
-{
-    const int64_t wide = ak__min(g->sw, g->W), ih = p / wide, iw = p % wide;
-    const phase_axis a = phase_of(ih, g->H, g->kH, g->sh, g->ph, g->dh);
-    const phase_axis b = phase_of(iw, g->W, g->kW, g->sw, g->pw, g->dw);
-    return (ak__phase){
-        .JH = a.J, .JW = b.J, .TH = a.T, .TW = b.T, .h0 = a.low + q->top, .w0 = b.low + q->left,
-        .at = (ih * g->W + iw) * g->I,
-        .kernel = (a.kernel0 + a.period * (a.T - 1)) * g->kW + b.kernel0 + b.period * (b.T - 1),
-        .kernel_h = -a.period, .kernel_w = -b.period,
-    };
-}
-
 bool ak__direct_fits_data(const ak__conv *g)
 {
     const int64_t Og = g->O / g->groups;
@@ -464,9 +361,8 @@ bool ak__direct_fits_data(const ak__conv *g)
 static size_t data_carve(const ak__conv *g, ak__correlation *q, void *scratch, ak_real **packed,
                          ak_real **buffers)
 {
-    ak__carve area = { .base = scratch };
-    const int64_t words = (int64_t)(sizeof(ak__phase) / sizeof(ak_real));
-    q->phase = (ak__phase *)(void *)ak__carve_reals(&area, q->phases * words);
+    ak__carver area = { .base = scratch };
+    q->phase = ak__carve(&area, q->phases, sizeof *q->phase);
     *packed = ak__carve_reals(&area, panels_of(q) * g->kH * g->kW * q->Cg * ak__k.nr);
     *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
     return area.used;

@@ -77,7 +77,7 @@ typedef struct weight_buffers {
 static size_t carve_weight(const ak__conv *g, const weight_plan *p, void *scratch, int thread,
                            weight_buffers *b)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *b = (weight_buffers){ .part = ak__carve_reals(&area, p->chunks * g->O * ak__conv_k(g)) };
     for (int t = 0; t <= thread; t++) {
         b->left = ak__carve_reals(&area, g->groups * p->tiles * ak__k.mr * BLOCK_PIXELS);

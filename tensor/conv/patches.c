@@ -23,11 +23,11 @@ static patch_plan plan_patches(const ak__conv *g)
     patch_plan p = { .K = ak__conv_k(g), .Ig = g->I / g->groups, .Og = g->O / g->groups };
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
     p.k_major = g->I == 1;
-    const int64_t wide = ak__ceil_div(p.K, nr) * nr;
+    const int64_t wide = ak__round_to(p.K, nr);
     p.block = ak__max(ak__min(8192 / wide, 512) / mr * mr, 4 * mr);
     if (p.k_major && g->OW < p.block)   /* whole output rows */
         p.block = p.block / g->OW * g->OW;
-    p.ld = p.k_major ? ak__ceil_div(p.block, nr) * nr : wide;
+    p.ld = p.k_major ? ak__round_to(p.block, nr) : wide;
     return p;
 }
 
@@ -121,7 +121,7 @@ static int64_t patch_numbers(const patch_plan *p)
 static size_t carve_forward(const ak__conv *g, const patch_plan *p, void *scratch,
                             ak_real **packed, ak_real **patches, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *patches = NULL;
     *packed = ak__carve_reals(&area, g->groups * ak__ceil_div(p->Og, ak__k.nr) * p->K * ak__k.nr);
     for (int t = 0; t <= thread; t++)
@@ -136,7 +136,7 @@ size_t ak__patches_forward_scratch(const ak__conv *g)
     return carve_forward(g, &p, NULL, &packed, &patches, ak__max_threads() - 1);
 }
 
-int64_t ak__patches_parts(const ak__conv *g)
+int64_t ak__patches_moment_parts(const ak__conv *g)
 {
     const patch_plan p = plan_patches(g);
     return ak__chunk_count(g->N * g->OH * g->OW, p.block);
@@ -200,11 +200,11 @@ void ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
 static size_t carve_data(const ak__conv *g, const patch_plan *p, void *scratch, ak_real **packed,
                          ak_real **products, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *products = NULL;
     *packed = ak__carve_reals(&area, g->groups * ak__ceil_div(p->K, ak__k.nr) * p->Og * ak__k.nr);
     for (int t = 0; t <= thread; t++)
-        *products = ak__carve_reals(&area, p->block * ak__ceil_div(p->K, ak__k.nr) * ak__k.nr);
+        *products = ak__carve_reals(&area, p->block * ak__round_to(p->K, ak__k.nr));
     return area.used;
 }
 
@@ -264,7 +264,7 @@ static void data_image(const ak__conv *g, const patch_plan *p, const ak_real *pa
                        const ak_real *dy, const ak_real *bias, ak_real *dx, bool accumulate,
                        ak_real *products)
 {
-    const int64_t ld = ak__ceil_div(p->K, ak__k.nr) * ak__k.nr, pixels = g->OH * g->OW;
+    const int64_t ld = ak__round_to(p->K, ak__k.nr), pixels = g->OH * g->OW;
     if (!accumulate)
         memset(dx, 0, (size_t)(g->H * g->W * g->I) * sizeof *dx);
     for (int64_t p0 = 0; p0 < pixels; p0 += p->block) {
@@ -304,7 +304,7 @@ void ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 static size_t carve_weight_parts(const ak__conv *g, const patch_plan *p, void *scratch,
                                  ak_real **part, ak_real **patches, ak_real **edge, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     const int64_t numbers = g->O * p->K, chunk = ak__weight_chunk(g, numbers);
     *patches = *edge = NULL;
     *part = ak__carve_reals(&area, ak__ceil_div(g->N, chunk) * numbers);

@@ -65,7 +65,7 @@ ak__planes ak__planes_plan(const ak__correlation *q, int64_t pixel, int64_t laye
     }
     p.bands = ak__ceil_div(JH, p.band);
     p.blocks = ak__ceil_div(q->N, p.images) * p.bands;
-    p.results = ak__ceil_div(p.images * p.rows * p.columns, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
+    p.results = ak__round_to(p.images * p.rows * p.columns, AK_SPLIT_SIDE);
     p.plane = p.results + farthest(&p, q);
     p.layer = planes * p.plane * pixel;
     p.bytes = p.layer * layers;

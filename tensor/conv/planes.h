@@ -6,6 +6,7 @@
 #ifndef AK_PLANES_H
 #define AK_PLANES_H
 
+#include "tensor/conv/correlation.h"
 #include "tensor/conv/ways.h"
 
 /* Phases of a correlation, and so residues of a position, that are provided for. */

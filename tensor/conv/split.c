@@ -79,7 +79,7 @@ static void plan_phases(split_pass *s, const ak__conv *g, bool data)
 /* Fills *s; bytes of scratch. */
 static size_t plan_pass(split_pass *s, const ak__conv *g, bool data, void *scratch)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *s = (split_pass){ .channel_steps = 0 };
     plan_phases(s, g, data);
     s->channel_steps = ak__ceil_div(s->q.SC, 32);
@@ -89,10 +89,10 @@ static size_t plan_pass(split_pass *s, const ak__conv *g, bool data, void *scrat
     const bool many = s->steps * s->panels * PANEL_BYTES > MANY_WEIGHTS;
     s->planes = ak__planes_plan(&s->q, AK_SPLIT_LINE, s->channel_steps,
                                 many ? LARGE_BLOCK : BLOCK_BYTES, 2048);
-    s->at = (int64_t *)(void *)ak__carve_bytes(&area, s->steps * (int64_t)sizeof *s->at);
-    s->weights = ak__carve_bytes(&area, s->panels * s->steps * PANEL_BYTES);
-    s->planes_of = ak__carve_bytes(&area, ak__max_threads() * s->planes.bytes);
-    s->sums_of = ak__carve_bytes(&area, ak__max_threads() * sum_bytes(s));
+    s->at = ak__carve(&area, s->steps, sizeof *s->at);
+    s->weights = ak__carve(&area, s->panels * s->steps * PANEL_BYTES, 1);
+    s->planes_of = ak__carve(&area, ak__max_threads() * s->planes.bytes, 1);
+    s->sums_of = ak__carve(&area, ak__max_threads() * sum_bytes(s), 1);
     return area.used;
 }
 
@@ -166,7 +166,7 @@ static void split_phase(const split_pass *s, const ak__phase *f, const ak__plane
     const int64_t n = s->q.Dg - d > 16 ? 32 : 16;
     if (rows == 0 || f->JW == 0)
         return;
-    const int64_t m = ak__ceil_div(ak__planes_results(&s->planes, f, b->images, rows), 16) * 16;
+    const int64_t m = ak__round_to(ak__planes_results(&s->planes, f, b->images, rows), 16);
     const char *weights = s->weights + (panel * s->steps + first) * PANEL_BYTES;
     const int64_t blocks = ak__ceil_div(steps, SPLIT_STEPS);
     for (int64_t i = 0; i < blocks; i++) {
@@ -230,7 +230,7 @@ static void split_correlate(const ak__conv *g, bool data, const ak_real *src, co
     run_pass(&s);
 }
 
-int64_t ak__split_parts(const ak__conv *g)
+int64_t ak__split_moment_parts(const ak__conv *g)
 {
     split_pass s;
     plan_pass(&s, g, false, NULL);

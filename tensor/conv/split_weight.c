@@ -35,8 +35,8 @@ typedef struct split_weight {
 static size_t plan_weight(split_weight *s, const ak__conv *g, void *scratch, int thread)
 {
     const int64_t numbers = g->O * ak__conv_k(g), chunk = ak__weight_chunk(g, numbers);
-    ak__carve area = { .base = scratch };
-    *s = (split_weight){ .chunk = ak__ceil_div(chunk, 2) * 2 };
+    ak__carver area = { .base = scratch };
+    *s = (split_weight){ .chunk = ak__round_to(chunk, 2) };
     s->q = ak__forward_plan(g, &s->phase);
     s->q.phase = &s->phase;
     s->q.N = s->chunk / 2;
@@ -48,11 +48,11 @@ static size_t plan_weight(split_weight *s, const ak__conv *g, void *scratch, int
     s->steps = s->planes.results / 16;
     s->panels = ak__ceil_div(g->O, AK_SPLIT_SIDE);
     s->shares = ak__min(s->panels, ak__ceil_div(TASKS, s->chunks));
-    s->at = (int64_t *)(void *)ak__carve_bytes(&area, s->steps * (int64_t)sizeof *s->at);
+    s->at = ak__carve(&area, s->steps, sizeof *s->at);
     s->parts = ak__carve_reals(&area, s->chunks * numbers);
     for (int t = 0; t <= thread; t++) {
-        s->split = ak__carve_bytes(&area, s->planes.bytes);
-        s->left = ak__carve_bytes(&area, s->steps * PANEL_BYTES);
+        s->split = ak__carve(&area, s->planes.bytes, 1);
+        s->left = ak__carve(&area, s->steps * PANEL_BYTES, 1);
         s->pairs = ak__carve_reals(&area, s->steps * 32 * g->O);
     }
     return area.used;
@@ -158,8 +158,8 @@ double ak__split_weight_cost(const ak__conv *g)
     const double numbers = (double)(g->O * ak__conv_k(g)), results = (double)(s.steps * 32);
     const double blocks = (double)(ak__ceil_div(s.q.N, s.planes.images) * s.planes.bands);
     const double split = (double)(s.planes.bytes / AK_SPLIT_LINE) * 32;
-    const double wide = (double)(ak__ceil_div(g->I, 16) * 16 * g->kH * g->kW);
-    const double tall = (double)(ak__ceil_div(g->O, 16) * 16);
+    const double wide = (double)(ak__round_to(g->I, 16) * g->kH * g->kW);
+    const double tall = (double)(ak__round_to(g->O, 16));
     return (double)s.chunks *
            (blocks * (PRODUCT_COST * results * wide * tall +
                       NUMBER_COST * (split * (double)s.shares + results * tall)) + numbers);

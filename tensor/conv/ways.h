@@ -7,6 +7,7 @@
 
 #include "base/carve.h"
 #include "base/parallel.h"
+#include "base/whole.h"
 #include "tensor/conv/conv.h"
 #include "tensor/gemm.h"
 #include "tensor/moments.h"
@@ -18,7 +19,7 @@
 static inline void ak__conv_inside(int64_t start, int64_t step, int64_t size, int64_t count,
                                    int64_t *lo, int64_t *hi)
 {
-    *lo = start < 0 ? ak__min((-start + step - 1) / step, count) : 0;
+    *lo = start < 0 ? ak__min(ak__ceil_div(-start, step), count) : 0;
     *hi = start >= size ? 0 : ak__min((size - 1 - start) / step + 1, count);
     if (*hi < *lo)
         *hi = *lo;
@@ -31,64 +32,15 @@ static inline int64_t ak__conv_shares(int64_t cuts, int64_t panels)
 {
     return cuts >= 16 ? 1 : ak__min(panels, ak__ceil_div(16, cuts));
 }
-static inline bool ak__conv_is_matrix(const ak__conv *g)
-{
-    return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
-           g->groups == 1;
-}
-static inline bool ak__conv_is_depthwise(const ak__conv *g)
-{
-    return g->groups > 1 && g->groups == g->I && g->groups == g->O;
-}
 
-/* ---- direct.c: correlation with the register tile on rows of a padded source ----------------- */
-
-/* One set of output pixels: dst(jh, jw) = sum over taps of src(h0 + jh step_h + th tap_h, ...). */
-typedef struct ak__phase {
-    int64_t  JH, JW, TH, TW;
-    int64_t  h0, w0;            /* in the padded source */
-    int64_t  at;                /* first pixel, from the start of an image of dst */
-    int64_t  kernel;            /* place kh kW + kw in the kernel of the first tap, and how far */
-    int64_t  kernel_h, kernel_w;        /* it is to that of the next row and column of taps */
-    ak_real *packed;            /* [groups][panels][TH TW Cg][nr] */
-} ak__phase;
-
-typedef struct ak__correlation {
-    const ak_real *src;         /* [N, SH, SW, SC] */
-    int64_t  N, SH, SW, SC;
-    int64_t  top, left;         /* zeros before the source; negative: so many rows are skipped */
-    int64_t  PH, PW;            /* extent with zeros */
-    ak_real *dst;
-    int64_t  image, row, pixel; /* strides of dst in elements */
-    int64_t  groups, Cg, Dg;    /* channels of a group in src and dst */
-    int64_t  step_h, step_w, tap_h, tap_w;
-    const ak_real *bias;
-    bool     accumulate;
-    int64_t  phases;
-    ak__phase *phase;
-    ak_real *moments;           /* of dst, a part for each block that is written; NULL: none */
-} ak__correlation;
-
-/* Both passes as correlations without src, dst and weights. The phases of the data gradient are
- * made one by one; there are q->phases. */
-ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase);
-ak__correlation ak__data_plan(const ak__conv *g);
-ak__phase       ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p);
-/* The place in the kernel of tap (th, tw). */
-static inline int64_t ak__conv_tap(const ak__conv *g, const ak__phase *f, int64_t th, int64_t tw)
-{
-    return f->kernel + th * f->kernel_h * g->kW + tw * f->kernel_w;
-}
+/* ---- direct.c: a correlation with the register tile on rows of a padded source --------------- */
 
 /* Time of the forward pass or the data gradient for each pair of channels, in multiplications of
  * tiles that run along rows. */
 double ak__direct_cost(const ak__conv *g, bool data);
-/* Moments of rows [r0, r1) of some images of dst, which have just been written. */
-void   ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
-                             int64_t r1, ak_real *part);
 bool   ak__direct_fits_forward(const ak__conv *g);
 size_t ak__direct_forward_scratch(const ak__conv *g);
-int64_t ak__direct_parts(const ak__conv *g);
+int64_t ak__direct_moment_parts(const ak__conv *g);
 void   ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                           const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 bool   ak__direct_fits_data(const ak__conv *g);
@@ -108,7 +60,7 @@ bool   ak__split_can(const ak__conv *g);
 double ak__split_cost(const ak__conv *g, bool data);
 double ak__split_weight_cost(const ak__conv *g);
 size_t ak__split_scratch(const ak__conv *g, bool data);
-int64_t ak__split_parts(const ak__conv *g);
+int64_t ak__split_moment_parts(const ak__conv *g);
 void   ak__split_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                          const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__split_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
@@ -131,7 +83,7 @@ void   ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, 
 /* ---- patches.c ------------------------------------------------------------------------------- */
 
 size_t ak__patches_forward_scratch(const ak__conv *g);
-int64_t ak__patches_parts(const ak__conv *g);
+int64_t ak__patches_moment_parts(const ak__conv *g);
 void   ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                            const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 size_t ak__patches_data_scratch(const ak__conv *g);
@@ -215,15 +167,15 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side);
 int64_t ak__winograd_ld(int64_t channels);
 
 /* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1,
- * and with m = 4 for every one of stride 2. */
+ * and with m = 4 for both of these in every one of stride 2. */
 size_t ak__winograd_scratch(const ak__conv *g, int m, bool data);
-int64_t ak__winograd_parts(const ak__conv *g, int m);
+int64_t ak__winograd_moment_parts(const ak__conv *g, int m);
 void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
                          const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
 
-/* ---- winograd_weight.c ----------------------------------------------------------------------- */
+/* ---- winograd_weight.c: stride 1 only; with stride 2 plain sums are faster -------------------- */
 
 size_t ak__winograd_weight_scratch(const ak__conv *g, int m);
 void   ak__winograd_weight(const ak__conv *g, int m, const ak_real *x, const ak_real *dy,

@@ -185,7 +185,7 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side)
 
 int64_t ak__winograd_ld(int64_t channels)
 {
-    return ak__ceil_div(channels, 32) * 32 + 16;
+    return ak__round_to(channels, 32) + 16;
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
@@ -233,11 +233,12 @@ static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 
 static size_t carve_pass(winograd_pass *s, void *scratch)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
     s->u = ak__carve_reals(&area, s->q.weights * s->panels * s->C * ak__k.nr);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : ak__max_threads()) * own);
-    s->order = ak__carve_ints(&area, (s->shared ? 1 : ak__max_threads()) * s->block);
+    s->order = ak__carve(&area, (s->shared ? 1 : ak__max_threads()) * s->block,
+                         sizeof *s->order);
     return area.used;
 }
 
@@ -287,7 +288,7 @@ static void transform_weights(const winograd_pass *s, const ak_real *w)
 /* Tiles of a part: their results are still in the cache, and there are few parts to merge. */
 #define MOMENT_TILES 8
 
-int64_t ak__winograd_parts(const ak__conv *g, int m)
+int64_t ak__winograd_moment_parts(const ak__conv *g, int m)
 {
     const winograd_pass s = plan_pass(g, m, false);
     const int64_t whole = s.q.total / s.block, rest = s.q.total % s.block;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weight gradient by Winograd's algorithm: dW = G^T (sum over tiles of (A dY A^T) . (B^T x B)) G.
+/* Weight gradient of stride 1 by Winograd's algorithm:
+ *
+ *     dW = G^T (sum over tiles of (A dY A^T) . (B^T x B)) G
  *
  * For a block of T tiles V [points][T][I] and Z [points][T][O] are made of x and dY, and for each
  * point Z^T V [O, I] is added up. Where all points' sums of the whole gradient fit in the second
@@ -11,7 +13,7 @@
 
 #include <math.h>
 
-/* Bytes of the sums [weights][O][I] up to which a chunk is one thread's. */
+/* Bytes of the sums [points][O][I] up to which a chunk is one thread's. */
 #define OWN_SUMS     (3 << 19)
 #define OWN_BLOCK    (3 << 18)
 #define SHARED_BLOCK (16 << 20)
@@ -34,7 +36,7 @@ typedef struct weight_pass {
     int64_t        rows, columns;       /* of a piece */
     ak_real       *part;        /* [chunks][O][9][I] */
     ak_real       *work;        /* V and Z of each thread, or of all */
-    ak_real       *sums;        /* [weights][rows][columns] of each thread */
+    ak_real       *sums;        /* [points][rows][columns] of each thread */
     int32_t       *order;       /* of a block's tiles, of each thread or of all */
 } weight_pass;
 
@@ -45,11 +47,11 @@ static weight_pass plan_weight(const ak__conv *g, int m)
     s.ld_v = ak__winograd_ld(s.I);
     s.ld_z = ak__winograd_ld(s.O);
     const int64_t tile = s.q.points * (s.ld_v + s.ld_z) * real;
-    const int64_t wide = ak__ceil_div(s.I, 16) * 16;
+    const int64_t wide = ak__round_to(s.I, 16);
     s.chunk = ak__max(ak__weight_chunk(g, 9 * g->I * g->O),
                            ak__ceil_div(CHUNK_TILES, s.q.TH * s.q.TW));
     s.chunks = ak__ceil_div(g->N, s.chunk);
-    s.shared = s.q.weights * s.O * wide * real > OWN_SUMS || s.chunks < 4;
+    s.shared = s.q.points * s.O * wide * real > OWN_SUMS || s.chunks < 4;
     s.rows = s.shared ? ak__min(PIECE_ROWS, s.O) : s.O;
     s.columns = s.shared ? ak__min(PIECE_COLUMNS, wide) : wide;
     const int64_t tiles = s.shared ? s.q.total : s.chunk * s.q.TH * s.q.TW;
@@ -65,17 +67,17 @@ static int64_t work_numbers(const weight_pass *s)
 
 static int64_t sum_numbers(const weight_pass *s)
 {
-    return s->q.weights * s->rows * s->columns;
+    return s->q.points * s->rows * s->columns;
 }
 
 static size_t carve_weight(weight_pass *s, void *scratch)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     const int64_t threads = ak__max_threads();
     s->part = ak__carve_reals(&area, s->shared ? 0 : s->chunks * s->O * 9 * s->I);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : threads) * work_numbers(s));
     s->sums = ak__carve_reals(&area, threads * sum_numbers(s));
-    s->order = ak__carve_ints(&area, (s->shared ? 1 : threads) * s->block);
+    s->order = ak__carve(&area, (s->shared ? 1 : threads) * s->block, sizeof *s->order);
     return area.used;
 }
 
@@ -98,12 +100,12 @@ static void clear_edges(const weight_pass *s, ak_real *v)
 static void transform_tile(const weight_pass *s, int64_t i, ak_real *v, ak_real *z)
 {
     const ak__winograd_call x = {
-        .stride = s->q.stride, .m = s->q.m, .n = s->I,
+        .stride = 1, .m = s->q.m, .n = s->I,
         .in = ak__winograd_source(&s->q, s->x, s->I, i),
         .out = ak__winograd_planes(v, s->block * s->ld_v, s->q.side),
     };
     const ak__winograd_call dy = {
-        .stride = s->q.stride, .m = s->q.m, .n = s->O,
+        .stride = 1, .m = s->q.m, .n = s->O,
         .in = ak__winograd_results(&s->q, s->dy, s->O, i),
         .out = ak__winograd_planes(z, s->block * s->ld_z, s->q.side),
     };
@@ -129,38 +131,19 @@ static void multiply_point(const weight_pass *s, const ak_real *v, const ak_real
     }
 }
 
-/* Point p and the `run` points after it that are one product with it: they have the same weight and
- * the tiles of a full block, so that their tiles are one long inner dimension. */
-static int run_of(const weight_pass *s, const ak__tile_order *t, int p)
-{
-    const int w = ak__winograd_weight_index(&s->q, p);
-    for (int run = 0;; run++) {
-        int64_t lo, hi;
-        ak__winograd_range(&s->q, t, p + run, &lo, &hi);
-        if (lo > 0 || hi < s->block || ak__winograd_weight_index(&s->q, p + run) != w)
-            return run > 0 ? run : 1;
-        if (p + run + 1 == s->q.points)
-            return run + 1;
-    }
-}
-
-/* Points of one weight have one sum, which the first of them starts. */
+/* The sums of all points of a piece. */
 static void multiply_block(const weight_pass *s, const ak_real *work, const ak__tile_order *t,
                            int64_t o, int64_t i, ak_real *sums, bool add)
 {
     const ak_real *z = work + s->q.points * s->block * s->ld_v;
-    bool started[AK__WINOGRAD_T * AK__WINOGRAD_T] = { false };
-    for (int p = 0, run; p < s->q.points; p += run) {
-        const int w = ak__winograd_weight_index(&s->q, p);
+    for (int p = 0; p < s->q.points; p++) {
         int64_t lo, hi;
         ak__winograd_range(&s->q, t, p, &lo, &hi);
-        run = run_of(s, t, p);
-        if (lo == hi && !add && !started[w])
-            memset(sums + w * s->rows * s->columns, 0,
-                   (size_t)(s->rows * s->columns) * sizeof *sums);
+        ak_real *to = sums + p * s->rows * s->columns;
+        if (lo == hi && !add)
+            memset(to, 0, (size_t)(s->rows * s->columns) * sizeof *to);
         multiply_point(s, work + (p * s->block + lo) * s->ld_v, z + (p * s->block + lo) * s->ld_z,
-                       run * (hi - lo), o, i, sums + w * s->rows * s->columns, add || started[w]);
-        started[w] = true;
+                       hi - lo, o, i, to, add);
     }
 }
 
@@ -211,10 +194,9 @@ static void transform_sums(const weight_pass *s, ak_real *sums, int64_t first, i
     const int64_t rows = ak__min(s->rows, s->O - o);
     for (int64_t r = 0; r < rows; r++) {
         ak__winograd_call call = {
-            .stride = s->q.stride, .m = s->q.m, .accumulate = add,
+            .stride = 1, .m = s->q.m, .accumulate = add,
             .n = ak__min(s->columns, s->I - i),
-            .in = ak__winograd_planes(sums + r * s->columns, s->rows * s->columns,
-                                      ak__winograd_weights(s->q.m)),
+            .in = ak__winograd_planes(sums + r * s->columns, s->rows * s->columns, s->q.side),
             .out = ak__winograd_planes(dw + (o + r) * 9 * s->I + i, s->I, 3),
         };
         if (!ak__k.winograd(AK__WINOGRAD_DW, &call))

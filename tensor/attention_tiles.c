@@ -21,6 +21,7 @@
  * has as many queries as a panel, and left operands, which else stay where they are, are packed. */
 #include "attention_tiles.h"
 
+#include "base/carve.h"
 #include "base/parallel.h"
 #include "base/real.h"
 #include "base/whole.h"
@@ -42,7 +43,6 @@
 #define PIECE_KEYS 256
 /* Pieces that are enough for all threads of most machines. */
 #define ENOUGH_PIECES 32
-
 
 /* n in equal blocks of at most `most`, rounded up to whole units. */
 static int64_t even_block(int64_t n, int64_t most, int64_t unit)
@@ -110,14 +110,6 @@ typedef struct attention_space {
     ak_real *delta;                     /* [Tq]: <y, dy> of each query of the head */
 } attention_space;
 
-/* The next part of memory, of which `used` elements are taken; NULL memory: only count. */
-static ak_real *take_part(ak_real *memory, int64_t *used, int64_t size)
-{
-    ak_real *part = memory ? memory + *used : NULL;
-    *used += ak__round_to(size, 16);        /* 64 bytes and more: panels are aligned */
-    return part;
-}
-
 /* Elements of a right operand [K, N], packed. */
 static int64_t packed_size(const attention_plan *p, int64_t K, int64_t N)
 {
@@ -130,23 +122,23 @@ static int64_t lay_out(attention_space *x, const ak__attention *a, const attenti
                        bool backward, ak_real *memory)
 {
     const int64_t longest = ak__max(ak__max(p->keys, p->queries), ak__max(a->D, a->Dv));
-    int64_t used = 0;
-    *x = (attention_space){ .keys = take_part(memory, &used, packed_size(p, a->D, p->keys)) };
-    x->left = take_part(memory, &used, p->split ? AK_SPLIT_SIZE(longest) : 0);
-    x->s = take_part(memory, &used, p->queries * p->ld);
+    ak__carver area = { .base = (char *)memory };
+    *x = (attention_space){ .keys = ak__carve_reals(&area, packed_size(p, a->D, p->keys)) };
+    x->left = ak__carve_reals(&area, p->split ? AK_SPLIT_SIZE(longest) : 0);
+    x->s = ak__carve_reals(&area, p->queries * p->ld);
     if (!backward) {
-        x->values = take_part(memory, &used, packed_size(p, p->keys, a->Dv));
-        x->top = take_part(memory, &used, p->piece);
-        x->sum = take_part(memory, &used, p->piece);
-        return used;
+        x->values = ak__carve_reals(&area, packed_size(p, p->keys, a->Dv));
+        x->top = ak__carve_reals(&area, p->piece);
+        x->sum = ak__carve_reals(&area, p->piece);
+        return (int64_t)(area.used / sizeof(ak_real));
     }
-    x->values = take_part(memory, &used, packed_size(p, a->Dv, p->keys));
-    x->ds = take_part(memory, &used, p->queries * p->ld);
-    x->rows_k = take_part(memory, &used, packed_size(p, p->keys, a->D));
-    x->rows_q = take_part(memory, &used, packed_size(p, p->queries, a->D));
-    x->rows_dy = take_part(memory, &used, packed_size(p, p->queries, a->Dv));
-    x->delta = take_part(memory, &used, a->Tq);
-    return used;
+    x->values = ak__carve_reals(&area, packed_size(p, a->Dv, p->keys));
+    x->ds = ak__carve_reals(&area, p->queries * p->ld);
+    x->rows_k = ak__carve_reals(&area, packed_size(p, p->keys, a->D));
+    x->rows_q = ak__carve_reals(&area, packed_size(p, p->queries, a->D));
+    x->rows_dy = ak__carve_reals(&area, packed_size(p, p->queries, a->Dv));
+    x->delta = ak__carve_reals(&area, a->Tq);
+    return (int64_t)(area.used / sizeof(ak_real));
 }
 
 static int64_t space_size(const ak__attention *a, const attention_plan *p, bool backward)
@@ -179,12 +171,12 @@ typedef struct head_sums {
     bool     fresh;                     /* what is there is not to be added to */
 } head_sums;
 
-static head_rows rows_of(const ak_real *data, const ak__heads *at, int64_t n, int64_t h)
+static head_rows rows_of(const ak_real *data, const ak__head_place *at, int64_t n, int64_t h)
 {
     return (head_rows){ data + n * at->sample + h * at->head, at->row };
 }
 
-static head_sums sums_of(ak_real *data, const ak__heads *at, int64_t n, int64_t h, bool fresh)
+static head_sums sums_of(ak_real *data, const ak__head_place *at, int64_t n, int64_t h, bool fresh)
 {
     return (head_sums){ data ? data + n * at->sample + h * at->head : NULL, at->row, fresh };
 }

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the optimisers share: the list of parameters, their settings, runs over the slabs. */
+/* What the optimisers share: the list of parameters, their settings, runs over the slabs. Files
+ * call downward in this list:
+ *
+ *     sgd.c adamw.c lars.c    a method: its options and its update of a run
+ *     param_group.c           making an optimiser: its parameters and settings
+ *     optim_state.c           what a checkpoint holds of it
+ *     clip.c                  gradients cut before the step
+ *     optim_step.c            the step over runs of parameters
+ *     home.c                  what optim/ keeps in a context: who owns what; plans of ema.c
+ */
 #ifndef AK_OPTIM_INTERNAL_H
 #define AK_OPTIM_INTERNAL_H
 
@@ -16,7 +25,6 @@
 typedef struct ak__optim_entry {
     ak_tensor *param;
     double     lr_scale, decay;
-    int64_t    room;            /* size with padding */
     int64_t    at;              /* place in the moment arrays */
     int64_t    steps;           /* that it took part in: fewer than the optimiser's if frozen */
     bool       idle;            /* takes no part in this step: frozen, or without a gradient */
@@ -63,10 +71,9 @@ typedef struct ak__optim_home {
 } ak__optim_home;
 ak__optim_home *ak__optim_home_of(ak_ctx *ctx);     /* NULL: out of memory, recorded */
 
-/* Is b right behind a in memory, values and gradients (if any)? room: a's size with padding. */
-bool ak__optim_adjacent(const ak_tensor *a, int64_t room, const ak_tensor *b);
-/* Size with the padding up to the next parameter of a slab. */
-int64_t ak__optim_room(const ak_tensor *t);
+/* The optimiser that moves t; NULL: none. */
+const ak_optim *ak__optim_owner(const ak__optim_home *home, const ak_tensor *t);
+
 /* A new optimiser with its entries; `moments` arrays of state. NULL after an error. */
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
                         double decay, ak_schedule schedule, int moments);

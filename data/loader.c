@@ -2,7 +2,7 @@
 /* The loader: worker threads fill a ring of batches ahead of the step; the caller takes them in
  * order and gets copies in step memory, so a slot is free again at once. What a batch holds depends
  * on its place (epoch, number) alone: who fills it, and when, changes nothing. */
-#include "data/dataset.h"
+#include "data/views.h"
 
 #include "base/base.h"
 #include "base/carve.h"

@@ -54,7 +54,7 @@ void ak__split_pack(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t
 
 /* ---- products with such panels --------------------------------------------------------------- */
 
-static ak_real part_value(const char *at)
+static ak_real third_value(const char *at)
 {
     uint16_t half;
     memcpy(&half, at, sizeof half);
@@ -64,15 +64,15 @@ static ak_real part_value(const char *at)
     return (ak_real)x;
 }
 
-/* The number at position i and k of a split step: the sum of its parts is exact. */
+/* The number at position i and k of a split step: the sum of its thirds is exact. */
 static ak_real joined(const char *step, int i, int k, bool left)
 {
     const ak__split_operand o = ak__split_panels(step, 0);
     const int side = SIDE / 2, pair = k % side;
     const int64_t row = left ? i % side : pair, column = left ? pair : i % side;
     const char *at = step + i / side * o.half + row * o.row + column * 4 + k / side * 2;
-    const ak_real low = part_value(at + o.part) + part_value(at + 2 * o.part);
-    return (part_value(at) + low) * (ak_real)0x1p-23;
+    const ak_real low = third_value(at + o.third) + third_value(at + 2 * o.third);
+    return (third_value(at) + low) * (ak_real)0x1p-23;
 }
 
 /* The numbers [32 k][32 positions] of a step of either kind: where they are, or in `room`. */

@@ -194,10 +194,10 @@ static void along_rows(const ak__correlation *q, ak_real *buffers)
  * costs little beside them. */
 #define POSITIONS 512
 
-/* The part of one tile: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
-typedef struct across_part {
+/* The piece of one tile: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
+typedef struct across_piece {
     int64_t n0, m, j0, j1, r0, r1;
-} across_part;
+} across_piece;
 
 /* All taps of kernel row th for one pixel of the images: a is that of the source, w its column.
  * False if no tap is inside. */
@@ -218,7 +218,7 @@ static bool across_taps(const ak__correlation *q, const ak__phase *f, int64_t m,
     return hi > lo;
 }
 
-static void across_row(const ak__correlation *q, const ak__phase *f, const across_part *t,
+static void across_row(const ak__correlation *q, const ak__phase *f, const across_piece *t,
                        int64_t panel, int64_t jh)
 {
     const int64_t nr = ak__k.nr, per_group = ak__ceil_div(q->Dg, nr), group = panel / per_group;
@@ -244,7 +244,7 @@ static void across_row(const ak__correlation *q, const ak__phase *f, const acros
 }
 
 /* A few output rows at a time, of all phases, since they have their source rows in common. */
-static void across_rows(const ak__correlation *q, const across_part *t)
+static void across_rows(const ak__correlation *q, const across_piece *t)
 {
     const int64_t step = ak__max(POSITIONS / (q->phase[0].JW * t->m), 1);
     for (int64_t r = t->r0; r < t->r1; r += step)
@@ -270,7 +270,7 @@ static void across_images(const ak__correlation *q, int64_t tiles)
     AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
         const int64_t share = task % shares, band = task / shares % bands;
         const int64_t n0 = task / shares / bands * m;
-        const across_part t = {
+        const across_piece t = {
             .n0 = n0, .m = ak__min(m, q->N - n0),
             .j0 = share * panels / shares, .j1 = (share + 1) * panels / shares,
             .r0 = band * rows / bands, .r1 = (band + 1) * rows / bands,

@@ -142,9 +142,9 @@ ak__ahead ak__ahead_of(const ak__planes *p, const ak__correlation *q, int64_t i,
     const int64_t h1 = ak__min(j1 * q->step_h + q->PH - JH * q->step_h - q->top, q->SH);
     const int64_t row = q->SW * q->SC, real = (int64_t)sizeof(ak_real);
     const bool whole = p->bands == 1;
-    a.part[0] = (const char *)(q->src + b.n0 * p->image + (whole ? 0 : h0 * row));
+    a.area[0] = (const char *)(q->src + b.n0 * p->image + (whole ? 0 : h0 * row));
     a.bytes[0] = (whole ? b.images * p->image : ak__max(h1 - h0, 0) * row) * real;
-    a.part[1] = (const char *)(q->dst + b.n0 * q->image + (whole ? 0 : b.j0 * q->row));
+    a.area[1] = (const char *)(q->dst + b.n0 * q->image + (whole ? 0 : b.j0 * q->row));
     a.bytes[1] = (whole ? b.images * q->image : (j1 - b.j0) * q->row) * real;
     return a;
 }
@@ -159,8 +159,8 @@ const void *ak__ahead_next(ak__ahead *a, int64_t *bytes)
     a->done++;
     if (from < first) {
         *bytes = ak__min(to, first) - from;
-        return a->part[0] + from;
+        return a->area[0] + from;
     }
     *bytes = to - from;
-    return a->part[1] + from - first;
+    return a->area[1] + from - first;
 }

@@ -56,16 +56,16 @@ static inline int64_t ak__planes_rows(const ak__planes *p, const ak__plane_block
 /* Results of a phase in `rows` rows of each image, those in vain between them included. */
 int64_t ak__planes_results(const ak__planes *p, const ak__phase *f, int64_t images, int64_t rows);
 
-/* Memory that a later block needs: fetched in equal parts by `calls` calls of split_tiles. */
+/* Memory that a later block needs: fetched in equal pieces by `calls` calls of split_tiles. */
 typedef struct ak__ahead {
-    const char *part[2];
+    const char *area[2];
     int64_t     bytes[2];
     int64_t     calls, done;
 } ak__ahead;
 
 /* What block i reads and writes; nothing if there is no such block. */
 ak__ahead ak__ahead_of(const ak__planes *p, const ak__correlation *q, int64_t i, int64_t calls);
-/* The part of the next call. */
+/* The piece of the next call. */
 const void *ak__ahead_next(ak__ahead *a, int64_t *bytes);
 
 #endif

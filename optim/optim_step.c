@@ -34,8 +34,8 @@ bool ak__optim_next_run(const ak_optim *opt, int64_t *i, ak__optim_run *run)
         last = &opt->entries[(*i)++];
     *run = (ak__optim_run){
         .p = first->param->data, .g = first->param->grad,
-        .m1 = opt->moment[0] ? opt->moment[0] + first->at : NULL,
-        .m2 = opt->moment[1] ? opt->moment[1] + first->at : NULL,
+        .m1 = opt->history[0] ? opt->history[0] + first->at : NULL,
+        .m2 = opt->history[1] ? opt->history[1] + first->at : NULL,
         .n = last->at + last->param->size - first->at,
         .lr = ak_optim_lr(opt) * first->lr_scale, .decay = first->decay, .steps = first->steps,
         .entry = first };

@@ -44,8 +44,8 @@ static void fill_entries(ak_optim *opt, double decay)
             continue;
         opt->entries[opt->n++] = (ak__optim_entry){
             .param = t, .lr_scale = 1, .decay = t->flags & AK_PARAM_NO_DECAY ? 0 : decay,
-            .at = opt->moment_size };
-        opt->moment_size += ak__param_room(t);
+            .at = opt->history_size };
+        opt->history_size += ak__param_room(t);
     }
 }
 
@@ -75,7 +75,7 @@ static bool schedule_fits(ak_ctx *ctx, const char *kind, ak_schedule s)
 }
 
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
-                        double decay, ak_schedule schedule, int moments)
+                        double decay, ak_schedule schedule, int arrays)
 {
     if (ctx->status != AK_OK || !ak__optim_range(ctx, kind, "lr", lr, AK__ABOVE_0, AK__NO_LIMIT) ||
         !ak__optim_range(ctx, kind, "weight_decay", decay, 0, AK__NO_LIMIT) ||
@@ -104,9 +104,9 @@ ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, doub
     if (!opt->pattern || !opt->entries)
         return NULL;
     fill_entries(opt, decay);
-    for (int i = 0; i < moments; i++) {
-        opt->moment[i] = ak__ctx_alloc(ctx, (size_t)opt->moment_size * sizeof(ak_real));
-        if (!opt->moment[i])
+    for (int i = 0; i < arrays; i++) {
+        opt->history[i] = ak__ctx_alloc(ctx, (size_t)opt->history_size * sizeof(ak_real));
+        if (!opt->history[i])
             return NULL;
     }
     if (!ak__optim_register(opt))

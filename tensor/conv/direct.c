@@ -194,7 +194,7 @@ static void along_rows(const ak__correlation *q, ak_real *buffers)
  * costs little beside them. */
 #define POSITIONS 512
 
-/* The piece of one tile: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
+/* One tile's: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
 typedef struct across_piece {
     int64_t n0, m, j0, j1, r0, r1;
 } across_piece;

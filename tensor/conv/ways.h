@@ -175,7 +175,7 @@ void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak
 void   ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
                          const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
 
-/* ---- winograd_weight.c: stride 1 only; with stride 2 plain sums are faster -------------------- */
+/* ---- winograd_weight.c: stride 1 only; with stride 2 plain sums are faster ------------------- */
 
 size_t ak__winograd_weight_scratch(const ak__conv *g, int m);
 void   ak__winograd_weight(const ak__conv *g, int m, const ak_real *x, const ak_real *dy,

@@ -107,11 +107,11 @@ typedef struct ak_kernels {
     /* ---- matrix product of split operands; NULL = use the one above ----
      * For matrix units that multiply bfloat16 only, many times faster. A float is the sum of three
      * bfloat16 of 8 bits, its thirds, and of the nine products of these the six are summed, in
-     * float, that a float can tell. Errors are a half to a fifth of those of gemm_direct, which adds
-     * more numbers to one sum (kernelcheck holds both to one bound), down to the smallest subnormal
-     * number. But sums overflow beyond 2^82, and a number beyond 2^104 is like an infinite one, which gives
-     * infinity or NaN: such a result has to be made in another way (split_panels.h, conv/plain.c).
-     * A NaN gives NaN. */
+     * float, that a float can tell. Errors are a half to a fifth of those of gemm_direct, which
+     * adds more numbers to one sum (kernelcheck holds both to one bound), down to the smallest
+     * subnormal number. But sums overflow beyond 2^82, and a number beyond 2^104 is like an
+     * infinite one, which gives infinity or NaN: such a result has to be made in another way
+     * (split_panels.h, conv/plain.c). A NaN gives NaN. */
     /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
      * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ: see
      * ak__split_operand; pair p of a step is k = p and p + 16, and panels hold 2^23 times the

@@ -79,11 +79,12 @@ static const way nothing = {
 
 /* ---- a product of matrices ------------------------------------------------------------------- */
 
+/* The output padding of a transposed convolution makes H and W larger than what products fill. */
 static bool matrix_chosen(const ak__conv *g, pass p)
 {
     (void)p;
     return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
-           g->groups == 1;
+           g->groups == 1 && g->H == g->OH && g->W == g->OW;
 }
 
 static void matrix_forward(const ak__conv *g, const ak_real *x, const ak_real *w,

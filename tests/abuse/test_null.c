@@ -19,7 +19,8 @@
 static struct world {
     ak_ctx *ctx, *other;
     ak_tensor *x, *list[3], *out[AK_MAX_IN], *vector, *cube, *picture, *filter1, *filter2, *kept[1];
-    ak_index *ids;
+    ak_tensor *running_mean, *running_var;
+    ak_index *ids, *found;
     ak_module *net, *parts[2];
     ak_dataset *set;
     ak_loader *loader;
@@ -35,7 +36,7 @@ static struct world {
     ak_value values[2];
     ak_average average;
     const ak_op *op;
-    ak_call *call;
+    ak_call *call, *index_call;
     ak_gradcheck check;
     ak_augment augment[2];
     ak_real reals[16];
@@ -91,6 +92,8 @@ static void build_step(void)
 {
     w.x = ak_require_grad(ak_randn(w.ctx, AK_SHAPE(2, 2)));
     w.vector = ak_full(w.ctx, AK_SHAPE(2), 1);
+    w.running_mean = ak_full(w.ctx, AK_SHAPE(2), 0);
+    w.running_var = ak_full(w.ctx, AK_SHAPE(2), 1);
     w.cube = ak_randn(w.ctx, AK_SHAPE(2, 2, 2));
     w.picture = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));
     w.filter1 = ak_randn(w.ctx, AK_SHAPE(2, 1, 2));
@@ -101,6 +104,7 @@ static void build_step(void)
         w.out[i] = w.x;
     w.ids = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 0, 1 });
     w.call = ak_square(w.x)->maker;
+    w.index_call = ak_pick(w.x, w.ids)->maker;
 }
 
 /* Usable things of every kind, in the folder that the process stands in. */

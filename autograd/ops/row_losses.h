@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What softmax.c, cross_entropy.c and row_losses.c share: one family in three files, log-sum-exp of
+/* What softmax.c, class_losses.c and row_losses.c share: one family in three files, log-sum-exp of
  * rows, sums of per-row losses. */
 #ifndef AK_ROW_LOSSES_H
 #define AK_ROW_LOSSES_H

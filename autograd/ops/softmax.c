@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Softmax of rows and its logarithm. The losses on it: cross_entropy.c. */
+/* Softmax of rows and its logarithm. The losses on it: class_losses.c. */
 #include <inttypes.h>
 #include <math.h>
 

@@ -14,7 +14,8 @@ import sys
 VALUES = {
     'ak_ctx *': 'w.ctx', 'ak_tensor *': 'w.x', 'ak_tensor *const *': 'w.list',
     'ak_tensor **': 'w.out', 'ak_index *': 'w.ids', 'ak_index **': '&w.found',
-    'ak_operands': '(ak_operands){ w.list, 1, NULL, 0 }', 'ak_reduction': 'AK_REDUCE_MEAN', 'ak_module *': 'w.net',
+    'ak_operands': '(ak_operands){ w.list, 1, NULL, 0 }', 'ak_reduction': 'AK_REDUCE_MEAN',
+    'ak_module *': 'w.net',
     'ak_module *const *': 'w.parts',
     'ak_dataset *': 'w.set', 'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
     'ak_features *': 'w.features', 'ak_eval_result *': 'w.results', 'ak_optim *': 'w.optim',
@@ -83,7 +84,8 @@ LEGAL = {
     'ak_eval_knn': 'enc', 'ak_eval_linear': 'enc', 'ak_array_at': 'a', 'ak_npz_count': 'f',
     'ak_module_name': 'm', 'ak_module_new': 'user', 'ak_nn_residual': 'shortcut',
     'ak_env_text': 'otherwise', 'ak_kernel_at': 'isa', 'ak_run_log': 'detail',
-    'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr', 'ak_loss_siglip': 'log_scale bias',
+    'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr',
+    'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has

@@ -60,8 +60,9 @@ static double number(const char *name, double absent)
 static void expect_output(ak_tensor *y)
 {
     cr_assert_not(ak_is_poison(y), "%s", ak_error_message(ctx));
-    cr_assert(ak_shape_equal(y->shape, golden_shape(file, key("y"))), "%s has another shape",
-              key("y"));
+    const ak_shape shape = golden_shape(file, key("y"));
+    const bool number_in_both = y->size == 1 && ak_shape_size(shape) == 1;      /* [] or [1] */
+    cr_assert(number_in_both || ak_shape_equal(y->shape, shape), "%s has another shape", key("y"));
     expect(y->data, "y");
     const ak_tensor *gy = golden_tensor(ctx, file, key("gy"));
     cr_assert_eq(ak_backward_from(y, gy->data), AK_OK, "%s", ak_error_message(ctx));

@@ -10,6 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Parts of the way that every op takes: calls between them would be a tenth of what a tiny op
+ * costs. */
+#if defined(__GNUC__)
+#define HOT static inline __attribute__((always_inline))
+#else
+#define HOT static inline
+#endif
+
 /* The i-th name of a list like "x w b" into buf, "" if it has none. Returns buf. */
 static const char *name_in(const char *names, int i, char *buf, size_t size)
 {
@@ -161,7 +169,7 @@ static void refuse(ak_ctx *ctx, const ak_op *op, ak_tensor *const *in, int n_in)
 }
 
 /* Missing operands, poison, staleness, mixed contexts. NULL: refused. */
-static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
+HOT ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
 {
     ak_ctx *ctx = NULL;
     bool    complete = true;
@@ -347,7 +355,7 @@ static void record_call(ak_call *k)
 }
 
 /* The call, its operand lists, their versions and its options: one piece of step memory. */
-static ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from, const void *attr)
+HOT ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from, const void *attr)
 {
     const int n = op->flags & AK_OP_VARIADIC ? from->n_in : op->n_in;
     const size_t list = ak__round_up(sizeof(ak_call));
@@ -362,9 +370,8 @@ static ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from,
                     .attr = at + options, .number = ++ctx->calls, .writes = op->writes,
                     .index = (ak_index **)(void *)(at + index),
                     .seen = (uint32_t *)(void *)(at + seen) };
-    memcpy(k->in, from->in, (size_t)from->n_in * sizeof *k->in);
-    for (int i = from->n_in; i < n; i++)
-        k->in[i] = NULL;
+    for (int i = 0; i < n; i++)
+        k->in[i] = i < from->n_in ? from->in[i] : NULL;
     for (int i = 0; i < op->n_index; i++)
         k->index[i] = NULL;
     if (!op->attr_size)
@@ -389,7 +396,7 @@ static bool make_second_outputs(ak_call *k)
 
 /* Shapes, then memory. Shape functions look at stand-ins: outputs are allocated when their sizes
  * are known. */
-static bool make_outputs(ak_call *k)
+HOT bool make_outputs(ak_call *k)
 {
     ak_tensor stand_in = { .ctx = k->ctx }, also;
     ak_index  places;
@@ -411,11 +418,9 @@ static bool make_outputs(ak_call *k)
 }
 
 /* NULL: refused, or failed. */
-static ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
+HOT ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
 {
     ak_tensor *const *in = from->in;
-    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
-        return NULL;
     if (from->n_in < 1 || !op->name || !op->shape || !op->forward ||
         (op->n_in < 1 && !(op->flags & AK_OP_VARIADIC))) {
         ak_fail(NULL, AK_ERR_VALUE, "ak_apply: %s: %d operands, one at least is needed; the record "
@@ -423,7 +428,7 @@ static ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr
                 from->n_in);
         return NULL;
     }
-    if (!count_fits(op, from))
+    if ((from->n_in != op->n_in || from->n_index || op->n_index) && !count_fits(op, from))
         return NULL;
     ak_ctx *ctx = check_operands(op, in, from->n_in);
     if (!ctx)
@@ -460,13 +465,18 @@ static ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr
 
 ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
 {
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return &ak__poison;
     const ak_call *k = apply(op, &(ak_operands){ .in = in, .n_in = n_in }, attr);
     return k ? k->out : &ak__poison;
 }
 
 ak_outputs ak_apply_all(const ak_op *op, ak_operands operands, const void *attr)
 {
+    const ak_outputs failed = { &ak__poison, &ak__poison, &ak__poison_index };
+    ak_tensor *const *in = operands.in;
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return failed;
     const ak_call *k = apply(op, &operands, attr);
-    return k ? (ak_outputs){ k->out, k->also, k->places }
-             : (ak_outputs){ &ak__poison, &ak__poison, &ak__poison_index };
+    return k ? (ak_outputs){ k->out, k->also, k->places } : failed;
 }

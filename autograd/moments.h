@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batch norm behind a convolution, without a pass over memory for its statistics: the convolution
- * takes moments of what it writes and hands them on as its second output (tensor/moments.h). For nn/,
- * where a layer knows what follows; it is the caller's promise that nothing changes y in between. */
+ * takes moments of what it writes and hands them on as its second output (tensor/moments.h). For
+ * nn/, where a layer knows what follows; it is the caller's promise that nothing changes y in
+ * between. */
 #ifndef AK_AUTOGRAD_MOMENTS_H
 #define AK_AUTOGRAD_MOMENTS_H
 

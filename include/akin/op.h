@@ -64,11 +64,11 @@ typedef struct ak_call {        /* one application of one op */
     ak_tensor **in;             /* n_in operands; optional ones may be NULL. As many as the record
                                  * says, however few were handed in (AK_OP_VARIADIC: these) */
     int         n_in;
+    unsigned    writes;         /* operands that this call changes: as the record says, or fewer */
     ak_index  **index;          /* the record's n_index index operands; optional ones may be NULL */
     ak_tensor  *out;
     ak_tensor  *also;           /* second outputs, constants: if the flags say so and shape sets */
     ak_index   *places;         /* their shapes; NULL = none */
-    unsigned    writes;         /* operands that this call changes: as the record says, or fewer */
     const void *attr;           /* options, copied into the step (op->attr_size bytes) */
     void       *saved;          /* what forward left for backward: set by ak_call_save */
     struct ak_call *prev;       /* the tape, newest first */

@@ -10,6 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Parts of the way that every op takes: calls between them would be a tenth of what a tiny op
+ * costs. */
+#if defined(__GNUC__)
+#define HOT static inline __attribute__((always_inline))
+#else
+#define HOT static inline
+#endif
+
 ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 {
     if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
@@ -35,13 +43,11 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 /* "operand b" into buf: by its name in the record, or by its number. */
 static const char *operand_name(const ak_op *op, int i, int n_in, char *buf, size_t size)
 {
-    const char *name = op->operands ? op->operands : n_in == 1 ? "x" : n_in == 2 ? "a b" : "";
-    for (int skip = i; skip > 0 && *name; skip--) {
-        name += strcspn(name, " ");
-        name += strspn(name, " ");
-    }
-    if (*name && !(op->flags & AK_OP_VARIADIC))
-        snprintf(buf, size, "operand %.*s", (int)strcspn(name, " "), name);
+    const char *names = op->operands ? op->operands : n_in == 1 ? "x" : n_in == 2 ? "a b" : "";
+    char        name[64];
+    ak__name_in(names, i, name, sizeof name);
+    if (name[0] && !(op->flags & AK_OP_VARIADIC))
+        snprintf(buf, size, "operand %s", name);
     else
         snprintf(buf, size, "operand %d", i);
     return buf;
@@ -50,6 +56,28 @@ static const char *operand_name(const ak_op *op, int i, int n_in, char *buf, siz
 static bool is_required(const ak_op *op, int i)
 {
     return !(op->flags & AK_OP_OPTIONAL_IN) || i < (op->required ? op->required : 1);
+}
+
+/* Operands that must be handed in; the others may be left out. */
+static int least_operands(const ak_op *op)
+{
+    if (op->flags & AK_OP_OPTIONAL_IN)
+        return op->required ? op->required : 1;
+    return op->flags & AK_OP_VARIADIC ? 1 : op->n_in;
+}
+
+/* As many operands as the record has? */
+static bool count_fits(const ak_op *op, const ak_operands *o)
+{
+    const bool any = op->flags & AK_OP_VARIADIC;
+    if (o->n_in >= least_operands(op) && (any || o->n_in <= op->n_in) && o->n_index >= 0 &&
+        o->n_index <= op->n_index && (o->index || !o->n_index))
+        return true;
+    ak_ctx *ctx = o->n_in > 0 && o->in[0] ? o->in[0]->ctx : NULL;
+    ak_fail(ctx, AK_ERR_VALUE, "ak_apply: %s: %d operands and %d index arrays; the record takes %d "
+            "to %d%s and up to %d", op->name, o->n_in, o->n_index, least_operands(op), op->n_in,
+            any ? " or more" : "", op->n_index);
+    return false;
 }
 
 /* What is missing or poison is said in the context of the other operands, if there is one. */
@@ -69,7 +97,7 @@ static void refuse(ak_ctx *ctx, const ak_op *op, ak_tensor *const *in, int n_in)
 }
 
 /* Missing operands, poison, staleness, mixed contexts. NULL: refused. */
-static ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
+HOT ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
 {
     ak_ctx *ctx = NULL;
     bool    complete = true;
@@ -151,7 +179,86 @@ static bool constants_are_constant(ak_call *k)
     return true;
 }
 
-/* After forward: what it saw, which backward compares; batch norm changes running statistics. */
+/* ---- index operands -------------------------------------------------------------------------- */
+
+/* Into k->index one by one, so that a message shows those that were found in order. */
+static bool take_indices(ak_call *k, const ak_operands *from)
+{
+    char text[320], name[80];
+    for (int i = 0; i < k->op->n_index; i++) {
+        ak_index *x = i < from->n_index ? from->index[i] : NULL;
+        if (!x && (k->op->index_optional >> i & 1))
+            continue;
+        const ak_status status = ak__index_fault(k->ctx, x, text, sizeof text);
+        if (status != AK_OK) {
+            ak_call_fail(k, status, "%s %s", ak__name_in(k->op->indices, i, name, sizeof name), text);
+            return false;
+        }
+        k->index[i] = x;
+    }
+    return true;
+}
+
+ak_status ak_call_index_shape(ak_call *k, int i, ak_shape shape)
+{
+    char name[80], has[AK_SHAPE_TEXT], wanted[AK_SHAPE_TEXT];
+    if (!AK__GIVEN(NULL, k))
+        return ak__refused(NULL);
+    const ak_index *x = k->index[i];
+    if (!x || ak_shape_equal(x->shape, shape))
+        return AK_OK;
+    return ak_call_fail(k, AK_ERR_SHAPE, "%s is %s, expected %s",
+                        ak__name_in(k->op->indices, i, name, sizeof name),
+                        ak_shape_text(x->shape, has), ak_shape_text(shape, wanted));
+}
+
+ak_status ak_call_index_range(ak_call *k, int i, int64_t lo, int64_t hi)
+{
+    char name[80];
+    if (!AK__GIVEN(NULL, k))
+        return ak__refused(NULL);
+    const ak_index *x = k->index[i];
+    for (int64_t j = 0; x && j < x->size; j++)
+        if (x->data[j] < lo || x->data[j] >= hi)
+            return ak_call_fail(k, AK_ERR_VALUE, "%s[%" PRId64 "] = %d is not in [%" PRId64 ", %"
+                                PRId64 ")", ak__name_in(k->op->indices, i, name, sizeof name), j,
+                                (int)x->data[j], lo, hi);
+    return AK_OK;
+}
+
+/* ---- operands that a call writes ------------------------------------------------------------- */
+
+static bool overlap(const ak_tensor *a, const ak_tensor *b)
+{
+    return a->owner == b->owner && a->owner_offset < b->owner_offset + b->size &&
+           b->owner_offset < a->owner_offset + a->size;
+}
+
+/* No other operand may change while it is read. */
+static bool written_stand_apart(ak_call *k)
+{
+    char one[80], two[80];
+    for (int i = 0; i < k->n_in; i++)
+        for (int j = 0; (k->writes >> i & 1) && k->in[i] && j < k->n_in; j++)
+            if (j != i && k->in[j] && overlap(k->in[i], k->in[j])) {
+                ak_call_fail(k, AK_ERR_VALUE, "%s, which is changed, shares memory with %s",
+                             operand_name(k->op, i, k->n_in, one, sizeof one),
+                             operand_name(k->op, j, k->n_in, two, sizeof two));
+                return false;
+            }
+    return true;
+}
+
+static void note_writes(ak_call *k)
+{
+    for (int i = 0; k->writes >> i && i < k->n_in; i++)
+        if ((k->writes >> i & 1) && k->in[i])
+            ak__changed(k->in[i], k->op->name);
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+/* After forward: what it saw and left, which backward compares. */
 static void record_call(ak_call *k)
 {
     ak_ctx *ctx = k->ctx;
@@ -166,57 +273,102 @@ static void record_call(ak_call *k)
     ctx->recorded++;
 }
 
-ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
+/* The call, its operand lists, their versions and its options: one piece of step memory. */
+HOT ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from, const void *attr)
 {
-    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
-        return &ak__poison;
-    if (n_in < 1 || !op->name || !op->shape || !op->forward) {
-        ak_fail(NULL, AK_ERR_VALUE, "ak_apply: %s: %d operands, one at least is needed; the record "
-                "needs .name, .shape and .forward", op->name ? op->name : "(no name)", n_in);
-        return &ak__poison;
-    }
-    ak_ctx *ctx = check_operands(op, in, n_in);
-    if (!ctx)
-        return &ak__poison;
-
-    bool wants_grad = false;
-    for (int i = 0; i < n_in; i++)
-        wants_grad = wants_grad || (in[i] && in[i]->root->needs_grad);
-    bool record = wants_grad && op->backward && ctx->no_grad == 0;
-
-    /* The call, its operand list, their versions and its options are one piece of step memory. */
-    size_t   list = ak__round_up(sizeof(ak_call));
-    size_t   seen = list + (size_t)n_in * sizeof(ak_tensor *);
-    size_t   options = ak__round_up(seen + (size_t)n_in * sizeof(uint32_t));
+    const int n = op->flags & AK_OP_VARIADIC ? from->n_in : op->n_in;
+    const size_t list = ak__round_up(sizeof(ak_call));
+    const size_t index = list + (size_t)n * sizeof(ak_tensor *);
+    const size_t seen = index + (size_t)op->n_index * sizeof(ak_index *);
+    const size_t options = ak__round_up(seen + (size_t)n * sizeof(uint32_t));
     ak_call *k = ak__step_alloc(ctx, options + op->attr_size);
     if (!k)
-        return &ak__poison;
-    *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)((char *)k + list), .n_in = n_in,
-                    .attr = (char *)k + options, .number = ++ctx->calls,
-                    .seen = (uint32_t *)((char *)k + seen) };
-    memcpy(k->in, in, (size_t)n_in * sizeof *in);
-    if (op->attr_size) {
-        if (attr)
-            memcpy((char *)k + options, attr, op->attr_size);
-        else
-            memset((char *)k + options, 0, op->attr_size);
-    }
+        return NULL;
+    char *at = (char *)k;
+    *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)(void *)(at + list), .n_in = n,
+                    .attr = at + options, .number = ++ctx->calls, .writes = op->writes,
+                    .index = (ak_index **)(void *)(at + index),
+                    .seen = (uint32_t *)(void *)(at + seen) };
+    for (int i = 0; i < n; i++)
+        k->in[i] = i < from->n_in ? from->in[i] : NULL;
+    for (int i = 0; i < op->n_index; i++)
+        k->index[i] = NULL;
+    if (!op->attr_size)
+        return k;
+    if (attr)
+        memcpy(at + options, attr, op->attr_size);
+    else
+        memset(at + options, 0, op->attr_size);
+    return k;
+}
 
-    /* Shape functions look at a stand-in: the output is allocated when its size is known. */
-    ak_tensor stand_in = { .ctx = ctx };
+/* The second outputs, of the shapes that the stand-ins got. */
+static bool make_second_outputs(ak_call *k)
+{
+    if (k->also)
+        k->also = k->also->shape.n == AK_ABSENT ? NULL : ak__tensor_new(k->ctx, k->also->shape);
+    if (k->places)
+        k->places = k->places->shape.n == AK_ABSENT ? NULL
+                                                    : ak__index_new(k->ctx, k->places->shape);
+    return k->ctx->status == AK_OK;
+}
+
+/* Shapes, then memory. Shape functions look at stand-ins: outputs are allocated when their sizes
+ * are known. */
+HOT bool make_outputs(ak_call *k)
+{
+    ak_tensor stand_in = { .ctx = k->ctx }, also;
+    ak_index  places;
     k->out = &stand_in;
-    if (op->shape(k) != AK_OK || ctx->status != AK_OK ||
-        (op->constants && !constants_are_constant(k)))
-        return &ak__poison;
-    k->out = ak__tensor_new(ctx, stand_in.shape);
-    if (k->out == &ak__poison)
-        return &ak__poison;
+    if (k->op->flags & AK_OP_MAKES_TENSOR) {
+        also = (ak_tensor){ .ctx = k->ctx, .shape.n = AK_ABSENT };
+        k->also = &also;
+    }
+    if (k->op->flags & AK_OP_MAKES_INDEX) {
+        places = (ak_index){ .ctx = k->ctx, .shape.n = AK_ABSENT };
+        k->places = &places;
+    }
+    if (k->op->shape(k) != AK_OK || k->ctx->status != AK_OK ||
+        (k->op->constants && !constants_are_constant(k)) ||
+        (k->writes && !written_stand_apart(k)))
+        return false;
+    k->out = ak__tensor_new(k->ctx, stand_in.shape);
+    return k->out != &ak__poison && ((!k->also && !k->places) || make_second_outputs(k));
+}
+
+/* NULL: refused, or failed. */
+HOT ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
+{
+    ak_tensor *const *in = from->in;
+    if (from->n_in < 1 || !op->name || !op->shape || !op->forward ||
+        (op->n_in < 1 && !(op->flags & AK_OP_VARIADIC))) {
+        ak_fail(NULL, AK_ERR_VALUE, "ak_apply: %s: %d operands, one at least is needed; the record "
+                "needs .name, .shape and .forward, and .n_in", op->name ? op->name : "(no name)",
+                from->n_in);
+        return NULL;
+    }
+    if ((from->n_in != op->n_in || from->n_index || op->n_index) && !count_fits(op, from))
+        return NULL;
+    ak_ctx *ctx = check_operands(op, in, from->n_in);
+    if (!ctx)
+        return NULL;
+
+    bool wants_grad = false;
+    for (int i = 0; i < from->n_in; i++)
+        wants_grad = wants_grad || (in[i] && in[i]->root->needs_grad);
+    const bool record = wants_grad && op->backward && ctx->no_grad == 0;
+
+    ak_call *k = make_call(ctx, op, from, attr);
+    if (!k || (op->n_index && !take_indices(k, from)) || !make_outputs(k))
+        return NULL;
     k->out->needs_grad = record;
     k->out->maker = record ? k : NULL;
 
     double start = ctx->tracing ? ak__now() : 0;
     op->forward(k);
     ak__scratch_end(ctx);
+    if (k->writes)
+        note_writes(k);
     if (ctx->tracing) {
         k->seconds = ak__now() - start;
         ak__trace_add(ctx, op, false, k->seconds, ak__call_bytes(k), ak__call_flops(k));
@@ -224,8 +376,26 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
     if (ctx->check_numbers && ctx->status == AK_OK)
         check_numbers(k);
     if (ctx->status != AK_OK)
-        return &ak__poison;
+        return NULL;
     if (record)
         record_call(k);
-    return k->out;
+    return k;
+}
+
+ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr)
+{
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return &ak__poison;
+    const ak_call *k = apply(op, &(ak_operands){ .in = in, .n_in = n_in }, attr);
+    return k ? k->out : &ak__poison;
+}
+
+ak_outputs ak_apply_all(const ak_op *op, ak_operands operands, const void *attr)
+{
+    const ak_outputs failed = { &ak__poison, &ak__poison, &ak__poison_index };
+    ak_tensor *const *in = operands.in;
+    if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, in))
+        return failed;
+    const ak_call *k = apply(op, &operands, attr);
+    return k ? (ak_outputs){ k->out, k->also, k->places } : failed;
 }

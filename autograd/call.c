@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void *ak_call_save(ak_call *k, size_t bytes)
 {
@@ -36,11 +37,25 @@ void ak_call_hint(ak_call *k, const char *format, ...)
     k->ctx->hint_of = k;
 }
 
+const char *ak__name_in(const char *names, int i, char *buf, size_t size)
+{
+    const char *name = names ? names : "";
+    for (int skip = i; skip > 0 && *name; skip--) {
+        name += strcspn(name, " ");
+        name += strspn(name, " ");
+    }
+    snprintf(buf, size, "%.*s", (int)strcspn(name, " "), name);
+    return buf;
+}
+
 void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
 {
     ak__text all = ak__text_in(buf, size);
     char     text[AK_SHAPE_TEXT];
-    for (int i = 0; i < k->n_in && !all.cut; i++) {
+    int      n = k->n_in;
+    while (n > 1 && !k->in[n - 1])      /* left out at the end */
+        n--;
+    for (int i = 0; i < n && !all.cut; i++) {
         const ak_tensor *t = k->in[i];
         const char      *comma = i ? ", " : "";
         if (!t)
@@ -49,6 +64,12 @@ void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
             ak__text_add(&all, "%s\"%s\" %s", comma, t->name, ak_shape_text(t->shape, text));
         else
             ak__text_add(&all, "%s%s", comma, ak_shape_text(t->shape, text));
+    }
+    for (int i = 0; i < k->op->n_index && !all.cut; i++) {
+        char name[80];
+        if (k->index[i])
+            ak__text_add(&all, ", %s %s", ak__name_in(k->op->indices, i, name, sizeof name),
+                         ak_shape_text(k->index[i]->shape, text));
     }
 }
 

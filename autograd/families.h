@@ -8,6 +8,8 @@
 extern const ak_op *const ak__ops_unary[];
 extern const ak_op *const ak__ops_binary[];
 extern const ak_op *const ak__ops_reduce[];
+extern const ak_op *const ak__ops_order[];
+extern const ak_op *const ak__ops_segment[];
 extern const ak_op *const ak__ops_linear[];
 extern const ak_op *const ak__ops_layout[];
 extern const ak_op *const ak__ops_index[];

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batch norm behind a convolution, without a pass over memory for its statistics: the convolution
- * takes moments of what it writes and hands them on as a tensor (tensor/moments.h). For nn/, where
- * a layer knows what follows; it is the caller's promise that nothing changes y in between. */
+ * takes moments of what it writes and hands them on as its second output (tensor/moments.h). For
+ * nn/, where a layer knows what follows; it is the caller's promise that nothing changes y in
+ * between. */
 #ifndef AK_AUTOGRAD_MOMENTS_H
 #define AK_AUTOGRAD_MOMENTS_H
 
 #include <akin/ops.h>
 
 /* ak_conv2d, or ak_conv1d for a sequence, and *moments [parts, 3 C + 1] of its result y; NULL if
- * this way of convolving takes none. Operands have as many axes and channels as they should; it
- * checks the rest. */
+ * this way of convolving takes none. Shapes and errors as there. */
 ak_tensor *ak__conv_moments(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o,
                             ak_tensor **moments);
 

@@ -8,9 +8,9 @@
 #include <string.h>
 
 static const ak_op *const *const families[] = {
-    ak__ops_unary, ak__ops_binary, ak__ops_reduce, ak__ops_linear, ak__ops_layout, ak__ops_index,
-    ak__ops_select, ak__ops_norm, ak__ops_softmax, ak__ops_conv, ak__ops_attention,
-    ak__ops_random,
+    ak__ops_unary, ak__ops_binary, ak__ops_reduce, ak__ops_order, ak__ops_linear, ak__ops_layout,
+    ak__ops_index, ak__ops_segment, ak__ops_select, ak__ops_norm, ak__ops_softmax, ak__ops_conv,
+    ak__ops_attention, ak__ops_random,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 
@@ -90,11 +90,14 @@ ak_tensor *ak_sample_run(const ak_op *op, const ak_sample *s, ak_tensor **in)
     if (!AK__GIVEN(NULL, op) || !AK__GIVEN(NULL, s) || !AK__GIVEN(NULL, in))
         return &ak__poison;
     int n = s->n_in ? s->n_in : op->n_in;
-    if (s->call) {
-        for (int i = 0; i < n; i++)     /* calls look at the context of their operands */
-            if (in[i] && !ak__tensor_known(NULL, in[i], op->name, "an operand"))
-                return &ak__poison;
+    ak_index *index[AK_MAX_INDEX] = { 0 };
+    for (int i = 0; i < n && (s->call || op->n_index); i++)
+        if (in[i] && !ak__tensor_known(NULL, in[i], op->name, "an operand"))
+            return &ak__poison;         /* the context of an operand is looked at */
+    if (s->call)
         return s->call(in, n, s);
-    }
-    return ak_apply(op, in, n, s->attr);
+    for (int i = 0; i < op->n_index; i++)
+        if (s->index[i].values)
+            index[i] = ak_index_from(in[0]->ctx, s->index[i].shape, s->index[i].values);
+    return ak_apply_all(op, (ak_operands){ in, n, index, op->n_index }, s->attr).out;
 }

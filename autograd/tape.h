@@ -48,6 +48,8 @@ void ak__values_after_backward(ak_call *k);
 /* Count one forward (or backward) of an op for ak_trace_print. */
 void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, double bytes,
                    double flops);
+/* The i-th name of a list like "x w b" into buf, "" if it has none. Returns buf. */
+const char *ak__name_in(const char *names, int i, char *buf, size_t size);
 /* "matmul: a "w" [3,4] x ..." - operands with names and shapes into buf. */
 void ak__call_operands_text(const ak_call *k, char *buf, size_t size);
 double ak__call_flops(const ak_call *k);

@@ -21,6 +21,8 @@
 
 static inline ak_real ak__exp(ak_real x) { return AK__F(exp)(x); }
 static inline ak_real ak__expm1(ak_real x) { return AK__F(expm1)(x); }
+static inline ak_real ak__sin(ak_real x) { return AK__F(sin)(x); }
+static inline ak_real ak__cos(ak_real x) { return AK__F(cos)(x); }
 static inline ak_real ak__log(ak_real x) { return AK__F(log)(x); }
 static inline ak_real ak__log1p(ak_real x) { return AK__F(log1p)(x); }
 static inline ak_real ak__sqrt(ak_real x) { return AK__F(sqrt)(x); }

@@ -3,6 +3,7 @@
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
 {
@@ -49,22 +50,42 @@ bool ak__tensor_check(ak_ctx *ctx, const ak_tensor *t, const char *who, const ch
     return !t->ctx->values_again || t->ctx->values_again((ak_tensor *)(uintptr_t)t);
 }
 
+ak_status ak__index_fault(const ak_ctx *ctx, const ak_index *x, char *text, size_t size)
+{
+    text[0] = 0;
+    if (!x) {
+        snprintf(text, size, "is missing (NULL)");
+        return AK_ERR_VALUE;
+    }
+    if (x == &ak__poison_index) {
+        snprintf(text, size, "is poison: a call that failed in an earlier step, or in another "
+                 "context, made it\n    hint: the error was reported when it arose; do not go on "
+                 "with what the failed call returned");
+        return AK_ERR_STATE;
+    }
+    if (ctx && x->ctx != ctx) {
+        snprintf(text, size, "belongs to another context");
+        return AK_ERR_CONTEXT;
+    }
+    if (x->generation == 0 || x->generation == x->ctx->generation)
+        return AK_OK;
+    snprintf(text, size, "is an index array of an earlier step (made in step %" PRIu64 ", now %"
+             PRIu64 ")\n    hint: ak_step_end() ends every index array of its step; "
+             "ak_index_keep(x) makes a copy that stays", x->generation, x->ctx->generation);
+    return AK_ERR_STALE;
+}
+
 bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what)
 {
+    char text[320];
     if (!x)
         return ak__missing(ctx, who, what);
     if (x == &ak__poison_index) {
         ak__fail_poison(ctx, who, what);
         return false;
     }
-    if (ctx && x->ctx != ctx) {
-        ak_fail(ctx, AK_ERR_CONTEXT, "%s: %s belongs to another context", who, what);
-        return false;
-    }
-    if (x->generation == 0 || x->generation == x->ctx->generation)
-        return true;
-    ak_fail(x->ctx, AK_ERR_STALE, "%s: %s is an index array of an earlier step (made in step %"
-            PRIu64 ", now %" PRIu64 ")\n    hint: ak_step_end() ends every index array of its "
-            "step: make it anew in each", who, what, x->generation, x->ctx->generation);
-    return false;
+    const ak_status status = ak__index_fault(ctx, x, text, sizeof text);
+    if (status != AK_OK)
+        ak_fail(ctx ? ctx : x->ctx, status, "%s: %s %s", who, what, text);
+    return status == AK_OK;
 }

@@ -238,7 +238,7 @@ ak_tensor *ak_state(ak_ctx *ctx, ak_shape shape)
     return t;
 }
 
-static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
+ak_index *ak__index_new(ak_ctx *ctx, ak_shape shape)
 {
     int64_t size = ak__shape_check(shape);
     if (ctx->status != AK_OK)
@@ -261,9 +261,9 @@ ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values)
 {
     if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
         return &ak__poison_index;
-    ak_index *x = index_new(ctx, shape);
+    ak_index *x = ak__index_new(ctx, shape);
     if (x->size)
-        memcpy((int32_t *)(uintptr_t)x->data, values, (size_t)x->size * sizeof *values);
+        memcpy(ak__index_data(x), values, (size_t)x->size * sizeof *values);
     return x;
 }
 
@@ -271,8 +271,8 @@ ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values)
 {
     if (!AK__GIVEN(NULL, ctx) || !given_for(ctx, shape, values, __func__))
         return &ak__poison_index;
-    ak_index *x = index_new(ctx, shape);
-    int32_t  *out = (int32_t *)(uintptr_t)x->data;
+    ak_index *x = ak__index_new(ctx, shape);
+    int32_t  *out = ak__index_data(x);
     for (int64_t i = 0; i < x->size; i++) {
         if (values[i] < INT32_MIN || values[i] > INT32_MAX) {
             ak_fail(ctx, AK_ERR_VALUE, "index: element %" PRId64 " = %" PRId64
@@ -282,6 +282,23 @@ ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values)
         out[i] = (int32_t)values[i];
     }
     return x;
+}
+
+ak_index *ak_index_keep(const ak_index *x)
+{
+    if (!AK__INDEX(NULL, x))
+        return &ak__poison_index;
+    const size_t head = ak__round_up(sizeof *x);
+    ak_index *copy = ak__ctx_alloc(x->ctx, head + (size_t)x->size * sizeof *x->data);
+    if (!copy)
+        return &ak__poison_index;
+    int32_t *data = (int32_t *)((char *)copy + head);
+    if (x->size)
+        memcpy(data, x->data, (size_t)x->size * sizeof *data);
+    *copy = *x;
+    copy->data = data;
+    copy->generation = 0;
+    return copy;
 }
 
 /* ---- aliases -------------------------------------------------------------------------------- */

@@ -13,6 +13,10 @@ extern ak_index  ak__poison_index;
 
 /* A step tensor with uninitialised data. Poison (recorded) on failure. */
 ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape);
+/* The same of whole numbers. */
+ak_index *ak__index_new(ak_ctx *ctx, ak_shape shape);
+/* Its numbers, for who made it and fills it. */
+static inline int32_t *ak__index_data(ak_index *x) { return (int32_t *)(uintptr_t)x->data; }
 /* A step tensor that shares x's memory from `offset` elements on; keeps its gradient root. */
 ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset);
 /* Is t of the running step or of the context? Records AK_ERR_STALE if not. */
@@ -42,6 +46,9 @@ bool ak__tensor_check(ak_ctx *ctx, const ak_tensor *t, const char *who, const ch
 bool ak__tensor_known(ak_ctx *ctx, const ak_tensor *t, const char *who, const char *what);
 /* The same for index arrays. */
 #define AK__INDEX(ctx, x) ak__index_known(ctx, x, __func__, #x)
+/* What keeps x from being an index array of this context (NULL: of its own) and step: AK_OK and
+ * nothing, or a status and what follows the name in a message. */
+ak_status ak__index_fault(const ak_ctx *ctx, const ak_index *x, char *text, size_t size);
 bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what);
 /* Record that poison was used, unless the error that made it is still pending. */
 void ak__fail_poison(ak_ctx *ctx, const char *who, const char *what);

@@ -56,7 +56,7 @@ static const char *operands(const ak_op *op, char *buf, size_t size)
     if (op->flags & AK_OP_VARIADIC)
         snprintf(buf, size, "n");
     else if (op->flags & AK_OP_OPTIONAL_IN)
-        snprintf(buf, size, "1-%d", op->n_in);
+        snprintf(buf, size, "%d-%d", op->required ? op->required : 1, op->n_in);
     else
         snprintf(buf, size, "%d", op->n_in);
     return buf;
@@ -75,11 +75,14 @@ static int ops_markdown(void)
 {
     printf("# Ops\n\nWritten by `akin ops --markdown`; do not edit. How each is called: "
            "`include/akin/ops.h`.\n\n"
-           "| op | operands | formula | gradient | samples |\n|---|---|---|---|---|\n");
+           "| op | operands | index arrays | formula | gradient | samples |\n"
+           "|---|---|---|---|---|---|\n");
     for (int i = 0; ak_op_at(i); i++) {
         const ak_op *op = ak_op_at(i);
         char n[24];
         printf("| %s | %s | ", op->name, operands(op, n, sizeof n));
+        markdown_text(op->indices);
+        printf(" | ");
         markdown_text(op->formula);
         printf(" | %s | %d |\n", op->backward ? "yes" : "no", sample_count(op->samples));
     }

@@ -111,6 +111,19 @@ peer() {
     (set -o pipefail
      AK_GRAPH_SEEDS=$seeds "$graphs" --json 0 0 "$list" | "$python" tests/peer/graphs.py) &&
         PASSED=$((PASSED + 1)) || count_failure "graphs: PyTorch"
+    say "golden files of other shapes and options"
+    local folder=build-peer/golden build name
+    mkdir -p "$folder"
+    if ! "$python" tests/peer/golden.py "$folder"; then
+        count_failure "golden files could not be made"
+        return
+    fi
+    for build in golden golden64; do
+        for name in layers ops; do
+            AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
+                PASSED=$((PASSED + 1)) || count_failure "$build: $name"
+        done
+    done
 }
 
 case "${1:-}" in

@@ -11,6 +11,7 @@
 #include "tensor/attention_tiles.h"
 
 enum { Q, K, V, BIAS, OPERANDS };
+enum { KEY_LENGTHS, KEY_MASK, INDICES };
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
@@ -77,31 +78,18 @@ static ak_status check_sizes(ak_call *k, head_sizes q, head_sizes key, head_size
     return AK_OK;
 }
 
-static ak_status check_keys(ak_call *k, const ak_attention_options *o, head_sizes key)
+static ak_status check_keys(ak_call *k, head_sizes key)
 {
-    if (o->key_lengths) {
-        const ak_shape s = o->key_lengths->shape;
-        if (s.n != 1 || s.dims[0] != key.N)
-            return ak_call_fail(k, AK_ERR_SHAPE, "key_lengths needs one number for each of %"
-                                PRId64 " samples", key.N);
-        const ak_status status = ak__index_check(k, o->key_lengths, key.T + 1, "key_lengths");
-        if (status != AK_OK)
-            return status;
-    }
-    if (o->key_mask) {
-        const ak_shape s = o->key_mask->shape;
-        if (s.n != 2 || s.dims[0] != key.N || s.dims[1] != key.T)
-            return ak_call_fail(k, AK_ERR_SHAPE, "key_mask needs the shape [%" PRId64 ",%" PRId64
-                                "], samples and keys", key.N, key.T);
-        return ak__index_check(k, o->key_mask, 2, "key_mask");
-    }
-    return AK_OK;
+    ak_status s = ak_call_index_shape(k, KEY_LENGTHS, AK_SHAPE(key.N));
+    s = s == AK_OK ? ak_call_index_range(k, KEY_LENGTHS, 0, key.T + 1) : s;
+    s = s == AK_OK ? ak_call_index_shape(k, KEY_MASK, AK_SHAPE(key.N, key.T)) : s;
+    return s == AK_OK ? ak_call_index_range(k, KEY_MASK, 0, 2) : s;
 }
 
 /* Do the axes of the bias, from the last, agree with [N, H, Tq, Tk]? */
 static ak_status check_bias(ak_call *k, head_sizes q, head_sizes key)
 {
-    const ak_tensor *b = k->n_in > BIAS ? k->in[BIAS] : NULL;
+    const ak_tensor *b = k->in[BIAS];
     if (!b)
         return AK_OK;
     const int64_t full[4] = { q.N, q.H, q.T, key.T };
@@ -132,7 +120,7 @@ static ak_status attention_shape(ak_call *k)
     const head_sizes v = sizes_of(k->in[V], o->heads);
     status = check_sizes(k, q, key, v);
     if (status == AK_OK)
-        status = check_keys(k, o, key);
+        status = check_keys(k, key);
     if (status == AK_OK)
         status = check_bias(k, q, key);
     k->out->shape = o->heads > 0 ? AK_SHAPE(q.N, q.T, q.H * v.D) : AK_SHAPE(q.N, q.H, q.T, v.D);
@@ -148,12 +136,13 @@ static ak__attention problem_of(const ak_call *k)
     const head_sizes q = sizes_of(k->in[Q], o->heads), key = sizes_of(k->in[K], o->heads);
     const head_sizes v = sizes_of(k->in[V], o->heads);
     const ak_tensor *bias = k->in[BIAS];
+    const ak_index *lengths = k->index[KEY_LENGTHS], *mask = k->index[KEY_MASK];
     return (ak__attention){
         .N = q.N, .H = q.H, .Tq = q.T, .Tk = key.T, .D = q.D, .Dv = v.D,
         .scale = o->scale > 0 ? (ak_real)o->scale : 1 / ak__sqrt((ak_real)q.D),
         .causal = o->causal,
-        .key_lengths = o->key_lengths ? o->key_lengths->data : NULL,
-        .key_mask = o->key_mask ? o->key_mask->data : NULL,
+        .key_lengths = lengths ? lengths->data : NULL,
+        .key_mask = mask ? mask->data : NULL,
         .bias = bias ? bias->data : NULL,
         .bias_sample = bias && bias->shape.n == 4 ? q.H * q.T * key.T : 0,
         .bias_head = bias && bias->shape.n >= 3 ? q.T * key.T : 0,
@@ -269,6 +258,7 @@ static const ak_op attention = {
     .name = "attention", .formula = "y = softmax(scale q k^T + bias) v, of each head",
     .n_in = OPERANDS, .attr_size = sizeof(ak_attention_options), .flags = AK_OP_OPTIONAL_IN,
     .operands = "q k v bias", .required = 3,
+    .n_index = INDICES, .indices = "key_lengths key_mask", .index_optional = 3,
     .shape = attention_shape, .forward = attention_forward, .backward = attention_backward,
     .flops = attention_flops,
     .samples = (const ak_sample[]){
@@ -313,7 +303,9 @@ static const ak_op attention = {
 
 ak_tensor *ak_attention(ak_tensor *q, ak_tensor *k, ak_tensor *v, ak_attention_options o)
 {
-    return ak_apply(&attention, (ak_tensor *[]){ q, k, v, o.bias }, OPERANDS, &o);
+    const ak_operands operands = { (ak_tensor *[]){ q, k, v, o.bias }, OPERANDS,
+                                   (ak_index *[]){ o.key_lengths, o.key_mask }, INDICES };
+    return ak_apply_all(&attention, operands, &o).out;
 }
 
 /* ---- the family ------------------------------------------------------------------------------ */

@@ -387,8 +387,34 @@ BINARY(maximum, "y = max(a, b)", maximum_slope_a, maximum_slope_b, EVERYTHING,
 BINARY(minimum, "y = min(a, b)", minimum_slope_a, minimum_slope_b, EVERYTHING,
        .flags = AK_SAMPLE_DISTINCT)
 
+/* ---- comparisons: 1 or 0 -------------------------------------------------------------------- */
+
+#define COMPARISON(id, text, condition)                                                            \
+    LOOPS_VALUE(id, (condition) ? (ak_real)1 : (ak_real)0)                                         \
+    static void id##_forward(ak_call *k) { binary_forward(k, id##_value); }                        \
+    static const ak_op id##_op = {                                                                 \
+        .name = #id, .formula = text, .n_in = 2,                                                   \
+        .shape = broadcast_shape, .forward = id##_forward,                                         \
+        .samples = (const ak_sample[]){ BINARY_SAMPLES(.lo = -2, .hi = 2), AK_END },               \
+        .misuse = (const ak_sample[]){ { .in = {{ 2, { 2, 3 } }, { 2, { 4, 3 } }} },               \
+                                       { .in = {{ 1, { 3 } }, { 1, { 4 } }} }, AK_END },           \
+    };                                                                                             \
+    ak_tensor *ak_##id(const ak_tensor *a, const ak_tensor *b)                                     \
+    {                                                                                              \
+        return ak_apply(&id##_op, (ak_tensor *[]){ ak__as_operand(a), ak__as_operand(b) }, 2,      \
+                        NULL);                                                                     \
+    }
+
+COMPARISON(equal, "y = 1 where a = b, else 0", A == B)
+COMPARISON(not_equal, "y = 1 where a != b, else 0", A != B)
+COMPARISON(less, "y = 1 where a < b, else 0", A < B)
+COMPARISON(less_equal, "y = 1 where a <= b, else 0", A <= B)
+COMPARISON(greater, "y = 1 where a > b, else 0", A > B)
+COMPARISON(greater_equal, "y = 1 where a >= b, else 0", A >= B)
+
 /* ---- the family ----------------------------------------------------------------------------- */
 
 const ak_op *const ak__ops_binary[] = {
-    &add_op, &sub_op, &mul_op, &div_op, &maximum_op, &minimum_op, NULL
+    &add_op, &sub_op, &mul_op, &div_op, &maximum_op, &minimum_op, &equal_op, &not_equal_op,
+    &less_op, &less_equal_op, &greater_op, &greater_equal_op, NULL
 };

@@ -142,7 +142,7 @@ static void apply_grad(const channel_grad *m, ak_real *dx, const ak_real *dy, co
 /* ---- batch_norm ------------------------------------------------------------------------------ */
 
 /* Operands behind x, weight, bias and running statistics. */
-enum { SKIP = 5, MOMENTS = 6 };
+enum { SKIP = 5, MOMENTS = 6, OPERANDS };
 
 typedef struct batch_norm_attr {
     ak_batch_norm_options o;
@@ -157,7 +157,7 @@ static double eps_of(double eps)
 
 static bool has_skip(const ak_call *k)
 {
-    return k->n_in > SKIP && k->in[SKIP];
+    return k->in[SKIP];
 }
 
 static ak_status batch_norm_shape(ak_call *k)
@@ -176,10 +176,10 @@ static ak_status batch_norm_shape(ak_call *k)
         return s;
     if (has_skip(k) && !ak_shape_equal(k->in[SKIP]->shape, x->shape))
         return ak_call_fail(k, AK_ERR_SHAPE, "what is added needs the shape of x");
-    for (int i = 3; i < 5 && i < k->n_in; i++)
+    for (int i = 3; i < 5; i++)
         if (k->in[i] && (k->in[i]->shape.n != 1 || k->in[i]->shape.dims[0] != C))
             return ak_call_fail(k, AK_ERR_SHAPE, "running statistics need %" PRId64 " numbers", C);
-    if (k->n_in > 3 && !k->in[3] != !(k->n_in > 4 && k->in[4]))
+    if (!k->in[3] != !k->in[4])
         return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL), but %s is given: both or none",
                             k->in[3] ? "running_var" : "running_mean",
                             k->in[3] ? "running_mean" : "running_var");
@@ -192,6 +192,7 @@ static ak_status batch_norm_shape(ak_call *k)
                             "training needs at least 2", R);
     }
     k->out->shape = x->shape;
+    k->writes = a->update ? k->writes : 0;
     return AK_OK;
 }
 
@@ -210,15 +211,15 @@ static void update_running(ak_call *k, const double *mean, const double *var, in
     const double unbias = (double)R / (double)(R - 1);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
     for (int64_t c = 0; c < C; c++)
-        if (!fits_real(mean[c]) || !fits_real(var[c] * unbias))
+        if (!fits_real(mean[c]) || !fits_real(var[c] * unbias)) {
+            k->writes = 0;
             return;
+        }
     for (int64_t c = 0; c < C; c++) {
         const double unbiased = var[c] * (double)R / (double)(R - 1);
         running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
         running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * unbiased);
     }
-    ak__changed(k->in[3], "the running statistics of a batch norm");
-    ak__changed(k->in[4], "the running statistics of a batch norm");
 }
 
 /* Fills st; false: out of memory. */
@@ -234,7 +235,7 @@ static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
     double *m = ak_call_scratch(k, (size_t)(2 * C) * sizeof(double)), *v = m + C;
     if (!m)
         return false;
-    const ak_tensor *given = k->n_in > MOMENTS ? k->in[MOMENTS] : NULL;
+    const ak_tensor *given = k->in[MOMENTS];
     assert(!given || ak_last_dim(given) == ak__moment_numbers(C));
     if (!given || !ak__moments_merge(given->data, ak_row_count(given), R, C, m, v)) {
         const int64_t numbers = ak__statistics_room(R, C);
@@ -420,11 +421,12 @@ static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sam
 const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
-    .n_in = 5, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
-    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS),
+    .writes = AK_READS(3) | AK_READS(4), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 3,
           .attr = BATCH(.eps = 0.1) },
@@ -448,9 +450,9 @@ const ak_op ak__op_batch_norm = {
         { .in = { { 2, { 4, 3 } }, { 1, { 2 } }, { .n = AK_ABSENT } }, .n_in = 3,
           .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { 1, { 4 } }, { 1, { 4 } } },
-          .attr = BATCH(.eps = 0) },
+          .n_in = 5, .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, { 1, { 3 } }, { .n = AK_ABSENT } },
-          .attr = BATCH(.eps = 0) },
+          .n_in = 5, .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.momentum = 2) },
         AK_END },
@@ -462,28 +464,30 @@ const ak_op ak__op_batch_norm = {
 const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
-    .n_in = 6, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
     .again = batch_norm_again, .again_reads = AK_READS(SKIP),
-    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS), .flops = ak__norm_flops,
+    .constants = AK_READS(3) | AK_READS(4) | AK_READS(MOMENTS),
+    .writes = AK_READS(3) | AK_READS(4), .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 2, { 2, 1 } }, { 1, { 1 } }, NONE, NONE, NONE, { 2, { 2, 1 } } },
-          .attr = BATCH(.eps = 0.1) },
+          .n_in = 6, .attr = BATCH(.eps = 0.1) },
         { .in = { { 3, { 3, 4, 3 } }, { 1, { 3 } }, { 1, { 3 } }, NONE, NONE, { 3, { 3, 4, 3 } } },
-          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+          .n_in = 6, .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
         { .in = { { 2, { 5, 17 } }, NONE, NONE, NONE, NONE, { 2, { 5, 17 } } },
-          .attr = BATCH(.eps = 1e-3) },
+          .n_in = 6, .attr = BATCH(.eps = 1e-3) },
         { .in = { { 4, { 2, 1, 3, 5 } }, NONE, { 1, { 5 } }, NONE, NONE, { 4, { 2, 1, 3, 5 } } },
-          .attr = BATCH(.eps = 1e-2), .flags = AK_SAMPLE_DISTINCT },
+          .n_in = 6, .attr = BATCH(.eps = 1e-2), .flags = AK_SAMPLE_DISTINCT },
         { .in = { { 2, { 9, 4 } }, { 1, { 4 } }, NONE, NONE, NONE, { 2, { 9, 4 } } },
-          .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+          .n_in = 6, .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 2, { 4, 3 } }, NONE, NONE, NONE, NONE, { 2, { 1, 3 } } },
+          .n_in = 6, .attr = BATCH(.eps = 0) },
+        { .in = { { 1, { 3 } }, NONE, NONE, NONE, NONE, { 1, { 3 } } }, .n_in = 6,
           .attr = BATCH(.eps = 0) },
-        { .in = { { 1, { 3 } }, NONE, NONE, NONE, NONE, { 1, { 3 } } }, .attr = BATCH(.eps = 0) },
         AK_END },
 };
 
@@ -493,8 +497,7 @@ ak_tensor *ak__batch_norm_moments(ak_tensor *x, ak_tensor *moments, ak_tensor *s
 {
     const batch_norm_attr a = attr_of(x, running_mean, o);
     ak_tensor *in[] = { x, w, b, running_mean, running_var, skip, moments };
-    return ak_apply(skip ? &ak__op_batch_norm_add : &ak__op_batch_norm, in,
-                    moments ? 7 : skip ? 6 : 5, &a);
+    return ak_apply(skip ? &ak__op_batch_norm_add : &ak__op_batch_norm, in, OPERANDS, &a);
 }
 
 ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,

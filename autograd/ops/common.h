@@ -86,6 +86,13 @@ static inline ak_status ak__axis_check(ak_call *k, int axis)
     return AK_OK;
 }
 
+/* s with one axis of length 1. */
+static inline ak_shape ak__shape_kept(ak_shape s, int axis)
+{
+    s.dims[axis] = 1;
+    return s;
+}
+
 /* s without one axis. */
 static inline ak_shape ak__shape_without(ak_shape s, int axis)
 {
@@ -107,6 +114,10 @@ static inline ak_tensor *ak__as_operand(const ak_tensor *t)
  * with n. Pieces whose sum is too large for an ak_real are summed in double. reduce.c */
 double ak__fine_sum(const ak_real *x, int64_t n);
 
+/* Place of the first largest (or smallest) of n elements, `step` apart; the first NaN wins.
+ * order.c */
+int64_t ak__extreme_place(const ak_real *x, int64_t n, int64_t step, bool smallest);
+
 extern const ak_op ak__op_var_axis;         /* variance.c, of the family in reduce.c */
 
 /* sum += the sum of `parts` partial results of `size` numbers, added as a tree: the order depends
@@ -116,10 +127,6 @@ void ak__fold_parts(ak_real *sum, ak_real *part, int64_t parts, int64_t size);
 /* sum[c] += sum_r x[r][c] in parallel, in an order that depends on R and C alone. Uses scratch of
  * the call, at most a sixteenth of x; false: out of memory (recorded). reduce.c */
 bool ak__sum_rows(ak_call *k, ak_real *sum, const ak_real *x, int64_t R, int64_t C);
-
-/* Is this index array of the call's context and step, of every value in [0, limit)? Fails the
- * call if not. index_ops.c */
-ak_status ak__index_check(ak_call *k, const ak_index *ix, int64_t limit, const char *what);
 
 /* dx = or += dy over n elements */
 static inline void ak__pass_span(ak_real *dx, const ak_real *dy, int64_t n, bool add)

@@ -16,9 +16,14 @@
 /* Largest stride, padding, dilation and kernel: keeps extents far from overflow. */
 #define CONV_LIMIT (1 << 20)
 
+typedef struct conv_attr {
+    ak_conv_options o;
+    bool moments;               /* of y, as a second output: see autograd/moments.h */
+} conv_attr;
+
 static ak_conv_options conv_options(const ak_call *k)
 {
-    ak_conv_options o = *(const ak_conv_options *)k->attr;
+    ak_conv_options o = ((const conv_attr *)k->attr)->o;
     o.stride = o.stride ? o.stride : 1;
     o.dilation = o.dilation ? o.dilation : 1;
     o.groups = o.groups ? o.groups : 1;
@@ -111,6 +116,9 @@ static ak_status conv_shape(ak_call *k, int rank, const char *x_axes, const char
         return ak_call_fail(k, AK_ERR_SHAPE, "the kernel is larger than x with its padding of %d",
                             o.padding);
     k->out->shape = rank == 4 ? AK_SHAPE(g.N, g.OH, g.OW, g.O) : AK_SHAPE(g.N, g.OW, g.O);
+    const int64_t parts = ((const conv_attr *)k->attr)->moments ? ak__conv_moment_parts(&g) : 0;
+    if (parts)
+        k->also->shape = AK_SHAPE(parts, ak__moment_numbers(g.O));
     return AK_OK;
 }
 
@@ -130,11 +138,13 @@ static double conv_flops(const ak_call *k)
     return ak__conv_flops(&g);
 }
 
-/* Operand 3, if there is one, is filled with moments of y: see autograd/moments.h. */
 static void conv_forward(ak_call *k)
 {
     ak__conv g = conv_geometry(k);
-    g.moments = k->n_in > 3 ? k->in[3]->data : NULL;
+    if (k->also) {
+        g.moments = k->also->data;
+        memset(g.moments, 0, (size_t)k->also->size * sizeof *g.moments);
+    }
     void *scratch = ak_call_scratch(k, ak__conv_forward_scratch(&g));
     if (scratch)
         ak__conv_forward(&g, k->in[0]->data, k->in[1]->data, k->in[2] ? k->in[2]->data : NULL,
@@ -171,13 +181,13 @@ static void conv_backward(ak_call *k)
     }
 }
 
-#define CONV(...) (&(const ak_conv_options){ __VA_ARGS__ })
+#define CONV(...) (&(const conv_attr){ .o = { __VA_ARGS__ } })
 
 static const ak_op conv2d = {
     .name = "conv2d", .formula = "y[n,i,j,o] = b[o] + sum_{h,w,c} x[n,i s+h d-p,j s+w d-p,c] "
                                  "w[o,h,w,c]",
-    .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
-    .operands = "x w b moments", .required = 2,
+    .n_in = 3, .attr_size = sizeof(conv_attr), .flags = AK_OP_OPTIONAL_IN | AK_OP_MAKES_TENSOR,
+    .operands = "x w b", .required = 2,
     .shape = conv2d_shape, .forward = conv_forward, .backward = conv_backward,
     .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
@@ -218,13 +228,13 @@ static const ak_op conv2d = {
 
 ak_tensor *ak_conv2d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o)
 {
-    return ak_apply(&conv2d, (ak_tensor *[]){ x, w, b }, 3, &o);
+    return ak_apply(&conv2d, (ak_tensor *[]){ x, w, b }, 3, &(conv_attr){ .o = o });
 }
 
 static const ak_op conv1d = {
     .name = "conv1d", .formula = "y[n,t,o] = b[o] + sum_{k,c} x[n,t s+k d-p,c] w[o,k,c]",
-    .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
-    .operands = "x w b moments", .required = 2,
+    .n_in = 3, .attr_size = sizeof(conv_attr), .flags = AK_OP_OPTIONAL_IN | AK_OP_MAKES_TENSOR,
+    .operands = "x w b", .required = 2,
     .shape = conv1d_shape, .forward = conv_forward, .backward = conv_backward,
     .flops = conv_flops, .reads = AK_READS(0) | AK_READS(1),
     .samples = (const ak_sample[]){
@@ -247,19 +257,18 @@ static const ak_op conv1d = {
 
 ak_tensor *ak_conv1d(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o)
 {
-    return ak_apply(&conv1d, (ak_tensor *[]){ x, w, b }, 3, &o);
+    return ak_apply(&conv1d, (ak_tensor *[]){ x, w, b }, 3, &(conv_attr){ .o = o });
 }
 
 ak_tensor *ak__conv_moments(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o,
                             ak_tensor **moments)
 {
-    ak_tensor *in[] = { x, w, b, NULL };
-    const ak_op *op = x->shape.n == 3 ? &conv1d : &conv2d;
-    const ak__conv g = conv_geometry(&(ak_call){ .ctx = x->ctx, .in = in, .attr = &o });
-    const int64_t parts = ak__conv_moment_parts(&g);
-    in[3] = parts ? ak_zeros(x->ctx, AK_SHAPE(parts, ak__moment_numbers(g.O))) : NULL;
-    *moments = in[3];
-    return ak_apply(op, in, in[3] ? 4 : 3, &o);
+    const conv_attr attr = { .o = o, .moments = true };
+    const ak_outputs y = ak_apply_all(x->shape.n == 3 ? &conv1d : &conv2d,
+                                      (ak_operands){ (ak_tensor *[]){ x, w, b }, 3, NULL, 0 },
+                                      &attr);
+    *moments = y.also;
+    return y.out;
 }
 
 /* ---- conv2d_transposed: the data gradient of a convolution, run forward ---------------------- */
@@ -342,8 +351,8 @@ static void transposed_backward(ak_call *k)
 static const ak_op conv2d_transposed = {
     .name = "conv2d_transposed",
     .formula = "y[n,i s+h d-p,j s+w d-p,o] += x[n,i,j,c] w[c,h,w,o], + b[o]",
-    .n_in = 3, .attr_size = sizeof(ak_conv_options), .flags = AK_OP_OPTIONAL_IN,
-    .operands = "x w b moments", .required = 2,
+    .n_in = 3, .attr_size = sizeof(conv_attr), .flags = AK_OP_OPTIONAL_IN,
+    .operands = "x w b", .required = 2,
     .shape = transposed_shape, .forward = transposed_forward, .backward = transposed_backward,
     .reads = AK_READS(0) | AK_READS(1),
     .flops = transposed_flops,
@@ -370,7 +379,7 @@ static const ak_op conv2d_transposed = {
 
 ak_tensor *ak_conv2d_transposed(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_options o)
 {
-    return ak_apply(&conv2d_transposed, (ak_tensor *[]){ x, w, b }, 3, &o);
+    return ak_apply(&conv2d_transposed, (ak_tensor *[]){ x, w, b }, 3, &(conv_attr){ .o = o });
 }
 
 /* ---- pooling --------------------------------------------------------------------------------- */

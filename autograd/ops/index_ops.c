@@ -8,30 +8,10 @@
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
-ak_status ak__index_check(ak_call *k, const ak_index *ix, int64_t limit, const char *what)
-{
-    if (!ix)
-        return ak_call_fail(k, AK_ERR_VALUE, "%s is missing (NULL)", what);
-    if (ix == &ak__poison_index)
-        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an "
-                            "earlier step", what);
-    if (ix->ctx != k->ctx)
-        return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", what);
-    if (ix->generation != 0 && ix->generation != k->ctx->generation)
-        return ak_call_fail(k, AK_ERR_STALE, "%s is an index array of an earlier step (made in "
-                            "step %llu, now %llu)", what,
-                            (unsigned long long)ix->generation,
-                            (unsigned long long)k->ctx->generation);
-    for (int64_t i = 0; i < ix->size; i++)
-        if (ix->data[i] < 0 || ix->data[i] >= limit)
-            return ak_call_fail(k, AK_ERR_VALUE, "%s[%lld] = %d is not in [0, %lld)", what,
-                                (long long)i, ix->data[i], (long long)limit);
-    return AK_OK;
-}
-
 /* ---- rows by index -------------------------------------------------------------------------- */
 
-typedef struct rows_attr { const ak_index *rows; int64_t N; int padding; } rows_attr;
+/* The one index operand of each is `rows`, `ids` or `columns`. */
+typedef struct rows_attr { int64_t N; int padding; } rows_attr;
 
 typedef struct rows_walk {
     ak_real       *to;
@@ -85,14 +65,12 @@ static int64_t row_size(ak_shape s, int first)
 
 static ak_status gather_rows_shape(ak_call *k)
 {
-    const rows_attr *o = k->attr;
-    const ak_shape x = k->in[0]->shape;
+    const ak_shape x = k->in[0]->shape, r = k->index[0]->shape;
     if (x.n < 1)
         return ak_call_fail(k, AK_ERR_SHAPE, "there are no rows in a scalar");
-    const ak_status status = ak__index_check(k, o->rows, x.dims[0], "row");
+    const ak_status status = ak_call_index_range(k, 0, 0, x.dims[0]);
     if (status != AK_OK)
         return status;
-    const ak_shape r = o->rows->shape;
     if (r.n + x.n - 1 > AK_MAX_DIMS)
         return ak_call_fail(k, AK_ERR_SHAPE, "the result would have more than %d axes",
                             AK_MAX_DIMS);
@@ -105,62 +83,59 @@ static ak_status gather_rows_shape(ak_call *k)
 
 static void gather_rows_forward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
-    rows_walk u = { .to = k->out->data, .from = k->in[0]->data, .rows = o->rows->data,
-                    .n = o->rows->size, .D = row_size(k->in[0]->shape, 1) };
+    const ak_index *rows = k->index[0];
+    rows_walk u = { .to = k->out->data, .from = k->in[0]->data, .rows = rows->data,
+                    .n = rows->size, .D = row_size(k->in[0]->shape, 1) };
     ak__for_rows(u.n, u.D, gather_span, &u);
 }
 
 static void gather_rows_backward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
-    const rows_walk u = { .to = ak_call_grad(k, 0), .from = k->out->grad, .rows = o->rows->data,
-                          .n = o->rows->size, .D = row_size(k->in[0]->shape, 1),
-                          .skip = o->padding };
+    const ak_index *rows = k->index[0];
+    const rows_walk u = { .to = ak_call_grad(k, 0), .from = k->out->grad, .rows = rows->data,
+                          .n = rows->size, .D = row_size(k->in[0]->shape, 1),
+                          .skip = ((const rows_attr *)k->attr)->padding };
     if (u.to)
         scatter_rows(&u);
 }
 
-/* Samples hold the index values; the index array belongs to the operand's context. */
-typedef struct index_sample { int64_t extra; ak_shape shape; int32_t values[12]; } index_sample;
-#define ROWS(...) .attr = &(const index_sample){ __VA_ARGS__ }
-
-static ak_index *sample_index(ak_tensor *x, const ak_sample *s)
-{
-    const index_sample *o = s->attr;
-    return ak_index_from(x->ctx, o->shape, o->values);
-}
-
-static ak_tensor *call_gather(ak_tensor *const *in, int n_in, const ak_sample *s)
-{
-    (void)n_in;
-    return ak_gather_rows(in[0], sample_index(in[0], s));
-}
+#define PLACES(shape_n, dims, ...)                                                                 \
+    .index = { { { shape_n, dims }, (const int32_t[]){ __VA_ARGS__ } } }
+#define DIMS(...) { __VA_ARGS__ }
+#define ROWS(count, pad) .attr = &(const rows_attr){ .N = count, .padding = pad }
+#define PLAIN ROWS(0, AK_NONE)
 
 static const ak_op gather_rows_op = {
     .name = "gather_rows", .formula = "y[i] = x[rows[i]]", .n_in = 1,
-    .attr_size = sizeof(rows_attr),
+    .attr_size = sizeof(rows_attr), .n_index = 1, .indices = "rows",
     .shape = gather_rows_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
     .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
-        { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_gather },
-        { .in = {{ 2, { 5, 3 } }}, ROWS(0, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_gather },
-        { .in = {{ 1, { 7 } }}, ROWS(0, { 2, { 2, 3 } }, { 6, 1, 1, 0, 3, 6 }),
-          .call = call_gather },
-        { .in = {{ 3, { 3, 1, 5 } }}, ROWS(0, { 1, { 5 } }, { 2, 2, 2, 0, 1 }),
-          .call = call_gather },
-        { .in = {{ 2, { 4, 2 } }}, ROWS(0, { 0, { 0 } }, { 3 }), .call = call_gather },
+        { .in = {{ 2, { 1, 1 } }}, PLAIN,
+          PLACES(1, DIMS(1), 0) },
+        { .in = {{ 2, { 5, 3 } }}, PLAIN,
+          PLACES(1, DIMS(4), 4, 0, 4, 2) },
+        { .in = {{ 1, { 7 } }}, PLAIN,
+          PLACES(2, DIMS(2, 3), 6, 1, 1, 0, 3, 6) },
+        { .in = {{ 3, { 3, 1, 5 } }}, PLAIN,
+          PLACES(1, DIMS(5), 2, 2, 2, 0, 1) },
+        { .in = {{ 2, { 4, 2 } }}, PLAIN,
+          PLACES(0, DIMS(0), 3) },
         AK_END },
     .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 5, 3 } }}, ROWS(0, { 1, { 2 } }, { 0, 5 }), .call = call_gather },
-        { .in = {{ 2, { 5, 3 } }}, ROWS(0, { 1, { 2 } }, { -1, 0 }), .call = call_gather },
-        { .in = {{ 0, { 0 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_gather },
+        { .in = {{ 2, { 5, 3 } }}, PLAIN,
+          PLACES(1, DIMS(2), 0, 5) },
+        { .in = {{ 2, { 5, 3 } }}, PLAIN,
+          PLACES(1, DIMS(2), -1, 0) },
+        { .in = {{ 0, { 0 } }}, PLAIN,
+          PLACES(1, DIMS(1), 0) },
         AK_END },
 };
 
 ak_tensor *ak_gather_rows(ak_tensor *x, ak_index *rows)
 {
-    return ak_apply(&gather_rows_op, &x, 1, &(rows_attr){ .rows = rows, .padding = AK_NONE });
+    return ak_apply_all(&gather_rows_op, (ak_operands){ &x, 1, &rows, 1 },
+                        &(rows_attr){ .padding = AK_NONE }).out;
 }
 
 static ak_status scatter_add_rows_shape(ak_call *k)
@@ -169,10 +144,10 @@ static ak_status scatter_add_rows_shape(ak_call *k)
     const ak_shape x = k->in[0]->shape;
     if (o->N < 0)
         return ak_call_fail(k, AK_ERR_SHAPE, "N = %lld is negative", (long long)o->N);
-    const ak_status status = ak__index_check(k, o->rows, o->N, "row");
+    const ak_status status = ak_call_index_range(k, 0, 0, o->N);
     if (status != AK_OK)
         return status;
-    const ak_shape r = o->rows->shape;
+    const ak_shape r = k->index[0]->shape;
     bool fits = r.n <= x.n && x.n - r.n + 1 <= AK_MAX_DIMS;
     for (int d = 0; fits && d < r.n; d++)
         fits = r.dims[d] == x.dims[d];
@@ -190,9 +165,9 @@ static ak_status scatter_add_rows_shape(ak_call *k)
 
 static void scatter_add_rows_forward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
-    const rows_walk u = { .to = k->out->data, .from = k->in[0]->data, .rows = o->rows->data,
-                          .n = o->rows->size, .D = row_size(k->in[0]->shape, o->rows->shape.n),
+    const ak_index *rows = k->index[0];
+    const rows_walk u = { .to = k->out->data, .from = k->in[0]->data, .rows = rows->data,
+                          .n = rows->size, .D = row_size(k->in[0]->shape, rows->shape.n),
                           .skip = AK_NONE };
     memset(u.to, 0, (size_t)k->out->size * sizeof *u.to);
     scatter_rows(&u);
@@ -200,48 +175,48 @@ static void scatter_add_rows_forward(ak_call *k)
 
 static void scatter_add_rows_backward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
+    const ak_index *rows = k->index[0];
     bool fresh;
     rows_walk u = { .to = ak_call_grad_fresh(k, 0, &fresh), .from = k->out->grad,
-                    .rows = o->rows->data, .n = o->rows->size,
-                    .D = row_size(k->in[0]->shape, o->rows->shape.n) };
+                    .rows = rows->data, .n = rows->size,
+                    .D = row_size(k->in[0]->shape, rows->shape.n) };
     u.add = !fresh;
     if (u.to)
         ak__for_rows(u.n, u.D, gather_span, &u);
 }
 
-static ak_tensor *call_scatter(ak_tensor *const *in, int n_in, const ak_sample *s)
-{
-    (void)n_in;
-    return ak_scatter_add_rows(in[0], sample_index(in[0], s),
-                               ((const index_sample *)s->attr)->extra);
-}
-
 static const ak_op scatter_add_rows_op = {
     .name = "scatter_add_rows", .formula = "y = 0, y[rows[i]] += x[i]", .n_in = 1,
-    .attr_size = sizeof(rows_attr),
+    .attr_size = sizeof(rows_attr), .n_index = 1, .indices = "rows",
     .shape = scatter_add_rows_shape, .forward = scatter_add_rows_forward,
     .backward = scatter_add_rows_backward,
     .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
-        { .in = {{ 2, { 1, 1 } }}, ROWS(1, { 1, { 1 } }, { 0 }), .call = call_scatter },
-        { .in = {{ 2, { 4, 3 } }}, ROWS(5, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_scatter },
-        { .in = {{ 2, { 2, 3 } }}, ROWS(7, { 2, { 2, 3 } }, { 6, 1, 1, 0, 3, 6 }),
-          .call = call_scatter },
-        { .in = {{ 3, { 5, 1, 5 } }}, ROWS(3, { 1, { 5 } }, { 2, 2, 2, 0, 1 }),
-          .call = call_scatter },
-        { .in = {{ 1, { 5 } }}, ROWS(3, { 0, { 0 } }, { 2 }), .call = call_scatter },
+        { .in = {{ 2, { 1, 1 } }}, ROWS(1, AK_NONE),
+          PLACES(1, DIMS(1), 0) },
+        { .in = {{ 2, { 4, 3 } }}, ROWS(5, AK_NONE),
+          PLACES(1, DIMS(4), 4, 0, 4, 2) },
+        { .in = {{ 2, { 2, 3 } }}, ROWS(7, AK_NONE),
+          PLACES(2, DIMS(2, 3), 6, 1, 1, 0, 3, 6) },
+        { .in = {{ 3, { 5, 1, 5 } }}, ROWS(3, AK_NONE),
+          PLACES(1, DIMS(5), 2, 2, 2, 0, 1) },
+        { .in = {{ 1, { 5 } }}, ROWS(3, AK_NONE),
+          PLACES(0, DIMS(0), 2) },
         AK_END },
     .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 2, 3 } }}, ROWS(5, { 1, { 2 } }, { 0, 5 }), .call = call_scatter },
-        { .in = {{ 2, { 2, 3 } }}, ROWS(5, { 1, { 3 } }, { 0, 1, 2 }), .call = call_scatter },
-        { .in = {{ 2, { 2, 3 } }}, ROWS(-1, { 1, { 2 } }, { 0, 1 }), .call = call_scatter },
+        { .in = {{ 2, { 2, 3 } }}, ROWS(5, AK_NONE),
+          PLACES(1, DIMS(2), 0, 5) },
+        { .in = {{ 2, { 2, 3 } }}, ROWS(5, AK_NONE),
+          PLACES(1, DIMS(3), 0, 1, 2) },
+        { .in = {{ 2, { 2, 3 } }}, ROWS(-1, AK_NONE),
+          PLACES(1, DIMS(2), 0, 1) },
         AK_END },
 };
 
 ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N)
 {
-    return ak_apply(&scatter_add_rows_op, &x, 1, &(rows_attr){ .rows = rows, .N = N });
+    return ak_apply_all(&scatter_add_rows_op, (ak_operands){ &x, 1, &rows, 1 },
+                        &(rows_attr){ .N = N, .padding = AK_NONE }).out;
 }
 
 static ak_status embedding_shape(ak_call *k)
@@ -255,38 +230,37 @@ static ak_status embedding_shape(ak_call *k)
     return gather_rows_shape(k);
 }
 
-static ak_tensor *call_embedding(ak_tensor *const *in, int n_in, const ak_sample *s)
-{
-    (void)n_in;
-    return ak_embedding(in[0], sample_index(in[0], s),
-                        (int)((const index_sample *)s->attr)->extra);
-}
-
 /* With a padding row the derivative of that row is not the one that is handed on; it is tested by
  * hand. Here padding is a row that no id names, or none. */
 static const ak_op embedding_op = {
     .name = "embedding", .formula = "y[i] = w[ids[i]]; no gradient for the padding row", .n_in = 1,
-    .attr_size = sizeof(rows_attr),
+    .attr_size = sizeof(rows_attr), .n_index = 1, .indices = "ids",
     .shape = embedding_shape, .forward = gather_rows_forward, .backward = gather_rows_backward,
     .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
-        { .in = {{ 2, { 1, 1 } }}, ROWS(-1, { 1, { 1 } }, { 0 }), .call = call_embedding },
-        { .in = {{ 2, { 5, 3 } }}, ROWS(1, { 1, { 4 } }, { 4, 0, 4, 2 }), .call = call_embedding },
-        { .in = {{ 2, { 7, 1 } }}, ROWS(-1, { 2, { 2, 3 } }, { 6, 1, 1, 0, 3, 6 }),
-          .call = call_embedding },
-        { .in = {{ 2, { 3, 9 } }}, ROWS(1, { 3, { 1, 2, 2 } }, { 2, 2, 0, 2 }),
-          .call = call_embedding },
-        { .in = {{ 2, { 4, 2 } }}, ROWS(-1, { 0, { 0 } }, { 3 }), .call = call_embedding },
+        { .in = {{ 2, { 1, 1 } }}, ROWS(0, AK_NONE),
+          PLACES(1, DIMS(1), 0) },
+        { .in = {{ 2, { 5, 3 } }}, ROWS(0, 1),
+          PLACES(1, DIMS(4), 4, 0, 4, 2) },
+        { .in = {{ 2, { 7, 1 } }}, ROWS(0, AK_NONE),
+          PLACES(2, DIMS(2, 3), 6, 1, 1, 0, 3, 6) },
+        { .in = {{ 2, { 3, 9 } }}, ROWS(0, 1),
+          PLACES(3, DIMS(1, 2, 2), 2, 2, 0, 2) },
+        { .in = {{ 2, { 4, 2 } }}, ROWS(0, AK_NONE),
+          PLACES(0, DIMS(0), 3) },
         AK_END },
     .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 5, 3 } }}, ROWS(-1, { 1, { 2 } }, { 0, 5 }), .call = call_embedding },
-        { .in = {{ 3, { 5, 3, 1 } }}, ROWS(-1, { 1, { 2 } }, { 0, 1 }), .call = call_embedding },
+        { .in = {{ 2, { 5, 3 } }}, ROWS(0, AK_NONE),
+          PLACES(1, DIMS(2), 0, 5) },
+        { .in = {{ 3, { 5, 3, 1 } }}, ROWS(0, AK_NONE),
+          PLACES(1, DIMS(2), 0, 1) },
         AK_END },
 };
 
 ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding)
 {
-    return ak_apply(&embedding_op, &w, 1, &(rows_attr){ .rows = ids, .padding = padding });
+    return ak_apply_all(&embedding_op, (ak_operands){ &w, 1, &ids, 1 },
+                        &(rows_attr){ .padding = padding }).out;
 }
 
 ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
@@ -320,67 +294,60 @@ ak_tensor *ak_one_hot(ak_index *ids, int64_t classes)
 
 static ak_status pick_shape(ak_call *k)
 {
-    const rows_attr *o = k->attr;
     const ak_shape x = k->in[0]->shape;
     if (x.n != 2)
         return ak_call_fail(k, AK_ERR_SHAPE, "x is not a matrix [N, C]");
-    const ak_status status = ak__index_check(k, o->rows, x.dims[1], "column");
+    const ak_status status = ak_call_index_range(k, 0, 0, x.dims[1]);
     if (status != AK_OK)
         return status;
-    if (o->rows->size != x.dims[0])
+    if (k->index[0]->size != x.dims[0])
         return ak_call_fail(k, AK_ERR_SHAPE, "%lld columns for %lld rows",
-                            (long long)o->rows->size, (long long)x.dims[0]);
+                            (long long)k->index[0]->size, (long long)x.dims[0]);
     k->out->shape = AK_SHAPE(x.dims[0]);
     return AK_OK;
 }
 
 static void pick_forward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
+    const int32_t *columns = k->index[0]->data;
     const int64_t C = k->in[0]->shape.dims[1];
     for (int64_t i = 0; i < k->out->size; i++)
-        k->out->data[i] = k->in[0]->data[i * C + o->rows->data[i]];
+        k->out->data[i] = k->in[0]->data[i * C + columns[i]];
 }
 
 static void pick_backward(ak_call *k)
 {
-    const rows_attr *o = k->attr;
+    const int32_t *columns = k->index[0]->data;
     const int64_t C = k->in[0]->shape.dims[1];
     ak_real *dx = ak_call_grad(k, 0);
     if (!dx)
         return;
     for (int64_t i = 0; i < k->out->size; i++)
-        dx[i * C + o->rows->data[i]] += k->out->grad[i];
-}
-
-static ak_tensor *call_pick(ak_tensor *const *in, int n_in, const ak_sample *s)
-{
-    (void)n_in;
-    return ak_pick(in[0], sample_index(in[0], s));
+        dx[i * C + columns[i]] += k->out->grad[i];
 }
 
 static const ak_op pick_op = {
     .name = "pick", .formula = "y[i] = x[i, columns[i]]", .n_in = 1,
-    .attr_size = sizeof(rows_attr),
+    .n_index = 1, .indices = "columns",
     .shape = pick_shape, .forward = pick_forward, .backward = pick_backward,
     .reads = AK_READS_NONE,
     .samples = (const ak_sample[]){
-        { .in = {{ 2, { 1, 1 } }}, ROWS(0, { 1, { 1 } }, { 0 }), .call = call_pick },
-        { .in = {{ 2, { 4, 3 } }}, ROWS(0, { 1, { 4 } }, { 2, 0, 2, 1 }), .call = call_pick },
-        { .in = {{ 2, { 5, 1 } }}, ROWS(0, { 1, { 5 } }, { 0, 0, 0, 0, 0 }), .call = call_pick },
-        { .in = {{ 2, { 1, 7 } }}, ROWS(0, { 1, { 1 } }, { 6 }), .call = call_pick },
-        { .in = {{ 2, { 3, 33 } }}, ROWS(0, { 1, { 3 } }, { 32, 0, 16 }), .call = call_pick },
+        { .in = {{ 2, { 1, 1 } }}, PLACES(1, DIMS(1), 0) },
+        { .in = {{ 2, { 4, 3 } }}, PLACES(1, DIMS(4), 2, 0, 2, 1) },
+        { .in = {{ 2, { 5, 1 } }}, PLACES(1, DIMS(5), 0, 0, 0, 0, 0) },
+        { .in = {{ 2, { 1, 7 } }}, PLACES(1, DIMS(1), 6) },
+        { .in = {{ 2, { 3, 33 } }}, PLACES(1, DIMS(3), 32, 0, 16) },
         AK_END },
     .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 2, 3 } }}, ROWS(0, { 1, { 2 } }, { 0, 3 }), .call = call_pick },
-        { .in = {{ 2, { 3, 3 } }}, ROWS(0, { 1, { 2 } }, { 0, 1 }), .call = call_pick },
-        { .in = {{ 1, { 3 } }}, ROWS(0, { 1, { 3 } }, { 0, 0, 0 }), .call = call_pick },
+        { .in = {{ 2, { 2, 3 } }}, PLACES(1, DIMS(2), 0, 3) },
+        { .in = {{ 2, { 3, 3 } }}, PLACES(1, DIMS(2), 0, 1) },
+        { .in = {{ 1, { 3 } }}, PLACES(1, DIMS(3), 0, 0, 0) },
         AK_END },
 };
 
 ak_tensor *ak_pick(ak_tensor *x, ak_index *columns)
 {
-    return ak_apply(&pick_op, &x, 1, &(rows_attr){ .rows = columns });
+    return ak_apply_all(&pick_op, (ak_operands){ &x, 1, &columns, 1 }, NULL).out;
 }
 /* ---- the family ----------------------------------------------------------------------------- */
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reductions, to one number or over one axis. A tensor is seen as [outer, n, inner] around the
  * axis; sums of long axes are made in fixed chunks and added in order. */
-#include <inttypes.h>
 #include <math.h>
 
 #include <akin/ops.h>
@@ -13,7 +12,7 @@
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
-typedef struct axis_attr { int axis; } axis_attr;
+typedef struct axis_attr { int axis; bool keep; } axis_attr;     /* keep: the axis stays, as 1 */
 
 static ak__axes axes_of_call(const ak_call *k)
 {
@@ -26,10 +25,12 @@ static ak_status axis_shape(ak_call *k)
 {
     const axis_attr *o = k->attr;
     const ak_status status = ak__axis_check(k, o->axis);
-    if (status == AK_OK)
-        k->out->shape = ak__shape_without(k->in[0]->shape, ak__axes_of(k->in[0]->shape,
-                                                                       o->axis).axis);
-    return status;
+    if (status != AK_OK)
+        return status;
+    const ak_shape s = k->in[0]->shape;
+    const int axis = ak__axes_of(s, o->axis).axis;
+    k->out->shape = o->keep ? ak__shape_kept(s, axis) : ak__shape_without(s, axis);
+    return AK_OK;
 }
 
 /* For ops that have no value over no elements. */
@@ -327,6 +328,7 @@ static void mean_axis_backward(ak_call *k)
 }
 
 #define AXIS(a) .attr = &(const axis_attr){ .axis = a }
+#define KEPT(a) .attr = &(const axis_attr){ .axis = a, .keep = true }
 #define AXIS_SAMPLES(...)                                                                          \
     { .in = {{ 1, { 1 } }}, AXIS(0), __VA_ARGS__ },                                                \
     { .in = {{ 1, { 7 } }}, AXIS(-1), __VA_ARGS__ },                                               \
@@ -335,46 +337,42 @@ static void mean_axis_backward(ak_call *k)
     { .in = {{ 3, { 3, 4, 5 } }}, AXIS(1), __VA_ARGS__ },                                          \
     { .in = {{ 4, { 2, 1, 3, 1 } }}, AXIS(-2), __VA_ARGS__ },                                      \
     { .in = {{ 2, { 2, 37 } }}, AXIS(1), __VA_ARGS__ }
+#define KEPT_SAMPLES(...)                                                                          \
+    { .in = {{ 1, { 5 } }}, KEPT(0), __VA_ARGS__ },                                                \
+    { .in = {{ 3, { 3, 4, 5 } }}, KEPT(-2), __VA_ARGS__ }
 #define AXIS_MISUSE                                                                                \
     { .in = {{ 2, { 2, 3 } }}, AXIS(2) }, { .in = {{ 2, { 2, 3 } }}, AXIS(-3) },                   \
     { .in = {{ 0, { 0 } }}, AXIS(0) }
 #define EMPTY_MISUSE { .in = {{ 2, { 2, 0 } }}, AXIS(1) }
 
 /* Their backwards look at dy and at places that were saved. */
-#define AXIS_OP(id, text, shape_fn, misuse_list, ...)                                              \
+#define AXIS_RECORD(id, text, shape_fn, misuse_list, ...)                                          \
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(axis_attr),                   \
         .shape = shape_fn, .forward = id##_forward, .backward = id##_backward,                     \
         .flops = reduce_flops, .reads = AK_READS_NONE,                                             \
-        .samples = (const ak_sample[]){ AXIS_SAMPLES(__VA_ARGS__), AK_END },                       \
+        .samples = (const ak_sample[]){ __VA_ARGS__, AK_END },                                     \
         .misuse = (const ak_sample[]){ AXIS_MISUSE, misuse_list AK_END },                          \
-    };                                                                                             \
-    ak_tensor *ak_##id(ak_tensor *x, int axis)                                                     \
+    };
+#define AXIS_FUNCTION(id, function, kept)                                                          \
+    ak_tensor *function(ak_tensor *x, int axis)                                                    \
     {                                                                                              \
-        return ak_apply(&id##_op, &x, 1, &(axis_attr){ .axis = axis });                            \
+        return ak_apply(&id##_op, &x, 1, &(axis_attr){ .axis = axis, .keep = kept });              \
     }
 #define AND_EMPTY EMPTY_MISUSE,
 #define NO_MORE
 
-AXIS_OP(sum_axis, "y = sum over an axis", axis_shape, NO_MORE, .lo = -2, .hi = 2)
-AXIS_OP(mean_axis, "y = mean over an axis", filled_axis_shape, AND_EMPTY, .lo = -2, .hi = 2)
+#define SUM_RANGE .lo = -2, .hi = 2
+AXIS_RECORD(sum_axis, "y = sum over an axis", axis_shape, NO_MORE, AXIS_SAMPLES(SUM_RANGE),
+            KEPT_SAMPLES(SUM_RANGE))
+AXIS_FUNCTION(sum_axis, ak_sum_axis, false)
+AXIS_FUNCTION(sum_axis, ak_sum_keepdim, true)
+AXIS_RECORD(mean_axis, "y = mean over an axis", filled_axis_shape, AND_EMPTY,
+            AXIS_SAMPLES(SUM_RANGE), KEPT_SAMPLES(SUM_RANGE))
+AXIS_FUNCTION(mean_axis, ak_mean_axis, false)
+AXIS_FUNCTION(mean_axis, ak_mean_keepdim, true)
 
 /* ---- largest and smallest ------------------------------------------------------------------- */
-
-/* Place of the first largest (or smallest) element; the first NaN wins. */
-static int64_t extreme_place(const ak_real *x, int64_t n, int64_t step, bool smallest)
-{
-    int64_t best = 0;
-    ak_real v = x[0];
-    for (int64_t i = 1; i < n && v == v; i++) {
-        const ak_real c = x[i * step];
-        if (c != c || (smallest ? c < v : c > v)) {
-            v = c;
-            best = i;
-        }
-    }
-    return best;
-}
 
 static void extreme_span(void *user, int64_t begin, int64_t end)
 {
@@ -382,7 +380,7 @@ static void extreme_span(void *user, int64_t begin, int64_t end)
     const int64_t n = u->a.n, inner = u->a.inner;
     for (int64_t r = begin; r < end; r++) {             /* r counts [outer, inner] */
         const ak_real *x = u->x + r / inner * n * inner + r % inner;
-        const int64_t at = extreme_place(x, n, inner, u->smallest);
+        const int64_t at = ak__extreme_place(x, n, inner, u->smallest);
         u->out[r] = x[at * inner];
         if (u->where)
             u->where[r] = at;
@@ -417,76 +415,15 @@ static void extreme_backward(ak_call *k)
 #define max_axis_backward extreme_backward
 #define min_axis_backward extreme_backward
 
-AXIS_OP(max_axis, "y = largest over an axis; gradient to the first", filled_axis_shape, AND_EMPTY,
-        .flags = AK_SAMPLE_DISTINCT)
-AXIS_OP(min_axis, "y = smallest over an axis; gradient to the first", filled_axis_shape,
-        AND_EMPTY, .flags = AK_SAMPLE_DISTINCT)
-
-/* The op writes the places as numbers, for inspection, and as whole numbers where attr says. */
-typedef struct argmax_attr { axis_attr axis; int32_t *places; } argmax_attr;
-typedef struct argmax_args { axis_args u; int32_t *places; } argmax_args;
-
-static void argmax_span(void *user, int64_t begin, int64_t end)
-{
-    const argmax_args *m = user;
-    const int64_t n = m->u.a.n, inner = m->u.a.inner;
-    for (int64_t r = begin; r < end; r++) {
-        const int64_t at = extreme_place(m->u.x + r / inner * n * inner + r % inner, n, inner,
-                                         false);
-        m->u.out[r] = (ak_real)at;
-        if (m->places)
-            m->places[r] = (int32_t)at;
-    }
-}
-
-static void argmax_forward(ak_call *k)
-{
-    const argmax_attr *o = k->attr;
-    argmax_args m = { { .x = k->in[0]->data, .out = k->out->data, .a = axes_of_call(k) },
-                      o->places };
-    ak__for_rows(k->out->size, m.u.a.n, argmax_span, &m);
-}
-
-/* Places are numbers of an ak_index. */
-static ak_status argmax_shape(ak_call *k)
-{
-    const ak_status status = filled_axis_shape(k);
-    const int64_t n = status == AK_OK ? axes_of_call(k).n : 0;
-    if (n > (int64_t)INT32_MAX + 1)
-        return ak_call_fail(k, AK_ERR_SHAPE, "the axis has %" PRId64 " places, an index counts to %"
-                            PRId64, n, (int64_t)INT32_MAX + 1);
-    return status;
-}
-
-#define ARG(a) .attr = &(const argmax_attr){ .axis = { .axis = a } }
-static const ak_op argmax_op = {
-    .name = "argmax", .formula = "y = place of the first largest over an axis; no gradient",
-    .n_in = 1, .attr_size = sizeof(argmax_attr),
-    .shape = argmax_shape, .forward = argmax_forward, .flops = reduce_flops,
-    .samples = (const ak_sample[]){
-        { .in = {{ 1, { 1 } }}, ARG(0) }, { .in = {{ 1, { 7 } }}, ARG(-1) },
-        { .in = {{ 2, { 3, 5 } }}, ARG(0) }, { .in = {{ 2, { 3, 5 } }}, ARG(1) },
-        { .in = {{ 3, { 3, 4, 5 } }}, ARG(1) }, AK_END },
-    .misuse = (const ak_sample[]){
-        { .in = {{ 2, { 2, 3 } }}, ARG(2) }, { .in = {{ 2, { 2, 0 } }}, ARG(1) },
-        { .in = {{ 0, { 0 } }}, ARG(0) }, AK_END },
-};
-
-ak_index *ak_argmax(const ak_tensor *x, int axis)
-{
-    if (!AK__TENSOR(NULL, x))
-        return &ak__poison_index;
-    ak_tensor *in = ak__as_operand(x);
-    argmax_attr o = { .axis = { .axis = axis } };
-    if (axis >= -x->shape.n && axis < x->shape.n) {
-        const ak__axes a = ak__axes_of(x->shape, axis);
-        o.places = ak__step_alloc(x->ctx, (size_t)(a.outer * a.inner) * sizeof *o.places);
-    }
-    const ak_tensor *y = ak_apply(&argmax_op, &in, 1, &o);
-    if (ak_is_poison(y))
-        return &ak__poison_index;
-    return ak_index_from(y->ctx, y->shape, o.places);
-}
+#define APART .flags = AK_SAMPLE_DISTINCT
+AXIS_RECORD(max_axis, "y = largest over an axis; gradient to the first", filled_axis_shape,
+            AND_EMPTY, AXIS_SAMPLES(APART), KEPT_SAMPLES(APART))
+AXIS_FUNCTION(max_axis, ak_max_axis, false)
+AXIS_FUNCTION(max_axis, ak_max_keepdim, true)
+AXIS_RECORD(min_axis, "y = smallest over an axis; gradient to the first", filled_axis_shape,
+            AND_EMPTY, AXIS_SAMPLES(APART), KEPT_SAMPLES(APART))
+AXIS_FUNCTION(min_axis, ak_min_axis, false)
+AXIS_FUNCTION(min_axis, ak_min_keepdim, true)
 
 /* ---- log-sum-exp ---------------------------------------------------------------------------- */
 
@@ -633,15 +570,14 @@ static const ak_op logsumexp_op = {
     .shape = axis_shape, .forward = logsumexp_forward, .backward = logsumexp_backward,
     .flops = reduce_flops,
     .samples = (const ak_sample[]){ AXIS_SAMPLES(LSE_SAMPLE_FLAGS),
+                                    KEPT_SAMPLES(LSE_SAMPLE_FLAGS),
                                     { .in = {{ 2, { 3, 131 } }}, AXIS(0), LSE_SAMPLE_FLAGS },
                                     { .in = {{ 2, { 2, 131 } }}, AXIS(1), LSE_SAMPLE_FLAGS },
                                     AK_END },
     .misuse = (const ak_sample[]){ AXIS_MISUSE, AK_END },
 };
-ak_tensor *ak_logsumexp(ak_tensor *x, int axis)
-{
-    return ak_apply(&logsumexp_op, &x, 1, &(axis_attr){ .axis = axis });
-}
+AXIS_FUNCTION(logsumexp, ak_logsumexp, false)
+AXIS_FUNCTION(logsumexp, ak_logsumexp_keepdim, true)
 
 /* ---- running sums --------------------------------------------------------------------------- */
 
@@ -711,11 +647,13 @@ static void cumsum_backward(ak_call *k)        /* dx[i] += sum of dy[i..] */
         ak__for_rows(u.a.outer * u.a.inner, u.a.n, cumsum_slope_span, &u);
 }
 
-AXIS_OP(cumsum, "y[i] = x[0] + .. + x[i] along an axis", cumsum_shape, NO_MORE, .lo = -2, .hi = 2)
+AXIS_RECORD(cumsum, "y[i] = x[0] + .. + x[i] along an axis", cumsum_shape, NO_MORE,
+            AXIS_SAMPLES(SUM_RANGE))
+AXIS_FUNCTION(cumsum, ak_cumsum, false)
 
 /* ---- the family ----------------------------------------------------------------------------- */
 
 const ak_op *const ak__ops_reduce[] = {
     &sum_op, &mean_op, &sum_axis_op, &mean_axis_op, &ak__op_var_axis, &max_axis_op, &min_axis_op,
-    &argmax_op, &logsumexp_op, &cumsum_op, NULL
+    &logsumexp_op, &cumsum_op, NULL
 };

@@ -214,6 +214,12 @@ UNARY(tanh, "y = tanh x", KERNEL(tanh), SLOPE(1 - y * y), -2, 2, NONE)
 UNARY(softplus, "y = ln(1 + e^x)",
       EACH((x > 0 ? x : x < 0 ? 0 : x) + ak__log1p(ak__exp(-ak__fabs(x)))),
       SLOPE(-ak__expm1(-y)), -4, 4, NONE)
+/* Its derivative is sigmoid(-x) = 1 - e^y. */
+UNARY(log_sigmoid, "y = -ln(1 + e^-x)",
+      EACH((x < 0 ? x : x > 0 ? 0 : x) - ak__log1p(ak__exp(-ak__fabs(x)))),
+      SLOPE(-ak__expm1(y)), -4, 4, NONE)
+UNARY(sin, "y = sin x", EACH(ak__sin(x)), SLOPE(ak__cos(x)), -4, 4, NONE)
+UNARY(cos, "y = cos x", EACH(ak__cos(x)), SLOPE(-ak__sin(x)), -4, 4, NONE)
 UNARY(erf, "y = erf x", KERNEL(erf), SLOPE(TWO_OVER_ROOT_PI * ak__exp(-x * x)), -2, 2, NONE)
 UNARY(hardswish, "y = x min(max(x + 3, 0), 6) / 6",
       EACH(x <= -3 ? 0 : x >= 3 ? x : x * (x + 3) / 6),
@@ -265,5 +271,5 @@ const ak_op *const ak__ops_unary[] = {
     &neg_op, &scale_op, &add_scalar_op, &pow_op, &exp_op, &log_op, &log1p_op, &expm1_op, &sqrt_op,
     &rsqrt_op, &square_op, &abs_op, &clamp_op, &relu_op, &leaky_relu_op, &elu_op, &gelu_op,
     &gelu_tanh_op, &silu_op, &sigmoid_op, &tanh_op, &softplus_op, &erf_op, &hardswish_op,
-    &quick_gelu_op, NULL
+    &quick_gelu_op, &log_sigmoid_op, &sin_op, &cos_op, NULL
 };

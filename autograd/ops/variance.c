@@ -9,7 +9,7 @@
 #include "autograd/ops/common.h"
 #include "base/real.h"
 
-typedef struct var_attr { int axis, correction; } var_attr;
+typedef struct var_attr { int axis, correction; bool keep; } var_attr;
 
 /* What the loops see. */
 typedef struct var_args {
@@ -34,12 +34,14 @@ static ak_status var_axis_shape(ak_call *k)
     if (status != AK_OK)
         return status;
     const int64_t n = axes_of_call(k).n;
-    k->out->shape = ak__shape_without(k->in[0]->shape, axes_of_call(k).axis);
+    const int axis = axes_of_call(k).axis;
+    k->out->shape = o->keep ? ak__shape_kept(k->in[0]->shape, axis)
+                            : ak__shape_without(k->in[0]->shape, axis);
     if (n == 0)
         return ak_call_fail(k, AK_ERR_SHAPE, "axis %d has no elements", o->axis);
     if (o->correction < 0 || n <= o->correction)
-        return ak_call_fail(k, AK_ERR_VALUE, "correction %d is not in [0, %lld), the elements "
-                            "of the axis", o->correction, (long long)n);
+        return ak_call_fail(k, AK_ERR_VALUE, "correction %d is not in [0, %lld), the elements of "
+                            "the axis", o->correction, (long long)n);
     return AK_OK;
 }
 
@@ -158,7 +160,8 @@ static void var_axis_backward(ak_call *k)      /* dx += 2 (x - mean) dy / (n - c
         ak__for_rows(u.a.outer * u.a.n, u.a.inner, var_slope_span, &u);
 }
 
-#define VAR(a, c) .attr = &(const var_attr){ a, c }
+#define VAR(a, c) .attr = &(const var_attr){ .axis = a, .correction = c }
+#define VAR_KEPT(a, c) .attr = &(const var_attr){ a, c, true }
 const ak_op ak__op_var_axis = {
     .name = "var_axis", .formula = "y = sum (x - mean)^2 / (n - correction) over an axis",
     .n_in = 1, .attr_size = sizeof(var_attr),
@@ -172,6 +175,8 @@ const ak_op ak__op_var_axis = {
         { .in = {{ 2, { 3, 5 } }}, VAR(1, 0) },
         { .in = {{ 3, { 3, 4, 5 } }}, VAR(1, 1) },
         { .in = {{ 4, { 2, 1, 3, 1 } }}, VAR(-2, 2) },
+        { .in = {{ 1, { 5 } }}, VAR_KEPT(0, 1) },
+        { .in = {{ 3, { 3, 4, 5 } }}, VAR_KEPT(-2, 0) },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = {{ 2, { 2, 3 } }}, VAR(2, 0) },
@@ -182,5 +187,10 @@ const ak_op ak__op_var_axis = {
 };
 ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction)
 {
-    return ak_apply(&ak__op_var_axis, &x, 1, &(var_attr){ axis, correction });
+    return ak_apply(&ak__op_var_axis, &x, 1, &(var_attr){ axis, correction, false });
+}
+
+ak_tensor *ak_var_keepdim(ak_tensor *x, int axis, int correction)
+{
+    return ak_apply(&ak__op_var_axis, &x, 1, &(var_attr){ axis, correction, true });
 }

@@ -35,6 +35,11 @@
  * No address of an operand's numbers outlives forward, in saved or anywhere: they may be given back
  * and made again elsewhere (ak_done_with). Backward takes k->in[i]->data anew.
  *
+ * Label, row and token numbers are index operands (`n_index`, `indices`): ak_apply_all() takes them
+ * beside the tensors, checks that they are there, of this context and step, and hands them to every
+ * function as k->index; the shape function says how large they are (ak_call_index_shape) and which
+ * numbers they hold (ak_call_index_range). A second output is k->also or k->places.
+ *
  * A loss with a backward of its own is such an op, with the embeddings as operands:
  * ak_apply(&op, (ak_tensor *[]){ z1, z2 }, 2, &options). ak_gradcheck_op (akin/autograd.h) proves
  * it by its samples.
@@ -49,15 +54,21 @@ extern "C" {
 #endif
 
 #define AK_MAX_IN 8     /* operands of a sample; calls may have more */
+#define AK_MAX_INDEX 4  /* index operands of an op */
 
 typedef struct ak_op ak_op;
 
 typedef struct ak_call {        /* one application of one op */
     ak_ctx     *ctx;
     const ak_op *op;
-    ak_tensor **in;             /* n_in operands; optional ones may be NULL */
+    ak_tensor **in;             /* n_in operands; optional ones may be NULL. As many as the record
+                                 * says, however few were handed in (AK_OP_VARIADIC: these) */
     int         n_in;
+    unsigned    writes;         /* operands that this call changes: as the record says, or fewer */
+    ak_index  **index;          /* the record's n_index index operands; optional ones may be NULL */
     ak_tensor  *out;
+    ak_tensor  *also;           /* second outputs, constants: if the flags say so and shape sets */
+    ak_index   *places;         /* their shapes; NULL = none */
     const void *attr;           /* options, copied into the step (op->attr_size bytes) */
     void       *saved;          /* what forward left for backward: set by ak_call_save */
     struct ak_call *prev;       /* the tape, newest first */
@@ -68,13 +79,15 @@ typedef struct ak_call {        /* one application of one op */
 
 /* How to try an op. in[i].n = AK_ABSENT leaves an optional operand out. */
 #define AK_ABSENT (-1)
+typedef struct ak_sample_list { ak_shape shape; const int32_t *values; } ak_sample_list;
 typedef struct ak_sample {
     ak_shape    in[AK_MAX_IN];
     int         n_in;           /* 0 = the op's n_in */
+    ak_sample_list index[AK_MAX_INDEX];     /* index operands; values NULL leaves one out */
     double      lo, hi;         /* range of the drawn operands; both 0 = [-1, 1] */
     const void *attr;           /* handed to ak_apply, or to call */
-    /* Runs the op where attr alone does not do (indices, options in public form);
-     * NULL = ak_apply(op, in, n_in, attr). */
+    /* Runs the op where attr and index do not do (options in public form);
+     * NULL = ak_apply_all(op, { in, n_in, index }, attr). */
     ak_tensor *(*call)(ak_tensor *const *in, int n_in, const struct ak_sample *s);
     unsigned    flags;          /* ak_sample_flags */
 } ak_sample;
@@ -92,7 +105,9 @@ typedef enum ak_op_flags {
     AK_OP_VARIADIC = 2,         /* any number of operands >= 1 */
     AK_OP_RANDOM = 4,           /* draws numbers: attr holds the stream, so a replay is exact */
     AK_OP_NO_SHAPE_CHECK = 8,   /* every shape fits: has no `misuse` samples */
-    AK_OP_MAKES_INF = 16        /* -inf is a legal result (masks): not a number error */
+    AK_OP_MAKES_INF = 16,       /* -inf is a legal result (masks): not a number error */
+    AK_OP_MAKES_TENSOR = 32,    /* has a second output, k->also (moments of a convolution) */
+    AK_OP_MAKES_INDEX = 64      /* has a second output of whole numbers, k->places (top-k) */
 } ak_op_flags;
 
 /* Bits of ak_op.reads: values that backward looks at. */
@@ -120,21 +135,52 @@ struct ak_op {
     unsigned    again_reads;    /* AK_READS bits of operands that only `again` looks at */
     unsigned    constants;      /* AK_READS bits of operands that get no gradient: one that needs
                                  * it is refused (ak_call_constant), not passed over */
+    unsigned    writes;         /* AK_READS bits of operands whose numbers forward changes (running
+                                 * statistics): they share no memory with other operands, and a
+                                 * backward that needs what was there before is refused. Shape and
+                                 * forward take bits off k->writes when a call changes nothing */
+    int         n_index;        /* index operands, up to AK_MAX_INDEX */
+    const char *indices;        /* their names for messages, "rows" */
+    unsigned    index_optional; /* bits of those that may be NULL */
     const ak_sample *samples;   /* at least 2, ended by AK_END */
     const ak_sample *misuse;    /* must be refused with AK_ERR_SHAPE or AK_ERR_VALUE */
 };
 
 /* Apply an op.
  *
- *   in        n_in operands of one context; NULL where the record says that one is optional
+ *   in        operands of one context; NULL where the record says that one is optional. Optional
+ *             ones at the end may be left out
  *   attr      copied (op->attr_size bytes); NULL = zeros
  *   returns   op's output, step lifetime; the poison tensor if an error is pending, or after one
- *   errors    AK_ERR_VALUE for a missing operand, AK_ERR_STATE for poison that a call of an earlier
- *             step left behind, AK_ERR_STALE, AK_ERR_CONTEXT (contexts are mixed), and what the
- *             op's shape function and forward find
+ *   errors    AK_ERR_VALUE for a missing operand, more or fewer than the record has, and for one
+ *             that the op writes and that shares memory with another; AK_ERR_STATE for poison that
+ *             a call of an earlier step left behind, AK_ERR_STALE, AK_ERR_CONTEXT (contexts are
+ *             mixed), and what the op's shape function and forward find
  */
 AK_API ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void *attr);
 
+typedef struct ak_operands {
+    ak_tensor *const *in;
+    int               n_in;
+    ak_index *const  *index;    /* may be NULL if n_index is 0 */
+    int               n_index;
+} ak_operands;
+typedef struct ak_outputs {
+    ak_tensor *out, *also;      /* also, places: NULL if the op made none; poison after an error */
+    ak_index  *places;
+} ak_outputs;
+/* The same for an op with index operands, or with more than one output. Index arrays are used where
+ * they are, not copied: they live as long as the tape.
+ *
+ *     ak_apply_all(&pick, (ak_operands){ &x, 1, &columns, 1 }, NULL).out
+ *
+ *   errors    as ak_apply; the same of index arrays */
+AK_API ak_outputs ak_apply_all(const ak_op *op, ak_operands operands, const void *attr);
+
+/* For shape functions: has index operand i this shape, are all its numbers in [lo, hi)? AK_OK for
+ * one that is left out; else fails with AK_ERR_SHAPE, or AK_ERR_VALUE and the first bad number. */
+AK_API ak_status ak_call_index_shape(ak_call *k, int i, ak_shape shape);
+AK_API ak_status ak_call_index_range(ak_call *k, int i, int64_t lo, int64_t hi);
 /* Say how to mend what the next ak_call_fail of this call reports: "hint: ..." becomes the last
  * line of its message. Before it, since the hook that ak_call_fail calls may end the program:
  *

@@ -40,6 +40,22 @@ AK_API ak_tensor *ak_div(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_maximum(ak_tensor *a, ak_tensor *b);
 AK_API ak_tensor *ak_minimum(ak_tensor *a, ak_tensor *b);
 
+/* y = 1 where the comparison holds, else 0: a constant.
+ *
+ *   a, b     broadcast as above. A scalar threshold is ak_full(ctx, AK_SCALAR, 0.5)
+ *   returns  the joint shape; belongs to the step
+ *   grad     none, even if a or b could take one: y is piecewise constant
+ *   errors   AK_ERR_SHAPE as above
+ *   NaN      is equal to nothing, not even to itself: not_equal gives 1 there, the others 0;
+ *            -0 equals 0
+ */
+AK_API ak_tensor *ak_equal(const ak_tensor *a, const ak_tensor *b);
+AK_API ak_tensor *ak_not_equal(const ak_tensor *a, const ak_tensor *b);
+AK_API ak_tensor *ak_less(const ak_tensor *a, const ak_tensor *b);
+AK_API ak_tensor *ak_less_equal(const ak_tensor *a, const ak_tensor *b);
+AK_API ak_tensor *ak_greater(const ak_tensor *a, const ak_tensor *b);
+AK_API ak_tensor *ak_greater_equal(const ak_tensor *a, const ak_tensor *b);
+
 /* ---- elementwise, one operand: result like x ------------------------------------------------ */
 
 /* x of any shape -> like x, belongs to the step. grad: dx = dy times the derivative, which is
@@ -68,6 +84,9 @@ AK_API ak_tensor *ak_silu(ak_tensor *x);                    /* x sigmoid(x) */
 AK_API ak_tensor *ak_sigmoid(ak_tensor *x);                 /* 1 / (1 + e^-x) */
 AK_API ak_tensor *ak_tanh(ak_tensor *x);
 AK_API ak_tensor *ak_softplus(ak_tensor *x);                /* ln(1 + e^x), exact everywhere */
+AK_API ak_tensor *ak_log_sigmoid(ak_tensor *x);             /* -ln(1 + e^-x), exact everywhere */
+AK_API ak_tensor *ak_sin(ak_tensor *x);                     /* NaN at +-inf, as cos */
+AK_API ak_tensor *ak_cos(ak_tensor *x);
 AK_API ak_tensor *ak_erf(ak_tensor *x);
 AK_API ak_tensor *ak_hardswish(ak_tensor *x);               /* x min(max(x + 3, 0), 6) / 6 */
 AK_API ak_tensor *ak_quick_gelu(ak_tensor *x);              /* x sigmoid(1.702 x) */
@@ -105,13 +124,46 @@ AK_API ak_tensor *ak_var_axis(ak_tensor *x, int axis, int correction);
 AK_API ak_tensor *ak_max_axis(ak_tensor *x, int axis);
 AK_API ak_tensor *ak_min_axis(ak_tensor *x, int axis);
 AK_API ak_tensor *ak_logsumexp(ak_tensor *x, int axis);
+/* The same with the axis kept, as 1, so that the result broadcasts with x:
+ *
+ *     ak_div(ak_sub(x, ak_mean_keepdim(x, 1)), ak_sqrt(ak_var_keepdim(x, 1, 0)));
+ *
+ *   returns  the shape of x with 1 for the axis; all else as above */
+AK_API ak_tensor *ak_sum_keepdim(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_mean_keepdim(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_var_keepdim(ak_tensor *x, int axis, int correction);
+AK_API ak_tensor *ak_max_keepdim(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_min_keepdim(ak_tensor *x, int axis);
+AK_API ak_tensor *ak_logsumexp_keepdim(ak_tensor *x, int axis);
 
 /* y[i] = x[0] + .. + x[i] along an axis; like x. grad: dx[i] = dy[i] + .. + dy[n-1].
  * errors: AK_ERR_SHAPE for the axis */
 AK_API ak_tensor *ak_cumsum(ak_tensor *x, int axis);
-/* Place of the first largest element along an axis (a NaN is the largest): the shape of x without
- * the axis; no gradient. errors: AK_ERR_SHAPE for the axis or an empty one (the poison index) */
+/* Place of the first largest, or smallest, element along an axis; the first NaN if there is one.
+ *
+ *   x        rank >= 1, axis in [-rank, rank)
+ *   returns  the shape of x without the axis; belongs to the step
+ *   grad     none
+ *   errors   AK_ERR_SHAPE for the axis or an empty one (the poison index)
+ */
 AK_API ak_index *ak_argmax(const ak_tensor *x, int axis);
+AK_API ak_index *ak_argmin(const ak_tensor *x, int axis);
+/* The elements along an axis in order, all of them or the first `count`.
+ *
+ *   sort     y[i] = x[places[i]], ascending or descending
+ *   topk     the `count` largest, the largest first; or smallest, the smallest first
+ *   x        rank >= 1, axis in [-rank, rank); count in [1, n]
+ *   order    elements that are equal (-0 and 0 are) keep their order: the lower place first, both
+ *            ways. A NaN counts as larger than every number: last of ascending ones, first of
+ *            descending ones, and among the smallest only where numbers do not suffice
+ *   returns  like x, for topk with `count` for the axis; belongs to the step
+ *   places   NULL, or gets the places along the axis, of the same shape: an index array of the
+ *            step, the poison index after an error
+ *   grad     dx[places[i]] = dy[i], 0 elsewhere
+ *   errors   AK_ERR_SHAPE for the axis; AK_ERR_VALUE for count
+ */
+AK_API ak_tensor *ak_sort(ak_tensor *x, int axis, bool descending, ak_index **places);
+AK_API ak_tensor *ak_topk(ak_tensor *x, int64_t count, int axis, bool largest, ak_index **places);
 
 /* ---- products ------------------------------------------------------------------------------- */
 
@@ -177,6 +229,25 @@ AK_API ak_tensor *ak_one_hot(ak_index *ids, int64_t classes);
 /* y[i] = x[i, columns[i]]: x [N, C], N columns in [0, C) -> [N] */
 AK_API ak_tensor *ak_pick(ak_tensor *x, ak_index *columns);
 
+/* Rows by segment: over all rows i with ids[i] = s.
+ *
+ *   segment_sum      y[s] = sum x[i]; 0 for a segment without rows
+ *   segment_mean     y[s] = sum x[i] / number of rows; 0 without rows
+ *   segment_max      y[s] = the largest, for each column by itself; -inf without rows
+ *   segment_softmax  y[i] = e^x[i] / sum over the rows j of its segment of e^x[j]; zeros where all
+ *                    of them are -inf
+ *   x        [N, ..];  ids [N] in [0, count), in any order
+ *   returns  [count, ..], softmax [N, ..]; belongs to the step. Sums are in double, rows in the
+ *            order of i
+ *   grad     dx[i] = dy[s];  dy[s] / rows;  max: dy to the first of the largest (the first NaN);
+ *            softmax: y[i] (dy[i] - sum over the segment of y dy)
+ *   errors   AK_ERR_SHAPE for x or ids; AK_ERR_VALUE for count < 0 and ids out of range
+ */
+AK_API ak_tensor *ak_segment_sum(ak_tensor *x, ak_index *ids, int64_t count);
+AK_API ak_tensor *ak_segment_mean(ak_tensor *x, ak_index *ids, int64_t count);
+AK_API ak_tensor *ak_segment_max(ak_tensor *x, ak_index *ids, int64_t count);
+AK_API ak_tensor *ak_segment_softmax(ak_tensor *x, ak_index *ids, int64_t count);
+
 /* Square score matrices s [n, n] of two stacked views, n = 2 N: row i and row (i + N) mod n are
  * the two views of one sample. */
 typedef enum ak_mask_rule { AK_MASK_SELF = 1, AK_MASK_PAIR = 2 } ak_mask_rule;
@@ -203,33 +274,50 @@ AK_API ak_tensor *ak_pair_diagonal(ak_tensor *s);
 AK_API ak_tensor *ak_softmax(ak_tensor *x);
 AK_API ak_tensor *ak_log_softmax(ak_tensor *x);
 
+/* What becomes of the losses of N rows. */
+typedef enum ak_reduction {
+    AK_REDUCE_MEAN,             /* one number: over the rows that count */
+    AK_REDUCE_SUM,              /* one number */
+    AK_REDUCE_NONE              /* [N] */
+} ak_reduction;
 typedef struct ak_cross_entropy_options {
     double label_smoothing;     /* s, [0, 1); default 0 */
     int    ignore_index;        /* label that does not count; 0 = -100 */
     bool   has_ignore;          /* ignore_index is meant even if it is 0: set it for a variable one,
                                  * such as the number of a padding token */
+    ak_reduction reduction;     /* default: the mean */
+    ak_tensor *class_weights;   /* w [C], >= 0, a constant; NULL = 1 */
 } ak_cross_entropy_options;
 /* Cross-entropy with class numbers.
  *
- *   mean over counted rows of (1-s) (-log p[target]) + s mean_c (-log p[c]),  p = softmax(x)
+ *   row loss (1-s) w[target] (-log p[target]) + s/C sum_c w[c] (-log p[c]),  p = softmax(x)
+ *   mean     sum of the row losses / sum of w[target] over the rows that count
  *   x        [N, C];  target [N], labels in [0, C), or -1 (unknown, as loaders have it) or
  *            ignore_index, which do not count; must live as long as the tape
- *   returns  a scalar of the step; 0 if no row counts
- *   grad     dx = (p - (1-s) onehot - s/C) / counted; 0 for ignored rows
+ *   returns  a scalar of the step, 0 if no row counts; or [N], 0 for rows that do not count
+ *   grad     of a row loss, W = sum w: dx = ((1-s) w[target] + s W/C) p - (1-s) w[target] onehot -
+ *            s/C w; 0 for ignored rows
  *   digits   here and below: a number added to all logits changes nothing, however large
- *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for another label (the message names its row) or s
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for another label (the message names its row), s, a
+ *            reduction, or class weights that are negative, not finite or need a gradient
  */
 AK_API ak_tensor *ak_cross_entropy(ak_tensor *x, ak_index *target, ak_cross_entropy_options o);
+typedef struct ak_soft_options {
+    ak_reduction reduction;     /* default: the mean */
+    ak_tensor *class_weights;   /* w [C], >= 0, a constant; NULL = 1 */
+} ak_soft_options;
 /* Cross-entropy with soft targets.
  *
- *   mean over rows of -sum_c t log softmax(x);  where t = 0 nothing is added, whatever x is
+ *   row loss   -sum_c w t log softmax(x);  where w t = 0 nothing is added, whatever x is
+ *   mean       over the N rows
  *   x, target  [N, C]; the target need not sum to 1
- *   returns    a scalar of the step; 0 for N = 0
- *   grad       dx = (softmax(x) sum_c t - t) / N;  dt = -log softmax(x) / N. A target that should
- *              get none: ak_detach(target)
- *   errors     AK_ERR_SHAPE
+ *   returns    a scalar of the step, 0 for N = 0; or [N]
+ *   grad       of a row loss: dx = softmax(x) sum_c w t - w t;  dt = -w log softmax(x). A target
+ *              that should get none: ak_detach(target)
+ *   errors     AK_ERR_SHAPE; AK_ERR_VALUE for a reduction or class weights, as above
  */
 AK_API ak_tensor *ak_cross_entropy_soft(ak_tensor *x, ak_tensor *target);
+AK_API ak_tensor *ak_cross_entropy_soft_with(ak_tensor *x, ak_tensor *target, ak_soft_options o);
 /* Kullback-Leibler divergence from targets to logits: as ak_cross_entropy_soft, with the entropy
  * of the target taken off.
  *

@@ -149,6 +149,9 @@ typedef struct ak_index {
 /* A copy of `values`, step lifetime. errors: AK_ERR_SHAPE, AK_ERR_MEMORY (the poison index). */
 AK_API ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values);
 AK_API ak_index *ak_index_from64(ak_ctx *ctx, ak_shape shape, const int64_t *values);
+/* A copy that stays: labels or token ids that every step uses. Context lifetime, so make it once;
+ * no checkpoint holds it. errors: AK_ERR_STALE, AK_ERR_MEMORY (the poison index). */
+AK_API ak_index *ak_index_keep(const ak_index *x);
 
 /* ---- reading and changing ------------------------------------------------------------------- */
 

@@ -53,24 +53,6 @@ ak__pair_sizes ak__pair_sizes_of(const ak_call *k)
 
 /* ---- checks ---------------------------------------------------------------------------------- */
 
-ak_status ak__pair_index_check(ak_call *k, const ak_index *ix, const char *name, int64_t n)
-{
-    char text[AK_SHAPE_TEXT];
-    if (!ix)
-        return AK_OK;
-    if (ix == &ak__poison_index)
-        return ak_call_fail(k, AK_ERR_STATE, "%s is the result of a call that failed in an earlier "
-                            "step", name);
-    if (ix->ctx != k->ctx)
-        return ak_call_fail(k, AK_ERR_CONTEXT, "%s belongs to another context", name);
-    if (ix->generation != 0 && ix->generation != k->ctx->generation)
-        return ak_call_fail(k, AK_ERR_STALE, "%s is of an earlier step", name);
-    if (ix->size != n)
-        return ak_call_fail(k, AK_ERR_SHAPE, "%s %s should hold one number for each of %" PRId64
-                            " samples", name, ak_shape_text(ix->shape, text), n);
-    return AK_OK;
-}
-
 ak_status ak__pair_matrix_check(ak_call *k, int operand, const char *name, int64_t n, int64_t m)
 {
     char text[AK_SHAPE_TEXT];
@@ -83,15 +65,19 @@ ak_status ak__pair_matrix_check(ak_call *k, int operand, const char *name, int64
     return AK_OK;
 }
 
-ak_status ak__pair_classes_check(ak_call *k, const ak_index *ix, const char *name,
-                                 const char *unknown, int64_t n)
+ak_status ak__pair_classes_check(ak_call *k, int operand, const char *name, const char *unknown,
+                                 int64_t n)
 {
-    const ak_status st = ak__pair_index_check(k, ix, name, n);
-    for (int64_t i = 0; ix && st == AK_OK && i < n; i++)
-        if (ix->data[i] < -1)
+    const ak_index *x = k->index[operand];
+    char text[AK_SHAPE_TEXT];
+    if (x && x->size != n)
+        return ak_call_fail(k, AK_ERR_SHAPE, "%s %s should hold one number for each of %" PRId64
+                            " samples", name, ak_shape_text(x->shape, text), n);
+    for (int64_t i = 0; x && i < n; i++)
+        if (x->data[i] < -1)
             return ak_call_fail(k, AK_ERR_VALUE, "%s: item %" PRId64 " has %d; numbers go from 0 "
-                                "on, and -1 means %s", name, i, (int)ix->data[i], unknown);
-    return st;
+                                "on, and -1 means %s", name, i, (int)x->data[i], unknown);
+    return AK_OK;
 }
 
 /* The other pairs have a row for each row and for each column. */

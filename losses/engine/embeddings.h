@@ -11,11 +11,9 @@
 
 ak__pair_sizes ak__pair_sizes_of(const ak_call *k);
 ak_status ak__embeddings_check(ak_call *k);
-/* An index of the call's context and step with n numbers, or NULL. */
-ak_status ak__pair_index_check(ak_call *k, const ak_index *ix, const char *name, int64_t n);
-/* Labels or ids: the same, from -1 (what that means is `unknown`) on. */
-ak_status ak__pair_classes_check(ak_call *k, const ak_index *ix, const char *name,
-                                 const char *unknown, int64_t n);
+/* Index operand of labels or ids, or none: n numbers from -1 (what that means is `unknown`) on. */
+ak_status ak__pair_classes_check(ak_call *k, int operand, const char *name, const char *unknown,
+                                 int64_t n);
 /* A matrix [n, m], or operand -1. */
 ak_status ak__pair_matrix_check(ak_call *k, int operand, const char *name, int64_t n, int64_t m);
 

@@ -66,14 +66,15 @@ static ak_status check_count(ak_call *k, const ak__pair_sizes *z)
 static ak_status check_columns(ak_call *k, const ak__pair_sizes *z)
 {
     const ak__pair_loss *o = k->attr;
-    const ak_index *ix = o->target.columns;
+    const ak_index *ix = k->index[AK__PAIR_COLUMNS];
     const int64_t each = z->R > 0 ? ix->size / z->R : 0;
-    if (ak__pair_index_check(k, ix, "target_columns", each > 0 ? each * z->R : z->R) != AK_OK)
-        return AK_ERR_SHAPE;
-    for (int64_t i = 0; i < ix->size; i++)
-        if (ix->data[i] < 0 || ix->data[i] >= z->C + z->K)
-            return ak_call_fail(k, AK_ERR_VALUE, "target column %d of entry %" PRId64
-                                " is not in [0, %" PRId64 ")", (int)ix->data[i], i, z->C + z->K);
+    char text[AK_SHAPE_TEXT];
+    if (each < 1 || ix->size != each * z->R)
+        return ak_call_fail(k, AK_ERR_SHAPE, "target_columns %s should hold as many numbers for "
+                            "each of %" PRId64 " rows", ak_shape_text(ix->shape, text), z->R);
+    const ak_status status = ak_call_index_range(k, AK__PAIR_COLUMNS, 0, z->C + z->K);
+    if (status != AK_OK)
+        return status;
     if (o->target_weights >= 0 && k->in[o->target_weights]->size != ix->size)
         return ak_call_fail(k, AK_ERR_SHAPE, "target_weights and target_columns differ in size");
     return AK_OK;
@@ -133,9 +134,9 @@ ak_status ak__pairs_shape(ak_call *k)
     const ak__pair_sizes z = ak__pair_sizes_of(k);
     st = check_count(k, &z);
     if (st == AK_OK)
-        st = ak__pair_classes_check(k, o->ids, "ids", "padding", z.samples);
+        st = ak__pair_classes_check(k, AK__PAIR_IDS, "ids", "padding", z.samples);
     if (st == AK_OK)
-        st = ak__pair_classes_check(k, o->target.labels, "labels", "unknown", z.samples);
+        st = ak__pair_classes_check(k, AK__PAIR_LABELS, "labels", "unknown", z.samples);
     if (st == AK_OK)
         st = check_targets(k, &z);
     if (st == AK_OK)
@@ -398,5 +399,6 @@ ak_tensor *ak__pairs_apply(const ak_op *op, ak__pair_loss o, ak__pair_operands i
         o.other[p].y = place(list, &n, in.other[p].y);
         o.other[p].queue = place(list, &n, in.other[p].queue);
     }
-    return ak_apply(op, list, n, &o);
+    ak_index *index[AK__PAIR_INDICES] = { o.ids, o.target.labels, o.target.columns };
+    return ak_apply_all(op, (ak_operands){ list, n, index, AK__PAIR_INDICES }, &o).out;
 }

@@ -32,10 +32,13 @@ typedef enum ak__pair_layout {
 
 /* What the targets are made of. */
 typedef struct ak__target_options {
-    const ak_index *labels, *columns;   /* at most one of these and a matrix */
+    ak_index *labels, *columns; /* at most one of these and a matrix; index operands */
     bool by_sample;             /* the target matrix is [N, N] over samples */
     bool shares;                /* targets are divided by their sum */
 } ak__target_options;
+
+/* Index operands of the op. */
+enum { AK__PAIR_IDS, AK__PAIR_LABELS, AK__PAIR_COLUMNS, AK__PAIR_INDICES };
 
 /* Embeddings of rows are operands 0 .. n_x-1, those of columns follow (none: the rows). */
 #define AK__PAIR_VIEWS 64       /* of both together */
@@ -57,7 +60,7 @@ typedef struct ak__pair_loss {
     unsigned out, unsummed;     /* ak__pairs_out: no candidates; scored, but in no sum */
     double   tau, factor, smoothing;
     double   number[AK__PAIR_NUMBERS];  /* options of the program */
-    const ak_index *ids;        /* of samples: ak__pair_rule.ids */
+    ak_index *ids;              /* of samples: ak__pair_rule.ids; an index operand */
     ak__target_options target;
     ak_loss_report *report;     /* NULL = none */
 
@@ -139,6 +142,7 @@ double    ak__pairs_flops(const ak_call *k);
 
 #define AK__PAIR_OP(title, text)                                                                   \
     { .name = title, .formula = text, .n_in = 2, .attr_size = sizeof(ak__pair_loss),               \
+      .n_index = AK__PAIR_INDICES, .indices = "ids labels target_columns", .index_optional = 7,    \
       .flags = AK_OP_VARIADIC, .shape = ak__pairs_shape, .forward = ak__pairs_forward,             \
       .backward = ak__pairs_backward, .flops = ak__pairs_flops }
 

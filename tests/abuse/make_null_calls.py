@@ -13,7 +13,9 @@ import sys
 # Usable values by type. w is the world that test_null.c builds in each child process.
 VALUES = {
     'ak_ctx *': 'w.ctx', 'ak_tensor *': 'w.x', 'ak_tensor *const *': 'w.list',
-    'ak_tensor **': 'w.out', 'ak_index *': 'w.ids', 'ak_module *': 'w.net',
+    'ak_tensor **': 'w.out', 'ak_index *': 'w.ids', 'ak_index **': '&w.found',
+    'ak_operands': '(ak_operands){ w.list, 1, NULL, 0 }', 'ak_reduction': 'AK_REDUCE_MEAN',
+    'ak_module *': 'w.net',
     'ak_module *const *': 'w.parts',
     'ak_dataset *': 'w.set', 'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
     'ak_features *': 'w.features', 'ak_eval_result *': 'w.results', 'ak_optim *': 'w.optim',
@@ -49,11 +51,19 @@ ARGUMENTS = {
     ('ak_loss_supcon', 'z'): 'w.cube', ('ak_loss_supcon_composed', 'z'): 'w.cube',
     ('ak_dataset_npz', 'path'): '"a.npz"', ('ak_dataset_npz', 'items'): '"name"',
     ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
+    ('ak_segment_sum', 'count'): '2', ('ak_segment_mean', 'count'): '2',
+    ('ak_segment_max', 'count'): '2', ('ak_segment_softmax', 'count'): '2',
+    ('ak_apply_all', 'attr'): 'NULL', ('ak_call_index_range', 'k'): 'w.index_call',
+    ('ak_call_index_range', 'i'): '0', ('ak_call_index_range', 'lo'): '0',
+    ('ak_call_index_range', 'hi'): '2', ('ak_call_index_shape', 'k'): 'w.index_call',
+    ('ak_call_index_shape', 'i'): '0', ('ak_call_index_shape', 'shape'): 'AK_SHAPE(2)',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
-    for name in ('w', 'b', 'running_mean', 'running_var'):
+    for name in ('w', 'b'):
         ARGUMENTS[op, name] = 'w.vector'
+    for name in ('running_mean', 'running_var'):        # written: no memory of others
+        ARGUMENTS[op, name] = 'w.' + name
 for op, x, weight in (('ak_conv2d', 'w.picture', 'w.filter2'), ('ak_conv1d', 'w.cube', 'w.filter1'),
                       ('ak_conv2d_transposed', 'w.picture', 'w.filter2')):
     ARGUMENTS[op, 'x'], ARGUMENTS[op, 'w'], ARGUMENTS[op, 'b'] = x, weight, 'w.vector'
@@ -76,7 +86,8 @@ LEGAL = {
     'ak_eval_knn': 'enc', 'ak_eval_linear': 'enc', 'ak_array_at': 'a', 'ak_npz_count': 'f',
     'ak_module_name': 'm', 'ak_module_new': 'user', 'ak_nn_residual': 'shortcut',
     'ak_env_text': 'otherwise', 'ak_kernel_at': 'isa', 'ak_run_log': 'detail',
-    'ak_is_poison': 't', 'ak_loss_siglip': 'log_scale bias',
+    'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr',
+    'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has

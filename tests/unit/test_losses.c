@@ -724,7 +724,7 @@ Test(losses, options_that_do_not_go_together)
     a = leaf(AK_SHAPE(3, 2), 1);
     ids = ak_index_from(ctx, AK_SHAPE(3), (const int32_t[]){ 0, 1, 3 });
     expect_refused(ak_loss_infonce(a, a, (ak_infonce_options){ .target_columns = ids }),
-                   AK_ERR_VALUE, "target column 3");
+                   AK_ERR_VALUE, "target_columns[2] = 3");
     a = leaf(AK_SHAPE(3, 2), 1);
     expect_refused(ak_loss_clip(a, a, NULL, (ak_infonce_options){ .queue = a }), AK_ERR_VALUE,
                    "queue");

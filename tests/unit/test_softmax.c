@@ -106,6 +106,98 @@ Test(cross_entropy, smoothing_is_a_mixture_with_the_uniform_target)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+/* p of the true class is 1/2, 1/4, 3/4 in three rows of two classes. */
+static ak_tensor *three_rows(ak_ctx *ctx)
+{
+    return ak_require_grad(ak_from_double(ctx, AK_SHAPE(3, 2),
+                                          (double[]){ 0, 0, 0, log(3), log(3), 0 }));
+}
+
+Test(cross_entropy, reductions)
+{
+    ak_ctx *ctx = quiet();
+    const int32_t labels[] = { 1, 0, 0 };
+    ak_tensor *x = three_rows(ctx);
+    ak_tensor *each = entropy(x, labels, (ak_cross_entropy_options){
+        .reduction = AK_REDUCE_NONE });
+    cr_assert(ak_shape_equal(each->shape, AK_SHAPE(3)));
+    cr_expect_float_eq((double)each->data[0], log(2), 1e-6);
+    cr_expect_float_eq((double)each->data[1], log(4), 1e-6);
+    cr_expect_float_eq((double)each->data[2], log(4. / 3), 1e-6);
+    ak_backward_from(each, (ak_real[]){ 1, 2, 0 });
+    cr_expect_float_eq((double)x->grad[1], -0.5, 1e-6);
+    cr_expect_float_eq((double)x->grad[2], -1.5, 1e-6);
+    cr_expect_eq((double)x->grad[4], 0.0);
+    ak_tensor *sum = entropy(x, labels, (ak_cross_entropy_options){ .reduction = AK_REDUCE_SUM });
+    cr_expect_float_eq(ak_item(sum), log(2) + log(4) + log(4. / 3), 1e-6);
+    const int32_t none[] = { -1, -1, -100 };
+    for (int i = 0; i < 3; i++) {
+        ak_tensor *l = entropy(x, none, (ak_cross_entropy_options){
+            .reduction = (ak_reduction)i });
+        for (int64_t j = 0; j < l->size; j++)
+            cr_expect_eq((double)l->data[j], 0.0);
+    }
+    entropy(x, labels, (ak_cross_entropy_options){ .reduction = (ak_reduction)7 });
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    ak_close(ctx);
+}
+
+Test(cross_entropy, class_weights)
+{
+    ak_ctx *ctx = quiet();
+    const int32_t labels[] = { 1, 0, -1 };
+    ak_tensor *x = three_rows(ctx), *w = ak_from_double(ctx, AK_SHAPE(2), (double[]){ 3, 1 });
+    ak_cross_entropy_options o = { .class_weights = w };
+    ak_tensor *l = entropy(x, labels, o);
+    cr_expect_float_eq(ak_item(l), (log(2) + 3 * log(4)) / 4, 1e-6, "the weights' mean");
+    ak_backward(l);
+    cr_expect_float_eq((double)x->grad[0], 0.5 / 4, 1e-6);
+    cr_expect_float_eq((double)x->grad[2], -3 * 0.75 / 4, 1e-6);
+    o.label_smoothing = 0.5;        /* half of it the mean over classes of w (-log p) */
+    o.reduction = AK_REDUCE_SUM;
+    const double a = (3 * log(2) + log(2)) / 2, b = (3 * log(4) + log(4. / 3)) / 2;
+    cr_expect_float_eq(ak_item(entropy(x, labels, o)),
+                       (log(2) + 3 * log(4)) / 2 + (a + b) / 2, 1e-5);
+    o = (ak_cross_entropy_options){ .class_weights = ak_zeros(ctx, AK_SHAPE(2)) };
+    cr_expect_eq(ak_item(entropy(x, labels, o)), 0, "nothing counts");
+    o.class_weights = ak_from_double(ctx, AK_SHAPE(2), (double[]){ 1, -1 });
+    entropy(x, labels, o);
+    cr_expect(strstr(ak_error_message(ctx), "class_weights[1] = -1") != NULL, "%s",
+              ak_error_message(ctx));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    x = three_rows(ctx);
+    o.class_weights = ak_require_grad(ak_full(ctx, AK_SHAPE(2), 1));
+    entropy(x, labels, o);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE, "a gradient that would be lost");
+    ak_close(ctx);
+}
+
+/* One-hot targets are class numbers. */
+Test(cross_entropy, soft_targets_reduce_and_weigh_alike)
+{
+    ak_ctx *ctx = quiet();
+    const int32_t labels[] = { 1, 0, 0 };
+    ak_tensor *w = ak_from_double(ctx, AK_SHAPE(2), (double[]){ 3, 0.5 });
+    ak_tensor *t = ak_one_hot(ak_index_from(ctx, AK_SHAPE(3), labels), 2);
+    for (int i = 0; i < 4; i++) {
+        const ak_reduction how = i & 1 ? AK_REDUCE_SUM : AK_REDUCE_NONE;
+        ak_tensor *x = three_rows(ctx), *z = three_rows(ctx), *weights = i & 2 ? w : NULL;
+        ak_tensor *a = entropy(x, labels, (ak_cross_entropy_options){
+            .reduction = how, .class_weights = weights });
+        ak_tensor *b = ak_cross_entropy_soft_with(z, t, (ak_soft_options){
+            .reduction = how, .class_weights = weights });
+        cr_assert(ak_shape_equal(a->shape, b->shape), "%s", ak_error_message(ctx));
+        const ak_real dy[] = { 1, 2, 3 };
+        ak_backward_from(a, dy);
+        ak_backward_from(b, dy);
+        for (int64_t j = 0; j < a->size; j++)
+            cr_expect_float_eq((double)a->data[j], (double)b->data[j], 1e-6);
+        for (int64_t j = 0; j < x->size; j++)
+            cr_expect_float_eq((double)x->grad[j], (double)z->grad[j], 1e-6);
+    }
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
 Test(cross_entropy, wrong_label_is_named)
 {
     ak_ctx *ctx = quiet();

@@ -15,7 +15,9 @@ VALUES = {
     'ak_ctx *': 'w.ctx', 'ak_tensor *': 'w.x', 'ak_tensor *const *': 'w.list',
     'ak_tensor **': 'w.out', 'ak_index *': 'w.ids', 'ak_module *': 'w.net',
     'ak_module *const *': 'w.parts',
-    'ak_dataset *': 'w.set', 'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
+    'ak_dataset *': 'w.set', 'ak_dataset **': 'w.sets', 'ak_field *': 'w.fields',
+    'ak_join *': 'w.joins', 'ak_item_fn': 'w.fill', 'ak_item_test': 'w.test',
+    'ak_field': 'w.fields[1]', 'ak_field_kind': 'AK_FIELD_VECTOR', 'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
     'ak_features *': 'w.features', 'ak_eval_result *': 'w.results', 'ak_optim *': 'w.optim',
     'ak_npz *': 'w.npz', 'ak_array *': 'w.array', 'ak_table *': 'w.table', 'ak_run *': 'w.run',
     'ak_progress *': 'w.progress', 'ak_value *': 'w.values', 'ak_average *': '&w.average',
@@ -48,7 +50,12 @@ ARGUMENTS = {
     ('ak_gradcheck_fn', 'in'): 'w.kept', ('ak_gradcheck_fn', 'n'): '1',
     ('ak_loss_supcon', 'z'): 'w.cube', ('ak_loss_supcon_composed', 'z'): 'w.cube',
     ('ak_dataset_npz', 'path'): '"a.npz"', ('ak_dataset_npz', 'items'): '"name"',
-    ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
+    ('ak_dataset_rename', 'field'): '"vector"', ('ak_dataset_drop', 'field'): '"vector"',
+    ('ak_dataset_scale_field', 'field'): '"vector"',
+    ('ak_dataset_normalize_field', 'field'): '"vector"', ('ak_batch_field', 'name'): '"vector"',
+    ('ak_batch_need', 'name'): '"vector"', ('ak_batch_views', 'field'): '"vector"',
+    ('ak_batch_views', 'first'): '0', ('ak_dataset_callback', 'fields'): 'w.fields',
+    ('ak_dataset_callback', 'size'): '4', ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
@@ -74,6 +81,8 @@ LEGAL = {
     'ak_eval_knn': 'enc', 'ak_eval_linear': 'enc', 'ak_array_at': 'a', 'ak_npz_count': 'f',
     'ak_module_name': 'm', 'ak_module_new': 'user', 'ak_nn_residual': 'shortcut',
     'ak_env_text': 'otherwise', 'ak_kernel_at': 'isa', 'ak_run_log': 'detail',
+    'ak_dataset_callback': 'user', 'ak_dataset_where': 'user', 'ak_dataset_join': 'unmatched',
+    'ak_dataset_normalize_field': 'mean std', 'ak_batch_views': 'field',
     'ak_is_poison': 't', 'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
 }

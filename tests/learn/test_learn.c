@@ -66,8 +66,8 @@ Test(learn, regression)
 
 /* ---- SupCon and a probe ---------------------------------------------------------------------- */
 
-/* Labels of a quarter of the pictures are known: all views of a class find each other. The views of a
- * batch go through the encoder at once and are what the loss takes, view by view. */
+/* A quarter of the pictures, with labels: all views of a class find each other. The views of a batch
+ * go through the encoder at once and are what the loss takes, view by view. */
 Test(learn, supcon_and_probe)
 {
     ak_ctx *ctx = quiet(0);

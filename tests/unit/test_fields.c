@@ -536,7 +536,12 @@ Test(fields, loader_refusals)
     const ak_augment both[] = { { &(const ak_augment_kind){ .name = "both", .tokens = drop_tokens,
                                                             .sequence = add_noise }, { 0 } },
                                 { 0 } };
-    const struct { ak_field_views v; int views; ak_status status; const char *word, *other; } c[] = {
+    const struct {
+        ak_field_views v;
+        int views;
+        ak_status status;
+        const char *word, *other;
+    } c[] = {
         { { "colour", .views = 2 }, 0, AK_ERR_NOT_FOUND, "colour", "photo, row, sound, caption" },
         { { "class", .views = 2 }, 0, AK_ERR_VALUE, "\"class\"", "no views" },
         { { "caption", .views = 17 }, 0, AK_ERR_VALUE, "17", "\"caption\"" },

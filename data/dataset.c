@@ -317,7 +317,7 @@ static ak_status scale_field(ak_dataset *ds, ak__field *f, double lo, double hi)
 ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
 {
     if (!AK__GIVEN(NULL, ds))
-        return AK_ERR_STATE;
+        return ak__refused(NULL);
     return ak_error(ds->ctx) ? AK_ERR_STATE : scale_field(ds, ak__dataset_main(ds), lo, hi);
 }
 

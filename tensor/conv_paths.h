@@ -52,10 +52,11 @@ static inline int64_t ak__conv_shares(int64_t cuts, int64_t panels)
 {
     return cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
 }
+/* The output padding of a transposed convolution makes H and W larger than what products fill. */
 static inline bool ak__conv_is_matrix(const ak__conv *g)
 {
     return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
-           g->groups == 1;
+           g->groups == 1 && g->H == g->OH && g->W == g->OW;
 }
 static inline bool ak__conv_is_depthwise(const ak__conv *g)
 {

@@ -66,7 +66,7 @@ Test(learn, regression)
 
 /* ---- SupCon and a probe ---------------------------------------------------------------------- */
 
-/* A quarter of the pictures, with labels: all views of a class find each other. The views of a batch
+/* A quarter of the pictures, with labels: all views of a class find each other. Views of a batch
  * go through the encoder at once and are what the loss takes, view by view. */
 Test(learn, supcon_and_probe)
 {

@@ -55,8 +55,8 @@ Test(losses_related, worked_examples)
     cr_expect_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
 }
 
-/* An anchor's NT-Xent term has 1 - p times the gradient of its DCL term by the anchor, p the softmax
- * probability of the partner. */
+/* An anchor's NT-Xent term has 1 - p times the gradient of its DCL term by the anchor, p the
+ * softmax probability of the partner. */
 Test(losses_related, coupling_of_one_anchor)
 {
     enum { N = 6, D = 5 };
@@ -107,6 +107,19 @@ Test(losses_related, siglip_of_one_pair)
     ak_tensor *l = ak_add_scalar(ak_scale(ak_cosine_similarity(x, y), 10), -10);
     cr_expect_float_eq(ak_item(ak_loss_siglip(x, y, NULL, NULL, (ak_siglip_options){ 0 })),
                        ak_item(ak_sum(ak_softplus(ak_neg(l)))), EQUAL);
+}
+
+/* A pair that is recognised well costs little, and that little keeps its digits. */
+Test(losses_related, siglip_of_a_good_pair)
+{
+    ak_tensor *x = ak_require_grad(ak_from_double(ctx, AK_SHAPE(1, 2), (double[]){ 3, 4 }));
+    ak_tensor *bias = ak_require_grad(ak_full(ctx, AK_SHAPE(1), -10));
+    ak_tensor *loss = ak_loss_siglip(x, ak_detach(x), NULL, bias, (ak_siglip_options){
+        .tau = 1.0 / 30 });
+    const double want = log1p(exp(-20));
+    ak_backward(loss);
+    cr_expect_float_eq(ak_item(loss) / want, 1, 1e-5);
+    cr_expect_float_eq((double)bias->grad[0] / want, -1, 1e-5);
 }
 
 Test(losses_related, reports)

@@ -256,10 +256,34 @@ int32_t *ak__dataset_whole(const ak_dataset *ds, const char *who, const ak__fiel
                 "by item; give it an .array", who, f->name, ds->name);
         return NULL;
     }
-    int32_t *values = ak__ctx_alloc(ds->ctx, (size_t)ds->size * sizeof *values);
+    int32_t *values = ak__malloc((size_t)ds->size * sizeof *values);
+    if (!values)
+        ak__fail_memory(ds->ctx, (size_t)ds->size * sizeof *values);
     for (int64_t i = 0; values && i < ds->size; i++)
         values[i] = f->whole[ak__row_of(&ds->part[f->part], i)];
     return values;
+}
+
+double ak_dataset_value(const ak_dataset *ds, const char *field, int64_t i)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field) || ak_error(ds->ctx))
+        return (double)NAN;
+    const ak__field *f = ak__dataset_field(ds, "dataset_value", field);
+    if (!f)
+        return (double)NAN;
+    if (f->kind < AK_FIELD_LABELS || f->item.n > 0 || i < 0 || i >= ds->size) {
+        ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_value: item %lld of field \"%s\": \"%s\" has %lld "
+                "items, and labels, numbers or ids, one an item, have values", (long long)i,
+                f->name, ds->name, (long long)ds->size);
+        return (double)NAN;
+    }
+    if (!f->whole && !f->reals) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_value: field \"%s\" of \"%s\" is filled by a "
+                "callback, item by item; give it an .array", f->name, ds->name);
+        return (double)NAN;
+    }
+    const int64_t row = ak__row_of(&ds->part[f->part], i);
+    return f->whole ? (double)f->whole[row] : (double)f->reals[row];
 }
 
 const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)

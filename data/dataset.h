@@ -100,8 +100,8 @@ ak_dataset *ak__dataset_part(const ak_dataset *ds, const char *name, const int32
  * recorded. */
 bool ak__dataset_adopt(ak_dataset *ds, const ak_dataset *from, const ak__field *f,
                        const int32_t *items, int64_t first, int *parts);
-/* The values of whole numbers of a field with one an item, for all items: context memory. NULL,
- * recorded, for a field that a callback fills. */
+/* The values of a field with one whole number an item, for all items: to be freed by ak__free.
+ * NULL, recorded, for a field that a callback fills. */
 int32_t *ak__dataset_whole(const ak_dataset *ds, const char *who, const ak__field *f);
 /* Are there `count` items from `start` on, and at least `least`? */
 bool ak__range_fits(const ak_dataset *ds, const char *who, int64_t start, int64_t count,

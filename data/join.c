@@ -25,7 +25,7 @@ static int by_key(const void *a, const void *b)
 typedef struct joined {
     ak_dataset *set;
     ak__field  *key;
-    int32_t    *value;      /* [size] its keys, context memory */
+    int32_t    *value;      /* [size] its keys */
     keyed      *sorted;     /* [n_sorted] without those of key -1; not of the first set */
     int64_t     n_sorted;
     int32_t    *items;      /* [pairs] what is joined */
@@ -217,6 +217,7 @@ ak_dataset *ak_dataset_join(const ak_join *sets, int64_t *unmatched)
         fine = find_key(ctx, &sets[s], &j[s]);
     ak_dataset *ds = fine ? join(ctx, j, n, unmatched) : NULL;
     for (int s = 0; s < n; s++) {
+        ak__free(j[s].value);
         ak__free(j[s].sorted);
         ak__free(j[s].items);
         ak__free(j[s].used);

@@ -223,7 +223,10 @@ ak_status ak_dataset_split(ak_dataset *ds, double share, uint64_t seed, ak_datas
     }
     ak__free(marked);
     ak__free(order);
-    return *others ? AK_OK : ak__refused(ds->ctx);
+    if (*others)
+        return AK_OK;
+    *chosen = NULL;
+    return ak__refused(ds->ctx);
 }
 
 /* ---- by class -------------------------------------------------------------------------------- */

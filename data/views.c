@@ -397,7 +397,10 @@ static bool make_tokens(ak__view *v, ak__fault *fault)
 
 bool ak__view_make(const ak__viewer *viewer, ak__view *v, ak__fault *fault)
 {
-    *fault = (ak__fault){ .item = v->item, .view = v->view, .field = v->place };
+    fault->what = AK__NO_FAULT;     /* the rest is set where there is one */
+    fault->item = v->item;
+    fault->view = v->view;
+    fault->field = v->place;
     v->length = 1;
     switch (v->field->kind) {
     case AK_FIELD_PICTURE:

@@ -197,7 +197,7 @@ AK_API ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t coun
 /* The items listed, in this order; an item may come several times. errors: AK_ERR_VALUE if one is
  * not there or n < 1 */
 AK_API ak_dataset *ak_dataset_pick(ak_dataset *ds, const int64_t *items, int64_t n);
-/* Is the item wanted? ak_dataset_label(ds, item) and the like tell. user may be NULL. */
+/* Is the item wanted? ak_dataset_label and ak_dataset_value tell of it. user may be NULL. */
 typedef bool (*ak_item_test)(const ak_dataset *ds, int64_t item, void *user);
 /* The items for which the test is true, in their order. */
 AK_API ak_dataset *ak_dataset_where(ak_dataset *ds, ak_item_test test, void *user);
@@ -256,6 +256,14 @@ AK_API ak_shape ak_dataset_item(const ak_dataset *ds);
 /* Label of item i: >= 0, or -1 if unknown or i is out of range. errors: AK_ERR_STATE for labels
  * that a callback fills */
 AK_API int32_t ak_dataset_label(const ak_dataset *ds, int64_t i);
+/* The value of a field with one number an item (labels, numbers, id), as it is stored: for tests of
+ * ak_dataset_where.
+ *
+ *   returns  NaN after an error
+ *   errors   AK_ERR_NOT_FOUND, AK_ERR_VALUE (another kind; no such item), AK_ERR_STATE for a field
+ *            that a callback fills
+ */
+AK_API double ak_dataset_value(const ak_dataset *ds, const char *field, int64_t i);
 /* Classes: one more than the largest label; 0 without labels, and for NULL. */
 AK_API int64_t ak_dataset_classes(const ak_dataset *ds);
 /* Name of a class; its number as text where no name is known (then valid until the next call of

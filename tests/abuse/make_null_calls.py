@@ -55,7 +55,8 @@ ARGUMENTS = {
     ('ak_dataset_scale_field', 'field'): '"vector"',
     ('ak_dataset_normalize_field', 'field'): '"vector"', ('ak_batch_field', 'name'): '"vector"',
     ('ak_batch_need', 'name'): '"vector"', ('ak_batch_views', 'field'): '"vector"',
-    ('ak_batch_views', 'first'): '0', ('ak_dataset_callback', 'fields'): 'w.fields',
+    ('ak_batch_views', 'first'): '0', ('ak_dataset_value', 'field'): '"label"',
+    ('ak_dataset_callback', 'fields'): 'w.fields',
     ('ak_dataset_callback', 'size'): '4', ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.

@@ -365,6 +365,33 @@ Test(fields, scale_and_normalise_by_name)
     ak_close(ctx);
 }
 
+static bool is_old(const ak_dataset *ds, int64_t item, void *user)
+{
+    return ak_dataset_value(ds, "age", item) >= *(const double *)user;
+}
+
+Test(fields, values_and_tests_of_them)
+{
+    ak_ctx     *ctx = quiet();
+    ak_dataset *ds = from_arrays(ctx), *old = ak_dataset_where(ds, is_old, (double[]){ 9 });
+    cr_assert_not_null(old, "%s", ak_error_message(ctx));
+    cr_expect_eq(ak_dataset_size(old), 4);
+    for (int i = 0; i < 4; i++) {
+        cr_expect_eq(ak_dataset_value(old, "who", i), (double)w.id[6 + i]);
+        cr_expect_float_eq(ak_dataset_value(old, "age", i), w.number[6 + i], 1e-6);
+        cr_expect_eq(ak_dataset_value(old, "class", i), (double)w.label[6 + i]);
+    }
+    cr_expect(isnan(ak_dataset_value(ds, "weight", 0)));
+    expect_error(ctx, AK_ERR_NOT_FOUND, "weight", "age, who");
+    cr_expect(isnan(ak_dataset_value(ds, "row", 0)));
+    expect_error(ctx, AK_ERR_VALUE, "\"row\"", "one an item");
+    cr_expect(isnan(ak_dataset_value(ds, "age", 10)));
+    expect_error(ctx, AK_ERR_VALUE, "item 10", "has 10 items");
+    cr_expect(isnan(ak_dataset_value(from_callback(ctx, NULL), "age", 1)));
+    expect_error(ctx, AK_ERR_STATE, "\"age\"", ".array");
+    ak_close(ctx);
+}
+
 Test(fields, add_rename_drop_describe)
 {
     ak_ctx     *ctx = quiet();

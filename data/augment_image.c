@@ -4,8 +4,8 @@
  *
  * Loops over pixels run in blocks of AK__LANES and may pass the end of a plane by less than that:
  * planes are padded. Fixed inner loops are what compilers turn into vector code. */
+#include "data/dataset.h"
 #include "data/pixels.h"
-#include "data/views.h"
 
 #include "base/base.h"
 
@@ -422,10 +422,50 @@ ak_augment ak_random_solarize(double threshold, double p)
     return (ak_augment){ &random_solarize, { threshold, p } };
 }
 
+/* ---- view_size ------------------------------------------------------------------------------- */
+
+#define MAX_SIDE (1 << 20)
+
+static const char *size_check(const double *o)
+{
+    for (int k = 0; k < 2; k++)
+        if (!(o[k] >= 1 && o[k] <= MAX_SIDE))
+            return "sides must be in [1, 2^20]";
+    return NULL;
+}
+
+/* It is the resampling that follows which takes the size. */
+static void size_look(ak_box *box, const double *o, ak_draws d)
+{
+    (void)box, (void)o, (void)d;
+}
+
+static const ak_augment_kind view_size = {
+    .name = "view_size", .formula = "the view has this size; geometry scales to it",
+    .options = "height, width", .n_options = 2, .look = size_look, .check = size_check,
+};
+
+ak_augment ak_view_size(int64_t height, int64_t width)
+{
+    return (ak_augment){ &view_size, { (double)height, (double)width } };
+}
+
+bool ak__augment_size(const ak_augment *list, int64_t *height, int64_t *width)
+{
+    for (int k = 0; list && list[k].kind; k++)
+        if (list[k].kind == &view_size) {
+            *height = (int64_t)list[k].option[0];
+            *width = (int64_t)list[k].option[1];
+            return true;
+        }
+    return false;
+}
+
 /* ---- the family ------------------------------------------------------------------------------ */
 
 static const ak_augment_kind *const augmentations[] = {
-    &random_crop, &random_flip, &color_jitter, &random_gray, &random_blur, &random_solarize, NULL,
+    &random_crop, &random_flip, &color_jitter, &random_gray, &random_blur, &random_solarize,
+    &view_size, NULL,
 };
 
 const ak_augment_kind *ak_augment_at(int i)

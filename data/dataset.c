@@ -1,65 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Data sets: items of one shape in memory, with labels; where they come from and what they
- * hand out. */
+/* The data set: its fields, what it says of itself, how it is read from now on. */
 #include "data/dataset.h"
 
 #include "base/base.h"
 #include "base/parallel.h"
 #include "base/text.h"
-#include "io/array.h"
-#include "io/file.h"
 #include "tensor/tensor_internal.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define FOLDERS 2               /* places that ak_dataset_find looks at */
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shape item,
-                            const uint8_t *bytes, const ak_real *reals, const int32_t *labels)
-{
-    ak_dataset *ds = ak__ctx_alloc(ctx, sizeof *ds);
-    if (!ds || !(ds->name = ak__ctx_strdup(ctx, name)))
-        return NULL;
-    ds->ctx = ctx;
-    ds->size = size;
-    ds->item = item;
-    ds->item_size = ak_shape_size(item);
-    ds->channels = (int)(item.n ? item.dims[item.n - 1] : 1);
-    ds->bytes = bytes;
-    ds->reals = reals;
-    ds->labels = labels;
-    ds->factor = 1;
-    for (int c = 0; c < AK_MAX_CHANNELS; c++)
-        ds->inverse_std[c] = 1;
-    for (int64_t i = 0; labels && i < size; i++) {
-        if (labels[i] < -1) {
-            ak_fail(ctx, AK_ERR_VALUE, "%s: label %d of item %lld is below -1 (which means "
-                    "unknown)", name, labels[i], (long long)i);
-            return NULL;
-        }
-        if (labels[i] >= ds->classes)
-            ds->classes = (int64_t)labels[i] + 1;
-    }
-    for (int64_t i = 0; reals && ctx->check_numbers && i < size * ds->item_size; i++)
-        if (!isfinite(reals[i])) {
-            ak_fail(ctx, AK_ERR_NUMBER, "%s: item %lld holds %g (number %lld of it); repair the "
-                    "data or leave the item out", name, (long long)(i / ds->item_size),
-                    (double)reals[i], (long long)(i % ds->item_size));
-            return NULL;
-        }
-    return ds;
-}
-
-/* Batches, item numbers and channel counts are 32-bit. */
-#define MOST_ITEMS   INT32_MAX
-#define MOST_NUMBERS (INT32_MAX / 2)    /* of an item */
-
-/* Shape of one item of [N, ..]: [N, H, W] gets a channel, [N] is [N, 1]. False: no such set. */
-static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
+bool ak__item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *item)
 {
     char text[AK_SHAPE_TEXT];
     *item = (ak_shape){ .n = all.n - 1 };
@@ -68,7 +21,7 @@ static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *it
     for (int i = 0; fine && i < all.n; i++) {
         fine = all.dims[i] >= 1;
         if (i > 0 && fine) {
-            small = small && numbers <= MOST_NUMBERS / all.dims[i];
+            small = small && numbers <= AK__MOST_NUMBERS / all.dims[i];
             numbers *= small ? all.dims[i] : 1;
             item->dims[i - 1] = all.dims[i];
         }
@@ -78,9 +31,9 @@ static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *it
                 "item is needed; the shape is %s", name, ak_shape_text(all, text));
         return false;
     }
-    if (!small || all.dims[0] > MOST_ITEMS) {
+    if (!small || all.dims[0] > AK__MOST_ITEMS) {
         ak_fail(ctx, AK_ERR_SHAPE, "%s: the shape is %s; at most %d items of at most %d numbers "
-                "are possible", name, ak_shape_text(all, text), MOST_ITEMS, MOST_NUMBERS);
+                "are possible", name, ak_shape_text(all, text), AK__MOST_ITEMS, AK__MOST_NUMBERS);
         return false;
     }
     if (all.n == 1 || all.n == 3)
@@ -88,61 +41,367 @@ static bool item_shape(ak_ctx *ctx, const char *name, ak_shape all, ak_shape *it
     return true;
 }
 
-/* Context memory for n elements, padded so that blocks of AK__LANES may be read to the end. */
-static void *items_alloc(ak_ctx *ctx, int64_t n, size_t size)
+void *ak__items_alloc(ak_ctx *ctx, int64_t n, size_t size)
 {
     return ak__ctx_alloc(ctx, ((size_t)n + AK__LANES) * size);
 }
 
-static const uint8_t *copy_bytes(ak_ctx *ctx, const void *from, int64_t n)
+/* A field that is read as it is; one that has no place yet. */
+static ak__field *plain_field(ak_dataset *ds, const char *name, ak_field_kind kind, ak_shape item)
 {
-    uint8_t *to = items_alloc(ctx, n, 1);
-    if (to)
-        memcpy(to, from, (size_t)n);
-    return to;
+    ak__field *f = ak__ctx_alloc(ds->ctx, sizeof *f);
+    if (!f)
+        return NULL;
+    *f = (ak__field){ .name = name, .kind = kind, .item = item, .steps = 1,
+                      .width = ak_shape_size(item), .numbers = ak_shape_size(item),
+                      .channels = (int)(item.n ? item.dims[item.n - 1] : 1), .rows = ds->size,
+                      .padded = true, .slot = -1, .factor = 1 };
+    for (int c = 0; c < AK_MAX_CHANNELS; c++)
+        f->inverse_std[c] = 1;
+    ds->field[ds->n_fields++] = f;
+    return f;
 }
 
-static const int32_t *copy_labels(ak_ctx *ctx, const int32_t *from, int64_t n)
+static bool labels_fit(ak_ctx *ctx, const char *name, ak__field *f)
 {
-    int32_t *to = ak__ctx_alloc(ctx, (size_t)n * sizeof *to);
-    if (to)
-        memcpy(to, from, (size_t)n * sizeof *to);
-    return to;
+    for (int64_t i = 0; i < f->rows; i++) {
+        if (f->whole[i] < -1) {
+            ak_fail(ctx, AK_ERR_VALUE, "%s: label %d of item %lld is below -1 (which means "
+                    "unknown)", name, f->whole[i], (long long)i);
+            return false;
+        }
+        if (f->whole[i] >= f->classes)
+            f->classes = (int64_t)f->whole[i] + 1;
+    }
+    return true;
 }
 
-ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape shape,
-                              const int32_t *labels)
+ak_dataset *ak__dataset_new(ak_ctx *ctx, const char *name, int64_t size, ak_shape item,
+                            const uint8_t *bytes, const ak_real *reals, const int32_t *labels)
 {
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pictures))
+    ak_dataset *ds = ak__ctx_alloc(ctx, sizeof *ds);
+    if (!ds || !(ds->name = ak__ctx_strdup(ctx, name)))
         return NULL;
-    ak_shape item;
-    if (ak_error(ctx) || !item_shape(ctx, "dataset_memory", shape, &item))
+    ds->ctx = ctx;
+    ds->size = size;
+    ds->n_parts = 1;
+    ak__field *f = item.n == 3 ? plain_field(ds, "picture", AK_FIELD_PICTURE, item)
+                               : plain_field(ds, "vector", AK_FIELD_VECTOR, item);
+    ak__field *y = f && labels ? plain_field(ds, "label", AK_FIELD_LABELS, AK_SCALAR) : NULL;
+    if (!f || (labels && !y))
         return NULL;
-    const uint8_t *bytes = copy_bytes(ctx, pictures, ak_shape_size(shape));
-    const int32_t *own = bytes && labels ? copy_labels(ctx, labels, shape.dims[0]) : NULL;
-    return bytes && (own || !labels)
-        ? ak__dataset_new(ctx, "pictures in memory", shape.dims[0], item, bytes, NULL, own) : NULL;
+    f->bytes = bytes;
+    f->as_bytes = bytes != NULL;
+    f->reals = reals;
+    if (y)
+        y->whole = labels;
+    if (y && !labels_fit(ctx, name, y))
+        return NULL;
+    for (int64_t i = 0; reals && ctx->check_numbers && i < size * f->numbers; i++)
+        if (!isfinite(reals[i])) {
+            ak_fail(ctx, AK_ERR_NUMBER, "%s: item %lld holds %g (number %lld of it); repair the "
+                    "data or leave the item out", name, (long long)(i / f->numbers),
+                    (double)reals[i], (long long)(i % f->numbers));
+            return NULL;
+        }
+    return ds;
 }
 
-ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels)
+void ak__dataset_classes_named(ak_dataset *ds, int64_t classes, const char *const *names)
 {
-    if (!AK__GIVEN(NULL, ctx) || !AK__TENSOR(ctx, items))
-        return NULL;
-    ak_shape item;
-    if (ak_error(ctx) || !item_shape(ctx, "dataset_tensor", items->shape, &item))
-        return NULL;
-    ak_real *reals = items_alloc(ctx, items->size, sizeof *reals);
-    if (!reals)
-        return NULL;
-    memcpy(reals, items->data, (size_t)items->size * sizeof *reals);
-    const int32_t *own = labels ? copy_labels(ctx, labels, items->shape.dims[0]) : NULL;
-    return own || !labels ? ak__dataset_new(ctx, items->name ? items->name : "items in memory",
-                                            items->shape.dims[0], item, NULL, reals, own) : NULL;
+    ak__field *y = ak__dataset_label(ds);
+    if (y && y->classes <= classes) {
+        y->classes = classes;
+        y->class_names = names;
+    }
 }
 
-/* Are there `count` items from `start` on, and at least `least`? Sums of numbers from outside could
- * pass the end of int64_t, so there are none here. */
-static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t count, int64_t least)
+/* ---- fields ---------------------------------------------------------------------------------- */
+
+ak__field *ak__dataset_main(const ak_dataset *ds)
+{
+    for (int i = 0; i < ds->n_fields; i++)
+        if (ds->field[i]->kind <= AK_FIELD_TOKENS)
+            return ds->field[i];
+    return NULL;
+}
+
+ak__field *ak__dataset_label(const ak_dataset *ds)
+{
+    for (int i = 0; i < ds->n_fields; i++)
+        if (ds->field[i]->kind == AK_FIELD_LABELS && ds->field[i]->item.n == 0)
+            return ds->field[i];
+    return NULL;
+}
+
+char *ak__dataset_names(const ak_dataset *ds, char *buf, size_t room)
+{
+    ak__text text = ak__text_in(buf, room);
+    for (int i = 0; i < ds->n_fields; i++)
+        ak__text_add(&text, "%s%s", i ? ", " : "", ds->field[i]->name);
+    return buf;
+}
+
+static int place_of(const ak_dataset *ds, const char *name)
+{
+    for (int i = 0; i < ds->n_fields; i++)
+        if (strcmp(ds->field[i]->name, name) == 0)
+            return i;
+    return -1;
+}
+
+static int need_place(const ak_dataset *ds, const char *who, const char *name)
+{
+    char      names[400];
+    const int i = place_of(ds, name);
+    if (i < 0)
+        ak_fail(ds->ctx, AK_ERR_NOT_FOUND, "%s: \"%s\" has no field \"%.60s\"; it has: %s", who,
+                ds->name, name, ak__dataset_names(ds, names, sizeof names));
+    return i;
+}
+
+ak__field *ak__dataset_field(const ak_dataset *ds, const char *who, const char *name)
+{
+    const int i = need_place(ds, who, name);
+    return i < 0 ? NULL : ds->field[i];
+}
+
+ak_status ak_dataset_rename(ak_dataset *ds, const char *field, const char *name)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field) || !AK__GIVEN(ds->ctx, name))
+        return ak__refused(ds ? ds->ctx : NULL);
+    if (ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    const int i = need_place(ds, "dataset_rename", field);
+    if (i < 0)
+        return AK_ERR_NOT_FOUND;
+    if (!*name || (place_of(ds, name) >= 0 && place_of(ds, name) != i))
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_rename: \"%s\" can not become \"%.60s\": %s",
+                       field, name, *name ? "there is a field of that name" : "no name");
+    const char *own = ak__ctx_strdup(ds->ctx, name);
+    if (!own)
+        return AK_ERR_MEMORY;
+    ds->field[i]->name = own;
+    return AK_OK;
+}
+
+ak_status ak_dataset_drop(ak_dataset *ds, const char *field)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field))
+        return ak__refused(ds ? ds->ctx : NULL);
+    if (ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    const int i = need_place(ds, "dataset_drop", field);
+    if (i < 0)
+        return AK_ERR_NOT_FOUND;
+    if (ds->n_fields == 1)
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_drop: \"%s\" is the only field of \"%s\"",
+                       field, ds->name);
+    ds->n_fields--;
+    for (int k = i; k < ds->n_fields; k++)
+        ds->field[k] = ds->field[k + 1];
+    return AK_OK;
+}
+
+bool ak_dataset_field_at(const ak_dataset *ds, int i, ak_field *field)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field))
+        return false;
+    *field = (ak_field){ 0 };
+    if (i < 0 || i >= ds->n_fields)
+        return false;
+    const ak__field *f = ds->field[i];
+    *field = (ak_field){ .name = f->name, .kind = f->kind, .shape = f->item, .bytes = f->as_bytes,
+                         .pad = f->pad, .class_names = f->class_names };
+    return true;
+}
+
+/* ---- what a data set says -------------------------------------------------------------------- */
+
+ak_ctx *ak_dataset_ctx(const ak_dataset *ds) { return ds ? ds->ctx : NULL; }
+int64_t ak_dataset_size(const ak_dataset *ds) { return ds ? ds->size : 0; }
+const char *ak_dataset_name(const ak_dataset *ds) { return ds ? ds->name : "no data set"; }
+
+ak_shape ak_dataset_item(const ak_dataset *ds)
+{
+    const ak__field *f = ds ? ak__dataset_main(ds) : NULL;
+    return f ? f->item : AK_SCALAR;
+}
+
+int64_t ak_dataset_classes(const ak_dataset *ds)
+{
+    const ak__field *y = ds ? ak__dataset_label(ds) : NULL;
+    return y ? y->classes : 0;
+}
+
+int32_t ak_dataset_label(const ak_dataset *ds, int64_t i)
+{
+    if (!AK__GIVEN(NULL, ds))
+        return -1;
+    const ak__field *y = ak__dataset_label(ds);
+    if (!y || i < 0 || i >= ds->size)
+        return -1;
+    if (!y->whole) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_label: labels \"%s\" of \"%s\" are filled by a "
+                "callback, item by item; give the field an .array", y->name, ds->name);
+        return -1;
+    }
+    return y->whole[ak__row_of(&ds->part[y->part], i)];
+}
+
+int32_t *ak__dataset_whole(const ak_dataset *ds, const char *who, const ak__field *f)
+{
+    if (!f->whole) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "%s: field \"%s\" of \"%s\" is filled by a callback, item "
+                "by item; give it an .array", who, f->name, ds->name);
+        return NULL;
+    }
+    int32_t *values = ak__malloc((size_t)ds->size * sizeof *values);
+    if (!values)
+        ak__fail_memory(ds->ctx, (size_t)ds->size * sizeof *values);
+    for (int64_t i = 0; values && i < ds->size; i++)
+        values[i] = f->whole[ak__row_of(&ds->part[f->part], i)];
+    return values;
+}
+
+double ak_dataset_value(const ak_dataset *ds, const char *field, int64_t i)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field) || ak_error(ds->ctx))
+        return (double)NAN;
+    const ak__field *f = ak__dataset_field(ds, "dataset_value", field);
+    if (!f)
+        return (double)NAN;
+    if (f->kind < AK_FIELD_LABELS || f->item.n > 0 || i < 0 || i >= ds->size) {
+        ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_value: item %lld of field \"%s\": \"%s\" has %lld "
+                "items, and labels, numbers or ids, one an item, have values", (long long)i,
+                f->name, ds->name, (long long)ds->size);
+        return (double)NAN;
+    }
+    if (!f->whole && !f->reals) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_value: field \"%s\" of \"%s\" is filled by a "
+                "callback, item by item; give it an .array", f->name, ds->name);
+        return (double)NAN;
+    }
+    const int64_t row = ak__row_of(&ds->part[f->part], i);
+    return f->whole ? (double)f->whole[row] : (double)f->reals[row];
+}
+
+const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
+{
+    if (!AK__GIVEN(NULL, ds))
+        return "";
+    static _Thread_local char number[16];
+    const ak__field *y = ak__dataset_label(ds);
+    if (y && y->class_names && label >= 0 && label < y->classes)
+        return y->class_names[label];
+    snprintf(number, sizeof number, "%d", (int)label);
+    return number;
+}
+
+const char *const *ak_dataset_class_names(const ak_dataset *ds)
+{
+    const ak__field *y = ds ? ak__dataset_label(ds) : NULL;
+    return y ? y->class_names : NULL;
+}
+
+/* ---- how items are read ---------------------------------------------------------------------- */
+
+/* (x - shift) * factor must stay a number in ak_real, and tell numbers apart. */
+static bool usable(double shift, double factor)
+{
+    return isfinite((ak_real)shift) && isfinite((ak_real)factor) && (ak_real)factor > 0;
+}
+
+static ak_status need_numbers(const ak_dataset *ds, const char *who, const ak__field *f)
+{
+    if (f && (f->kind <= AK_FIELD_SEQUENCE || f->kind == AK_FIELD_NUMBERS))
+        return AK_OK;
+    return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s%s of \"%s\" holds whole numbers, which are not "
+                   "scaled; a picture, vector, sequence or numbers are needed", who,
+                   f ? "field " : "no field", f ? f->name : "", ds->name);
+}
+
+static ak_status scale_field(ak_dataset *ds, ak__field *f, double lo, double hi)
+{
+    const ak_status status = need_numbers(ds, "dataset_scale", f);
+    if (status)
+        return status;
+    if (f->as_bytes)
+        return ak_fail(ds->ctx, AK_ERR_STATE, "dataset_scale: \"%s\" holds bytes, which are read "
+                       "as [0, 1] already", ds->name);
+    if (!(lo < hi) || !usable(lo, 1 / (hi - lo)))
+        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_scale: from %g to %g: finite numbers "
+                       "lo < hi are needed", lo, hi);
+    f->own_scale = f->scale = true;
+    f->offset = (ak_real)lo;
+    f->factor = (ak_real)(1 / (hi - lo));
+    return AK_OK;
+}
+
+ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
+{
+    if (!AK__GIVEN(NULL, ds))
+        return ak__refused(NULL);
+    return ak_error(ds->ctx) ? AK_ERR_STATE : scale_field(ds, ak__dataset_main(ds), lo, hi);
+}
+
+ak_status ak_dataset_scale_field(ak_dataset *ds, const char *field, double lo, double hi)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field))
+        return ak__refused(ds ? ds->ctx : NULL);
+    if (ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    ak__field *f = ak__dataset_field(ds, "dataset_scale", field);
+    return f ? scale_field(ds, f, lo, hi) : AK_ERR_NOT_FOUND;
+}
+
+static ak_status normalize_field(ak_dataset *ds, ak__field *f, const double *mean,
+                                 const double *std)
+{
+    const ak_status status = need_numbers(ds, "dataset_normalize", f);
+    if (status)
+        return status;
+    if (f->channels > AK_MAX_CHANNELS)
+        return ak_fail(ds->ctx, AK_ERR_SHAPE, "dataset_normalize: items of \"%s\" have %d "
+                       "channels; at most %d can be normalised", ds->name, f->channels,
+                       AK_MAX_CHANNELS);
+    for (int c = 0; c < f->channels; c++)
+        if (!usable(mean ? mean[c] : 0, std ? 1 / std[c] : 1))
+            return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_normalize: mean %g and standard "
+                           "deviation %g of channel %d: finite numbers and a deviation > 0 are "
+                           "needed", mean ? mean[c] : 0, std ? std[c] : 1, c);
+    for (int c = 0; c < f->channels; c++) {
+        f->mean[c] = (ak_real)(mean ? mean[c] : 0);
+        f->inverse_std[c] = (ak_real)(std ? 1 / std[c] : 1);
+    }
+    f->normalize = mean || std;
+    f->own_normal = true;
+    return AK_OK;
+}
+
+ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
+{
+    if (!AK__GIVEN(NULL, ds))
+        return ak__refused(NULL);
+    return ak_error(ds->ctx) ? AK_ERR_STATE
+                             : normalize_field(ds, ak__dataset_main(ds), mean, std);
+}
+
+ak_status ak_dataset_normalize_field(ak_dataset *ds, const char *field, const double *mean,
+                                     const double *std)
+{
+    if (!AK__GIVEN(NULL, ds) || !AK__GIVEN(ds->ctx, field))
+        return ak__refused(ds ? ds->ctx : NULL);
+    if (ak_error(ds->ctx))
+        return AK_ERR_STATE;
+    ak__field *f = ak__dataset_field(ds, "dataset_normalize", field);
+    return f ? normalize_field(ds, f, mean, std) : AK_ERR_NOT_FOUND;
+}
+
+/* ---- batches for evaluation ------------------------------------------------------------------ */
+
+bool ak__range_fits(const ak_dataset *ds, const char *who, int64_t start, int64_t count,
+                    int64_t least)
 {
     if (ak_error(ds->ctx))
         return false;
@@ -153,457 +412,45 @@ static bool range_fits(ak_dataset *ds, const char *who, int64_t start, int64_t c
     return false;
 }
 
-ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count)
-{
-    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_subset", start, count, 1))
-        return NULL;
-    ak_dataset *part = ak__ctx_alloc(ds->ctx, sizeof *part);
-    char        name[512];
-    if (!part)
-        return NULL;
-    *part = *ds;
-    part->parent = ds;
-    part->own_scale = part->own_normal = part->range_known = false;
-    snprintf(name, sizeof name, "%s, items %lld .. %lld", ds->name, (long long)start,
-             (long long)(start + count - 1));
-    if (!(part->name = ak__ctx_strdup(ds->ctx, name)))
-        return NULL;
-    part->size = count;
-    part->bytes = ds->bytes ? ds->bytes + start * ds->item_size : NULL;
-    part->reals = ds->reals ? ds->reals + start * ds->item_size : NULL;
-    part->labels = ds->labels ? ds->labels + start : NULL;
-    return part;
-}
-
-/* ---- IDX ------------------------------------------------------------------------------------- */
-
-/* The file of a set that exists: kind is "images" or "labels"; false if there is none. */
-static bool idx_path(const char *dir, const char *prefix, const char *kind, char *path,
-                     size_t room)
-{
-    static const char axes[] = { '3', '4', '1' };
-    const char *const prefixes[] = { prefix, strcmp(prefix, "test") == 0 ? "t10k" : NULL };
-    for (int p = 0; p < 2 && prefixes[p]; p++)
-        for (size_t a = 0; a < sizeof axes; a++)
-            for (int form = 0; form < 4; form++) {
-                if ((axes[a] == '1') != (kind[0] == 'l'))
-                    continue;
-                const int n = snprintf(path, room, "%s/%s-%s%sidx%c-ubyte%s", dir, prefixes[p],
-                                       kind, form & 2 ? "." : "-", axes[a], form & 1 ? ".gz" : "");
-                if (n > 0 && (size_t)n < room && ak__file_exists(path))
-                    return true;
-            }
-    return false;
-}
-
-static bool idx_load(ak_ctx *ctx, const char *dir, const char *prefix, const char *kind,
-                     char *path, size_t room, ak__bytes *file, ak__idx *idx)
-{
-    if (!idx_path(dir, prefix, kind, path, room)) {
-        const bool pictures = kind[0] == 'i';
-        ak_fail(ctx, AK_ERR_NOT_FOUND, "%s/%s-%s-idx%d-ubyte: no such file, nor with .gz, nor "
-                "spelled %s.idx%d; check the folder, or install Debian's dataset-fashion-mnist "
-                "and use /usr/share/datasets/fashion-mnist", dir, prefix, kind, pictures ? 3 : 1,
-                kind, pictures ? 3 : 1);
-        return false;
-    }
-    if (ak__file_read(ctx, path, AK__IDX_EXPECTED, file))
-        return false;
-    if (ak__idx_parse(ctx, path, file->data, file->n, idx)) {
-        ak__bytes_free(file);
-        return false;
-    }
-    char text[AK_SHAPE_TEXT];
-    const bool fine = idx->type == AK_TYPE_U8 &&
-                      (kind[0] == 'i' ? idx->shape.n == 3 || idx->shape.n == 4 : idx->shape.n == 1);
-    if (!fine) {
-        ak_fail(ctx, AK_ERR_FORMAT, "%s: holds %s of type %s; %s of type u1 were expected", path,
-                ak_shape_text(idx->shape, text), ak_type_name(idx->type),
-                kind[0] == 'i' ? "pictures [N, H, W] or [N, H, W, C]" : "labels [N]");
-        ak__bytes_free(file);
-    }
-    return fine;
-}
-
-static ak_dataset *idx_dataset(ak_ctx *ctx, const char *pictures, const ak__idx *x,
-                               const char *labels, const ak__idx *y)
-{
-    ak_shape item;
-    if (x->shape.dims[0] != y->shape.dims[0]) {
-        ak_fail(ctx, AK_ERR_FORMAT, "%s: has %lld labels, but %s has %lld pictures; the two files "
-                "must be of the same set, fetch both again", labels, (long long)y->shape.dims[0],
-                pictures, (long long)x->shape.dims[0]);
-        return NULL;
-    }
-    if (!item_shape(ctx, pictures, x->shape, &item))
-        return NULL;
-    const int64_t  n = x->shape.dims[0];
-    const uint8_t *bytes = copy_bytes(ctx, x->data, (int64_t)x->bytes);
-    int32_t       *own = bytes ? ak__ctx_alloc(ctx, (size_t)n * sizeof *own) : NULL;
-    if (!own)
-        return NULL;
-    for (int64_t i = 0; i < n; i++)
-        own[i] = y->data[i];
-    return ak__dataset_new(ctx, pictures, n, item, bytes, NULL, own);
-}
-
-ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix)
-{
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, dir) || !AK__GIVEN(ctx, prefix))
-        return NULL;
-    if (ak_error(ctx))
-        return NULL;
-    if (!*dir || !*prefix) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_idx: a folder and what the file names begin with "
-                "(\"train\", \"t10k\") are needed");
-        return NULL;
-    }
-    char        x_path[4096], y_path[4096];
-    ak__bytes   x_file, y_file;
-    ak__idx     x, y;
-    ak_dataset *ds = NULL;
-    if (!idx_load(ctx, dir, prefix, "images", x_path, sizeof x_path, &x_file, &x))
-        return NULL;
-    if (idx_load(ctx, dir, prefix, "labels", y_path, sizeof y_path, &y_file, &y)) {
-        ds = idx_dataset(ctx, x_path, &x, y_path, &y);
-        ak__bytes_free(&y_file);
-    }
-    ak__bytes_free(&x_file);
-    return ds;
-}
-
-/* The value of AK_DATA, NULL if it is not set. */
-static const char *named_folder(void)
-{
-    const char *own = getenv("AK_DATA");
-    return own && *own ? own : NULL;
-}
-
-/* The k-th folder where a set of this name may lie; false if it cannot be. Whoever names a folder
- * wants that one: no other place is looked at. */
-static bool folder(int k, const char *name, char *path, size_t room)
-{
-    const char *own = named_folder();
-    int         n;
-    if (k == 0)
-        n = own ? snprintf(path, room, "%s/%s", own, name) : snprintf(path, room, "data/%s", name);
-    else
-        n = own ? snprintf(path, room, "%s", own)
-                : snprintf(path, room, "/usr/share/datasets/%s", name);
-    return n > 0 && (size_t)n < room;
-}
-
-char *ak_dataset_find(const char *name, char *buf, size_t size)
-{
-    if (!AK__GIVEN(NULL, name) || !AK__GIVEN(NULL, buf))
-        return NULL;
-    char path[4096];
-    for (int k = 0; k < FOLDERS; k++)
-        if (folder(k, name, buf, size) && idx_path(buf, "train", "images", path, sizeof path))
-            return buf;
-    return NULL;
-}
-
-ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split)
-{
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, split))
-        return NULL;
-    static const char *const names[] = { "T-shirt/top", "trouser", "pullover", "dress", "coat",
-                                         "sandal", "shirt", "sneaker", "bag", "ankle boot", NULL };
-    if (ak_error(ctx))
-        return NULL;
-    if (strcmp(split, "train") && strcmp(split, "test") && strcmp(split, "t10k")) {
-        ak_fail(ctx, AK_ERR_VALUE, "dataset_fashion_mnist: there is no part \"%s\"; \"train\" and "
-                "\"test\" are known", split);
-        return NULL;
-    }
-    char dir[4096];
-    if (!ak_dataset_find("fashion-mnist", dir, sizeof dir)) {
-        const char *own = named_folder();
-        if (own)
-            ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found where AK_DATA says: there "
-                    "is no train-images-idx3-ubyte(.gz) in %s/fashion-mnist or %s\n"
-                    "    hint: correct AK_DATA, or unset it to use the installed one", own, own);
-        else
-            ak_fail(ctx, AK_ERR_NOT_FOUND, "Fashion-MNIST was not found in data/fashion-mnist or "
-                    "/usr/share/datasets/fashion-mnist\n    hint: on Debian: apt install "
-                    "dataset-fashion-mnist; or name its folder in AK_DATA; or use "
-                    "ak_dataset_drawn");
-        return NULL;
-    }
-    ak_dataset *ds = ak_dataset_idx(ctx, dir, split);
-    if (!ds)
-        return NULL;
-    char name[sizeof dir + 64];
-    snprintf(name, sizeof name, "Fashion-MNIST, %s, from %s", split, dir);
-    ds->name = ak__ctx_strdup(ctx, name);
-    if (ds->classes <= 10) {
-        ds->classes = 10;
-        ds->class_names = names;
-    }
-    return ds->name ? ds : NULL;
-}
-
-/* ---- arrays and tables ----------------------------------------------------------------------- */
-
-static const ak_array *need_array(ak_ctx *ctx, ak_npz *f, const char *path, const char *name)
-{
-    const ak_array *a = ak_npz_find(f, name);
-    if (a || ak_error(ctx))
-        return a;
-    char     list[256];
-    ak__text all = AK__TEXT(list);
-    for (int64_t i = 0; i < ak_npz_count(f) && !all.cut; i++)
-        ak__text_add(&all, "%s%s", i ? ", " : "", ak_npz_name(f, i));
-    ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: has no array \"%s\"; it has: %s", path, name,
-            *list ? list : "none");
-    return NULL;
-}
-
-static const int32_t *array_labels(ak_ctx *ctx, const char *path, const ak_array *y, int64_t n)
-{
-    char text[AK_SHAPE_TEXT];
-    if (y->size != n || y->shape.n < 1 || y->shape.dims[0] != n) {
-        ak_fail(ctx, AK_ERR_SHAPE, "%s: labels \"%s\" are %s, but there are %lld items; [N] is "
-                "needed", path, y->name, ak_shape_text(y->shape, text), (long long)n);
-        return NULL;
-    }
-    int32_t *labels = ak__ctx_alloc(ctx, (size_t)n * sizeof *labels);
-    for (int64_t i = 0; labels && i < n; i++) {
-        const double v = ak_array_at(y, i);
-        if (!(v >= -1 && v <= INT32_MAX) || v > floor(v)) {
-            ak_fail(ctx, AK_ERR_VALUE, "%s: label %lld of \"%s\" is %g; whole numbers from -1 on "
-                    "are needed", path, (long long)i, y->name, v);
-            return NULL;
-        }
-        labels[i] = (int32_t)v;
-    }
-    return labels;
-}
-
-static ak_dataset *npz_dataset(ak_ctx *ctx, ak_npz *f, const char *path, const char *items,
-                               const char *labels)
-{
-    const ak_array *x = need_array(ctx, f, path, items);
-    const ak_array *y = x && labels ? need_array(ctx, f, path, labels) : NULL;
-    ak_shape        item;
-    if (!x || (labels && !y) || !item_shape(ctx, path, x->shape, &item))
-        return NULL;
-    const int64_t  n = x->shape.dims[0];
-    const int32_t *own = y ? array_labels(ctx, path, y, n) : NULL;
-    const uint8_t *bytes = NULL;
-    ak_real       *reals = NULL;
-    if (y && !own)
-        return NULL;
-    const int64_t beyond = x->type == AK_TYPE_F64 ? ak__beyond_real(x->data, x->size) : -1;
-    if (beyond >= 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: element %lld of \"%s\" is %g, beyond the range of the "
-                "library's numbers; scale the array", path, (long long)beyond, x->name,
-                ak_array_at(x, beyond));
-        return NULL;
-    }
-    if (x->type == AK_TYPE_U8)
-        bytes = copy_bytes(ctx, x->data, x->size);
-    else if ((reals = items_alloc(ctx, x->size, sizeof *reals)))
-        for (int64_t i = 0; i < x->size; i++)
-            reals[i] = (ak_real)ak_array_at(x, i);
-    return bytes || reals ? ak__dataset_new(ctx, path, n, item, bytes, reals, own) : NULL;
-}
-
-ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items, const char *labels)
-{
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || !AK__GIVEN(ctx, items))
-        return NULL;
-    if (ak_error(ctx))
-        return NULL;
-    ak_npz     *f = ak_npz_open(ctx, path);
-    ak_dataset *ds = f ? npz_dataset(ctx, f, path, items, labels) : NULL;
-    ak_npz_close(f);
-    return ds;
-}
-
-ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options)
-{
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
-        return NULL;
-    const ak_table *t = ak_error(ctx) ? NULL : ak_table_read(ctx, path, options);
-    if (!t)
-        return NULL;
-    ak_shape item;
-    if (!item_shape(ctx, path, AK_SHAPE(t->rows, t->columns), &item))
-        return NULL;
-    const int64_t n = t->rows * t->columns;
-    ak_real      *reals = items_alloc(ctx, n, sizeof *reals);
-    if (!reals)
-        return NULL;
-    const int64_t beyond = ak__beyond_real(t->values, n);
-    if (beyond >= 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: row %lld: %g in column \"%s\" is beyond the range of the "
-                "library's numbers; scale the column, or leave it out with .skip", path,
-                (long long)(beyond / t->columns) + 1, t->values[beyond],
-                t->names[beyond % t->columns]);
-        return NULL;
-    }
-    for (int64_t i = 0; i < n; i++)
-        reals[i] = (ak_real)t->values[i];
-    ak_dataset *ds = ak__dataset_new(ctx, path, t->rows, item, NULL, reals, t->labels);
-    if (ds && t->labels) {
-        ds->classes = t->classes;
-        ds->class_names = t->class_names;
-    }
-    return ds;
-}
-
-/* ---- what a data set says -------------------------------------------------------------------- */
-
-ak_ctx *ak_dataset_ctx(const ak_dataset *ds) { return ds ? ds->ctx : NULL; }
-int64_t ak_dataset_size(const ak_dataset *ds) { return ds ? ds->size : 0; }
-ak_shape ak_dataset_item(const ak_dataset *ds) { return ds ? ds->item : AK_SCALAR; }
-int64_t ak_dataset_classes(const ak_dataset *ds) { return ds ? ds->classes : 0; }
-const char *ak_dataset_name(const ak_dataset *ds) { return ds ? ds->name : "no data set"; }
-
-int32_t ak_dataset_label(const ak_dataset *ds, int64_t i)
-{
-    if (!AK__GIVEN(NULL, ds))
-        return -1;
-    return ds && ds->labels && i >= 0 && i < ds->size ? ds->labels[i] : -1;
-}
-
-const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label)
-{
-    if (!AK__GIVEN(NULL, ds))
-        return "";
-    static _Thread_local char number[16];
-    if (ds && ds->class_names && label >= 0 && label < ds->classes)
-        return ds->class_names[label];
-    snprintf(number, sizeof number, "%d", (int)label);
-    return number;
-}
-
-const char *const *ak_dataset_class_names(const ak_dataset *ds)
-{
-    return ds ? ds->class_names : NULL;
-}
-
-/* ---- how items are read ---------------------------------------------------------------------- */
-
-ak_dataset ak__dataset_settled(const ak_dataset *ds)
-{
-    ak_dataset        now = *ds;
-    const ak_dataset *by = ds;
-    while (by->parent && !by->own_scale)
-        by = by->parent;
-    now.scale = by->scale;
-    now.offset = by->offset;
-    now.factor = by->factor;
-    for (by = ds; by->parent && !by->own_normal; )
-        by = by->parent;
-    now.normalize = by->normalize;
-    memcpy(now.mean, by->mean, sizeof now.mean);
-    memcpy(now.inverse_std, by->inverse_std, sizeof now.inverse_std);
-    now.parent = NULL;
-    return now;
-}
-
-void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
-{
-    const int64_t n = ds->item_size;
-    const int     C = ds->channels;
-    if (ds->bytes) {
-        const uint8_t *restrict x = ds->bytes + i * n;
-        for (int64_t k = 0; k < n; k++)
-            out[k] = (ak_real)x[k] * AK__BYTE_SCALE;
-    } else {
-        memcpy(out, ds->reals + i * n, (size_t)n * sizeof *out);
-    }
-    if (ds->scale)
-        for (int64_t k = 0; k < n; k++)
-            out[k] = (out[k] - ds->offset) * ds->factor;
-    if (!ds->normalize)
-        return;
-    if (C == 3)
-        for (int64_t k = 0; k < n; k += 3)
-            for (int c = 0; c < 3; c++)
-                out[k + c] = (out[k + c] - ds->mean[c]) * ds->inverse_std[c];
-    else
-        for (int c = 0; c < C; c++)
-            for (int64_t k = c; k < n; k += C)
-                out[k] = (out[k] - ds->mean[c]) * ds->inverse_std[c];
-}
-
-/* (x - shift) * factor must stay a number in ak_real, and tell numbers apart. */
-static bool usable(double shift, double factor)
-{
-    return isfinite((ak_real)shift) && isfinite((ak_real)factor) && (ak_real)factor > 0;
-}
-
-ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
-{
-    if (!AK__GIVEN(NULL, ds))
-        return ak__refused(NULL);
-    if (ak_error(ds->ctx))
-        return AK_ERR_STATE;
-    if (ds->bytes)
-        return ak_fail(ds->ctx, AK_ERR_STATE, "dataset_scale: \"%s\" holds bytes, which are read "
-                       "as [0, 1] already", ds->name);
-    if (!(lo < hi) || !usable(lo, 1 / (hi - lo)))
-        return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_scale: from %g to %g: finite numbers "
-                       "lo < hi are needed", lo, hi);
-    ds->own_scale = ds->scale = true;
-    ds->offset = (ak_real)lo;
-    ds->factor = (ak_real)(1 / (hi - lo));
-    return AK_OK;
-}
-
-ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std)
-{
-    if (!AK__GIVEN(NULL, ds))
-        return ak__refused(NULL);
-    if (ak_error(ds->ctx))
-        return AK_ERR_STATE;
-    if (ds->channels > AK_MAX_CHANNELS)
-        return ak_fail(ds->ctx, AK_ERR_SHAPE, "dataset_normalize: items of \"%s\" have %d "
-                       "channels; at most %d can be normalised", ds->name, ds->channels,
-                       AK_MAX_CHANNELS);
-    for (int c = 0; c < ds->channels; c++)
-        if (!usable(mean ? mean[c] : 0, std ? 1 / std[c] : 1))
-            return ak_fail(ds->ctx, AK_ERR_VALUE, "dataset_normalize: mean %g and standard "
-                           "deviation %g of channel %d: finite numbers and a deviation > 0 are "
-                           "needed", mean ? mean[c] : 0, std ? std[c] : 1, c);
-    for (int c = 0; c < ds->channels; c++) {
-        ds->mean[c] = (ak_real)(mean ? mean[c] : 0);
-        ds->inverse_std[c] = (ak_real)(std ? 1 / std[c] : 1);
-    }
-    ds->normalize = mean || std;
-    ds->own_normal = true;
-    return AK_OK;
-}
-
-/* ---- batches for evaluation ------------------------------------------------------------------ */
-
 ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_batch", start, count, 0))
+    if (!AK__GIVEN(NULL, ds) || !ak__range_fits(ds, "dataset_batch", start, count, 0))
         return &ak__poison;
-    ak_shape shape = { .n = ds->item.n + 1, .dims = { count } };
-    memcpy(shape.dims + 1, ds->item.dims, (size_t)ds->item.n * sizeof *shape.dims);
+    const ak__field *f = ak__dataset_main(ds);
+    if (!f || f->kind > AK_FIELD_VECTOR) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_batch: the main field of \"%s\" is no picture and "
+                "no vector; ak_dataset_get has all fields, and the lengths", ds->name);
+        return &ak__poison;
+    }
+    if (!f->bytes && !f->reals && count > 0) {
+        ak_batch b;
+        return ak_dataset_get(ds, start, count, &b) ? b.all : &ak__poison;
+    }
+    ak_shape shape = { .n = f->item.n + 1, .dims = { count } };
+    memcpy(shape.dims + 1, f->item.dims, (size_t)f->item.n * sizeof *shape.dims);
     ak_tensor *t = ak__tensor_new(ds->ctx, shape);
     if (ak_is_poison(t))
         return t;
-    const ak_dataset now = ak__dataset_settled(ds);
-    AK__PARALLEL_FOR(i, count, count * ds->item_size > 65536)
-        ak__dataset_plain(&now, start + i, t->data + i * ds->item_size);
+    ak__reader r;
+    ak__reader_open(&r, ds);
+    const ak__field *now = &r.field[r.main];
+    AK__PARALLEL_FOR(i, count, count * now->numbers > 65536) {
+        const int64_t row = ak__row_of(&r.part[now->part], start + i);
+        const ak__raw raw = { .bytes = now->bytes ? now->bytes + row * now->numbers : NULL,
+                              .reals = now->reals ? now->reals + row * now->numbers : NULL,
+                              .length = 1 };
+        ak__field_plain(now, &raw, t->data + i * now->numbers);
+    }
     return t;
 }
 
 ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)
 {
-    if (!AK__GIVEN(NULL, ds) || !range_fits(ds, "dataset_labels", start, count, 0))
+    if (!AK__GIVEN(NULL, ds) || !ak__range_fits(ds, "dataset_labels", start, count, 0))
         return &ak__poison_index;
-    if (ds->labels)
-        return ak_index_from(ds->ctx, AK_SHAPE(count), ds->labels + start);
-    int32_t *unknown = ak__step_alloc(ds->ctx, ((size_t)count + 1) * sizeof *unknown);
-    for (int64_t i = 0; unknown && i < count; i++)
-        unknown[i] = -1;
-    return unknown ? ak_index_from(ds->ctx, AK_SHAPE(count), unknown) : &ak__poison_index;
+    int32_t *labels = ak__step_alloc(ds->ctx, ((size_t)count + 1) * sizeof *labels);
+    for (int64_t i = 0; labels && i < count && !ak_error(ds->ctx); i++)
+        labels[i] = ak_dataset_label(ds, start + i);
+    return labels && !ak_error(ds->ctx) ? ak_index_from(ds->ctx, AK_SHAPE(count), labels)
+                                        : &ak__poison_index;
 }

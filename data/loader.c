@@ -2,10 +2,9 @@
 /* The loader: worker threads fill a ring of batches ahead of the step; the caller takes them in
  * order and gets copies in step memory, so a slot is free again at once. What a batch holds depends
  * on its place (epoch, number) alone: who fills it, and when, changes nothing. */
-#include "data/views.h"
+#include "data/dataset.h"
 
 #include "base/base.h"
-#include "base/carve.h"
 #include "base/classes.h"
 #include "base/state.h"
 #include "tensor/tensor_internal.h"
@@ -27,20 +26,20 @@ typedef struct loader_slot {
     slot_state state;
     place      at;
     int64_t    count;           /* items */
-    ak__view_fault fault;       /* kind NULL: none; the first one otherwise */
-    ak_real   *items;           /* [V, count, item] */
-    int32_t   *index, *label;   /* [count] */
+    ak__fault  fault;           /* the first one, if there is any */
+    ak__field_block  blocks[AK_MAX_FIELDS];
+    int32_t   *index;           /* [count] */
 } loader_slot;
 
 struct ak_loader {
     ak_ctx      *ctx;
-    ak_dataset   ds;            /* settled, as it was when the loader was opened */
+    ak__reader   reader;        /* the set as it was when the loader was opened */
+    ak__views    views[AK_MAX_FIELDS];
+    ak__batch_plan plan;        /* of these two */
     int64_t      batch, batches;        /* items a batch, batches an epoch */
-    int          views;
     bool         keep_last;
     uint64_t     seed;
     ak__sampler  sampler;
-    const ak_augment *const *lists;     /* [views] */
 
     int64_t     *order, *workspace;     /* [size] of epoch order_epoch; guarded by mutex */
     int64_t      order_epoch;
@@ -73,11 +72,11 @@ static ak_status check_usable(const ak_loader *l, const char *who)
 {
     if (l->closed)
         return ak_fail(l->ctx, AK_ERR_STATE, "%s: the loader of \"%s\" has been closed", who,
-                       l->ds.name);
+                       l->reader.name);
     if (lost_threads(l))
         return ak_fail(l->ctx, AK_ERR_STATE, "%s: the loader of \"%s\" belongs to process %ld, "
                        "where its threads run; this is process %ld, forked from it: open a loader "
-                       "here, or one without threads (AK_NONE) before", who, l->ds.name,
+                       "here, or one without threads (AK_NONE) before", who, l->reader.name,
                        l->process_id, (long)getpid());
     return AK_OK;
 }
@@ -86,7 +85,7 @@ static ak_status check_usable(const ak_loader *l, const char *who)
 
 static int64_t batch_count(const ak_loader *l, int64_t number)
 {
-    const int64_t left = l->ds.size - number * l->batch;
+    const int64_t left = l->reader.size - number * l->batch;
     return left < l->batch ? left : l->batch;
 }
 
@@ -95,17 +94,15 @@ static loader_slot *claim(ak_loader *l)
 {
     loader_slot *s = &l->slots[l->claims % (uint64_t)l->n_slots];
     if (l->order_epoch != l->claimed.epoch) {
-        ak__sampler_order(&l->sampler, l->claimed.epoch, l->ds.size, l->order, l->workspace);
+        ak__sampler_order(&l->sampler, l->claimed.epoch, l->reader.size, l->order, l->workspace);
         l->order_epoch = l->claimed.epoch;
     }
     s->state = SLOT_BUSY;
     s->at = l->claimed;
     s->count = batch_count(l, s->at.batch);
     const int64_t *items = l->order + s->at.batch * l->batch;
-    for (int64_t i = 0; i < s->count; i++) {
+    for (int64_t i = 0; i < s->count; i++)
         s->index[i] = (int32_t)items[i];
-        s->label[i] = l->ds.labels ? l->ds.labels[items[i]] : -1;
-    }
     l->claims++;
     if (++l->claimed.batch == l->batches)
         l->claimed = (place){ l->claimed.epoch + 1, 0 };
@@ -114,15 +111,7 @@ static loader_slot *claim(ak_loader *l)
 
 static void fill(ak_loader *l, loader_slot *s, const ak__viewer *viewer)
 {
-    s->fault.kind = NULL;
-    for (int v = 0; v < l->views; v++)
-        for (int64_t i = 0; i < s->count; i++) {
-            ak__view_fault fault;
-            if (!ak__viewer_make(viewer, s->at.epoch, s->index[i], v,
-                                 s->items + (v * s->count + i) * l->ds.item_size, &fault) &&
-                !s->fault.kind)
-                s->fault = fault;
-        }
+    ak__blocks_fill(&l->plan, s->at.epoch, s->index, s->count, viewer, s->blocks, &s->fault);
 }
 
 static void *worker(void *argument)
@@ -161,7 +150,7 @@ static ak_status check_place(const ak_loader *l, ak_loader_state state)
         state.batch > l->batches)
         return ak_fail(l->ctx, AK_ERR_VALUE, "loader_seek: there is no batch %lld of epoch %lld: "
                        "an epoch of \"%s\" has %lld", (long long)state.batch,
-                       (long long)state.epoch, l->ds.name, (long long)l->batches);
+                       (long long)state.epoch, l->reader.name, (long long)l->batches);
     return AK_OK;
 }
 
@@ -218,7 +207,7 @@ static void loader_state_save(void *obj, unsigned char *bytes)
     const ak_loader *l = obj;
     ak__put_u64(&bytes, (uint64_t)l->next.epoch);
     ak__put_u64(&bytes, (uint64_t)l->next.batch);
-    ak__put_u64(&bytes, (uint64_t)l->ds.size);
+    ak__put_u64(&bytes, (uint64_t)l->reader.size);
     ak__put_u64(&bytes, (uint64_t)l->batch);
     ak__put_u64(&bytes, (uint64_t)l->batches);
     ak__put_u64(&bytes, l->seed);
@@ -237,13 +226,13 @@ static ak_status loader_state_check(void *obj, const unsigned char *bytes, size_
     const uint64_t n = ak__get_u64(&bytes), items = ak__get_u64(&bytes);
     const uint64_t batches = ak__get_u64(&bytes), seed = ak__get_u64(&bytes);
     const uint64_t order = size == STATE_BYTES ? ak__get_u64(&bytes) : order_flags(l);
-    if (n != (uint64_t)l->ds.size || items != (uint64_t)l->batch ||
+    if (n != (uint64_t)l->reader.size || items != (uint64_t)l->batch ||
         batches != (uint64_t)l->batches || seed != l->seed)
         return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of %llu items, "
                        "batch %llu, %llu batches an epoch, seed %llu; this one has %lld, %lld, "
                        "%lld, %llu: use the same options to resume", (unsigned long long)n,
                        (unsigned long long)items, (unsigned long long)batches,
-                       (unsigned long long)seed, (long long)l->ds.size, (long long)l->batch,
+                       (unsigned long long)seed, (long long)l->reader.size, (long long)l->batch,
                        (long long)l->batches, (unsigned long long)l->seed);
     if (order != order_flags(l))
         return ak_fail(l->ctx, AK_ERR_STATE, "checkpoint: was made with a loader of .in_order %d, "
@@ -301,27 +290,22 @@ static ak_status check_options(ak_dataset *ds, const ak_loader_options *o)
                        (long long)ds->size, (long long)batch, (long long)other,
                        (long long)(ds->size % other));
     }
-    if (o->views < 0 || o->views > AK_MAX_VIEWS)
-        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .views is %d; 1 to %d are possible",
-                       o->views, AK_MAX_VIEWS);
     if (o->threads < AK_NONE || o->threads > MAX_THREADS)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .threads is %d; 1 to %d or AK_NONE are "
                        "possible", o->threads, MAX_THREADS);
-    if (o->augment && o->augment_each)
-        return ak_fail(ctx, AK_ERR_VALUE, "loader_open: give .augment or .augment_each, not both");
     if (o->balance && o->in_order)
         return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .balance shuffles; .in_order excludes it");
-    for (int64_t i = 0; o->balance && i < ds->size; i++)
-        if (ak_dataset_label(ds, i) < 0)
+    for (int64_t i = 0; o->balance && i < ds->size && !ak_error(ctx); i++)
+        if (ak_dataset_label(ds, i) < 0 && !ak_error(ctx))
             return ak_fail(ctx, AK_ERR_VALUE, "loader_open: .balance needs a label for every item; "
                            "item %lld of \"%s\" has none", (long long)i, ds->name);
-    return AK_OK;
+    return ak_error(ctx);
 }
 
 /* For the sampler, which counts by class: labels numbered without gaps, in context memory. */
 static ak_status number_classes(ak_loader *l)
 {
-    const int64_t n = l->ds.size;
+    const int64_t n = l->reader.size;
     if (!l->sampler.balance)
         return AK_OK;
     int32_t *value = ak__malloc((size_t)n * sizeof *value);
@@ -329,66 +313,126 @@ static ak_status number_classes(ak_loader *l)
     if (!value)
         ak__fail_memory(l->ctx, (size_t)n * sizeof *value);
     if (value && class) {
-        l->sampler.classes = ak__distinct(l->ds.labels, n, value);
         for (int64_t i = 0; i < n; i++)
-            class[i] = (int32_t)ak__place_of(value, l->sampler.classes, l->ds.labels[i]);
+            class[i] = ak__reader_label(&l->reader, i);
+        l->sampler.classes = ak__distinct(class, n, value);
+        for (int64_t i = 0; i < n; i++)
+            class[i] = (int32_t)ak__place_of(value, l->sampler.classes, class[i]);
         l->sampler.labels = class;
     }
     ak__free(value);
     return value && class ? AK_OK : AK_ERR_MEMORY;
 }
 
-/* Copies of the lists, in context memory. */
-static ak_status copy_lists(ak_loader *l, const ak_loader_options *o)
+/* A copy of a list in context memory; NULL for an empty one. */
+static ak_status copy_list(ak_ctx *ctx, const ak_augment **list)
 {
-    const ak_augment **lists = ak__ctx_alloc(l->ctx, (size_t)l->views * sizeof *lists);
-    if (!lists)
+    const int   n = ak__augment_count(*list);
+    ak_augment *copy = n ? ak__ctx_alloc(ctx, ((size_t)n + 1) * sizeof *copy) : NULL;
+    if (n && !copy)
         return AK_ERR_MEMORY;
-    for (int v = 0; v < l->views; v++) {
-        const ak_augment *list = o->augment_each ? o->augment_each[v] : o->augment;
-        const int         n = ak__augment_count(list);
-        const ak_status   status = ak__augment_check(&l->ds, "loader_open", list);
-        if (status)
-            return status;
-        if (n == 0)
-            continue;
-        ak_augment *copy = ak__ctx_alloc(l->ctx, ((size_t)n + 1) * sizeof *copy);
-        if (!copy)
-            return AK_ERR_MEMORY;
-        memcpy(copy, list, (size_t)n * sizeof *copy);
-        lists[v] = copy;
-    }
-    l->lists = lists;
+    if (n)
+        memcpy(copy, *list, (size_t)n * sizeof *copy);
+    *list = copy;
     return AK_OK;
 }
 
-/* Lay out everything the threads need in one block (NULL: only count); its bytes. */
+/* The views that one field gets. */
+static ak_status field_views(ak_loader *l, ak_dataset *ds, int f, ak_field_views o)
+{
+    const ak_augment *lists[AK_MAX_VIEWS] = { 0 };
+    const char       *name = l->reader.field[f].name;
+    const bool        plain = l->reader.field[f].kind > AK_FIELD_TOKENS;
+    if (o.views < 0 || o.views > AK_MAX_VIEWS)
+        return ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: .views is %d (field \"%s\"); 1 to %d "
+                       "are possible", o.views, name, AK_MAX_VIEWS);
+    const int views = o.views ? o.views : 1;
+    if (o.augment && o.augment_each)
+        return ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: give .augment or .augment_each, not "
+                       "both (field \"%s\")", name);
+    if (plain && (views > 1 || o.augment || o.augment_each))
+        return ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: field \"%s\" holds labels, numbers or "
+                       "ids, which have no views", name);
+    for (int v = 0; v < views; v++)
+        lists[v] = o.augment_each ? o.augment_each[v] : o.augment;
+    ak_status status = ak__views_open(&l->views[f], ds, f, "loader_open", views, lists, l->seed);
+    for (int v = 0; v < views && !status; v++)
+        status = copy_list(l->ctx, &l->views[f].lists[v]);
+    return status;
+}
+
+/* The place of a field that .fields names; -1: recorded. */
+static int named_field(const ak_loader *l, ak_dataset *ds, const ak_loader_options *o,
+                       const char *name)
+{
+    const ak__field *found = ak__dataset_field(ds, "loader_open", name);
+    int              f = 0;
+    if (!found)
+        return -1;
+    while (ds->field[f] != found)
+        f++;
+    const bool main = f == l->reader.main && (o->views || o->augment || o->augment_each);
+    if (!main && l->views[f].views == 0)
+        return f;
+    ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: .fields names \"%s\", whose views are said "
+            "already%s", name,
+            main ? ": it is the main field, which .views and .augment are for" : "");
+    return -1;
+}
+
+static ak_status open_views(ak_loader *l, ak_dataset *ds, const ak_loader_options *o)
+{
+    ak_status status = AK_OK;
+    int       n = 0;
+    if (l->reader.main < 0 && (o->views > 1 || o->augment || o->augment_each))
+        return ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: \"%s\" has no picture, vector, sequence "
+                       "or tokens to make views of", l->reader.name);
+    for (const ak_field_views *v = o->fields; v && v->field && !status; v++) {
+        if (n++ == AK_MAX_FIELDS)
+            return ak_fail(l->ctx, AK_ERR_VALUE, "loader_open: more than %d entries in .fields: "
+                           "does it end with { 0 }?", AK_MAX_FIELDS);
+        const int f = named_field(l, ds, o, v->field);
+        status = f < 0 ? ak_error(l->ctx) : field_views(l, ds, f, *v);
+    }
+    for (int f = 0; f < l->reader.n_fields && !status; f++)
+        if (l->views[f].views == 0)
+            status = field_views(l, ds, f, f == l->reader.main
+                ? (ak_field_views){ NULL, o->views, o->augment, o->augment_each }
+                : (ak_field_views){ 0 });
+    return status;
+}
+
+/* Lay out everything the threads need in one block; returns its size. */
 static size_t lay_out(ak_loader *l, char *block, int n_viewers)
 {
-    ak__carver c = { .base = block };
-    l->order = ak__carve(&c, l->ds.size, sizeof *l->order);
-    l->workspace = ak__carve(&c, l->sampler.balance
-                             ? ak__sampler_workspace(l->ds.size, l->sampler.classes) : 0,
-                             sizeof *l->workspace);
+    size_t     numbers = 0, taps = 0;
+    ak__carver cut = { .base = block };
+    for (int f = 0; f < l->reader.n_fields; f++) {
+        const size_t n = ak__viewer_numbers(&l->reader.field[f], &l->views[f]);
+        const size_t t = ak__viewer_taps(&l->views[f]);
+        numbers = n > numbers ? n : numbers;
+        taps = t > taps ? t : taps;
+    }
+    l->order = ak__carve(&cut, l->reader.size, sizeof *l->order);
+    l->workspace = ak__carve(&cut, l->sampler.balance
+                           ? ak__sampler_workspace(l->reader.size, l->sampler.classes) : 0,
+                           sizeof *l->workspace);
     for (int i = 0; i < l->n_slots; i++) {
-        loader_slot *s = &l->slots[i];
-        s->items = ak__carve_reals(&c, (int64_t)l->views * l->batch * l->ds.item_size);
-        s->index = ak__carve(&c, l->batch, sizeof *s->index);
-        s->label = ak__carve(&c, l->batch, sizeof *s->label);
+        ak__blocks_cut(&l->plan, l->batch, &cut, l->slots[i].blocks);
+        l->slots[i].index = ak__carve(&cut, l->batch, sizeof *l->slots[i].index);
     }
     for (int i = 0; i < n_viewers; i++) {
-        ak__viewer *v = &l->viewers[i];
-        *v = (ak__viewer){ .ds = &l->ds, .lists = l->lists, .seed = l->seed, .owner = l };
-        v->memory = ak__carve_reals(&c, (int64_t)ak__viewer_numbers(&l->ds));
-        v->taps = ak__carve(&c, (int64_t)ak__viewer_taps(&l->ds), sizeof *v->taps);
+        l->viewers[i] = (ak__viewer){ .owner = l };
+        l->viewers[i].memory = ak__carve(&cut, (int64_t)numbers, sizeof(ak_real));
+        l->viewers[i].taps = ak__carve(&cut, (int64_t)taps, sizeof(int32_t));
+        l->viewers[i].scratch = ak__carve(&cut, (int64_t)l->reader.scratch, 1);
     }
-    return c.used;
+    return cut.used;
 }
 
 static bool reserve(ak_loader *l, int n_viewers)
 {
-    const double items = (double)l->views * (double)l->batch * (double)l->ds.item_size;
-    if (items * l->n_slots * sizeof(ak_real) > (double)(SIZE_MAX / 4)) {
+    if (ak__blocks_size(&l->plan, l->batch) * l->n_slots > (double)(SIZE_MAX / 4)) {
         ak__fail_memory(l->ctx, SIZE_MAX / 4);
         return false;
     }
@@ -431,9 +475,9 @@ ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
     if (!l)
         return NULL;
     l->ctx = ds->ctx;
-    l->ds = ak__dataset_settled(ds);
+    ak__reader_open(&l->reader, ds);
+    l->plan = (ak__batch_plan){ &l->reader, l->views };
     l->batch = o.batch ? o.batch : DEFAULT_BATCH;
-    l->views = o.views ? o.views : 1;
     l->keep_last = o.keep_last;
     l->batches = ds->size / l->batch + (o.keep_last && ds->size % l->batch);
     l->seed = o.seed ? o.seed : ds->ctx->seed;
@@ -443,7 +487,8 @@ ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options o)
     l->n_slots = threads ? threads + 2 : 1;
     l->slots = ak__ctx_alloc(l->ctx, (size_t)l->n_slots * sizeof *l->slots);
     l->closed = true;
-    if (!l->slots || number_classes(l) || copy_lists(l, &o) || !reserve(l, threads ? threads : 1))
+    if (!l->slots || number_classes(l) || open_views(l, ds, &o) ||
+        !reserve(l, threads ? threads : 1))
         return NULL;
     pthread_mutex_init(&l->mutex, NULL);
     pthread_cond_init(&l->ready, NULL);
@@ -512,44 +557,13 @@ static void give_back(ak_loader *l, loader_slot *s)
     pthread_mutex_unlock(&l->mutex);
 }
 
-/* When numbers are checked: name the first item that is not finite. */
-static bool check_batch(ak_loader *l, const loader_slot *s)
-{
-    const int64_t n = l->ds.item_size;
-    for (int64_t i = 0; i < l->views * s->count * n; i++)
-        if (!isfinite(s->items[i])) {
-            const int64_t row = i / n;
-            ak_fail(l->ctx, AK_ERR_NUMBER, "loader: view %lld of item %lld of \"%s\" (epoch %lld) "
-                    "is not finite; the data or an augmentation makes it so",
-                    (long long)(row / s->count), (long long)s->index[row % s->count], l->ds.name,
-                    (long long)s->at.epoch);
-            return false;
-        }
-    return true;
-}
-
 /* Copies in step memory. */
 static bool copy_out(ak_loader *l, const loader_slot *s, ak_batch *b)
 {
-    const ak_shape item = l->ds.item;
-    ak_shape       shape = { .n = item.n + 1, .dims = { l->views * s->count } };
-    memcpy(shape.dims + 1, item.dims, (size_t)item.n * sizeof *shape.dims);
-    *b = (ak_batch){ .size = s->count, .views = l->views, .epoch = s->at.epoch,
-                     .number = s->at.batch };
-    b->all = ak_from(l->ctx, shape, s->items);
-    b->label = ak_index_from(l->ctx, AK_SHAPE(s->count), s->label);
-    b->index = ak_index_from(l->ctx, AK_SHAPE(s->count), s->index);
-    for (int v = 0; v < l->views && !ak_error(l->ctx); v++)
-        b->view[v] = ak_rows(b->all, v * s->count, s->count);
-    return !ak_error(l->ctx);
-}
-
-/* What an error leaves: poison everywhere, so that whoever goes on does nothing. */
-static void poison_batch(ak_batch *b)
-{
-    *b = (ak_batch){ .all = &ak__poison, .label = &ak__poison_index, .index = &ak__poison_index };
-    for (int v = 0; v < AK_MAX_VIEWS; v++)
-        b->view[v] = &ak__poison;
+    const bool fine = ak__blocks_give(&l->plan, s->index, s->count, s->blocks, b);
+    b->epoch = s->at.epoch;
+    b->number = s->at.batch;
+    return fine;
 }
 
 /* Calls in a row, on this thread, that gave no batch because of an error. */
@@ -558,9 +572,9 @@ static _Thread_local int refusals;
 /* No batch, because of an error: false, so that a loop over batches ends. Whoever asks so often is
  * in a loop that waits for one: true, with the poison batch, lets it go on to the end of its step,
  * which tells the error. */
-static bool refuse(ak_batch *b)
+static bool refuse(ak_ctx *ctx, ak_batch *b)
 {
-    poison_batch(b);
+    ak__batch_poison(b, ctx);
     refusals = (refusals + 1) % MOST_REFUSALS;
     return refusals == 0;
 }
@@ -570,15 +584,15 @@ static bool take(ak_loader *l, ak_batch *b)
 {
     loader_slot *s = wait_for_next(l);
     bool         fine = true;
-    if (s->fault.kind)
-        fine = ak__view_fail(&l->ds, "loader", &s->fault) == AK_OK;
+    if (s->fault.what != AK__NO_FAULT)
+        fine = ak__fault_fail(&l->reader, "loader", &s->fault) == AK_OK;
     else if (l->ctx->check_numbers)
-        fine = check_batch(l, s);
+        fine = ak__blocks_finite(&l->plan, s->at.epoch, s->index, s->count, s->blocks);
     if (fine && !copy_out(l, s, b))
-        return refuse(b);            /* out of memory: the batch stays for the next call */
+        return refuse(l->ctx, b);    /* out of memory: the batch stays for the next call */
     give_back(l, s);
     if (!fine)
-        return refuse(b);
+        return refuse(l->ctx, b);
     refusals = 0;
     return true;
 }
@@ -588,7 +602,7 @@ bool ak_loader_next(ak_loader *l, ak_batch *b)
     if (!AK__GIVEN(l ? l->ctx : NULL, b))
         return false;
     if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_next"))
-        return refuse(b);
+        return refuse(l ? l->ctx : NULL, b);
     if (l->next.batch < l->batches)
         return take(l, b);
     l->next = (place){ l->next.epoch + 1, 0 };
@@ -602,7 +616,7 @@ bool ak_loader_endless(ak_loader *l, ak_batch *b)
     if (!AK__GIVEN(l ? l->ctx : NULL, b))
         return false;
     if (!AK__GIVEN(NULL, l) || ak_error(l->ctx) || check_usable(l, "loader_endless"))
-        return refuse(b);
+        return refuse(l ? l->ctx : NULL, b);
     if (l->next.batch == l->batches)
         l->next = (place){ l->next.epoch + 1, 0 };
     return take(l, b);

@@ -166,9 +166,7 @@ ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t 
              (unsigned long long)seed, (long long)first, (long long)(first + count - 1));
     ak_dataset *ds = ak__dataset_new(ctx, name, count, AK_SHAPE(SIDE, SIDE, 1), bytes, NULL,
                                      labels);
-    if (ds) {
-        ds->classes = CLASSES;
-        ds->class_names = drawn_names;
-    }
+    if (ds)
+        ak__dataset_classes_named(ds, CLASSES, drawn_names);
     return ds;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Making a view of an item: one resampling for all geometry, then the changes, then normalising. */
+/* Making a view of a picture: one resampling for all geometry, then the changes, then normalising;
+ * and of other kinds of fields, by their own functions. */
+#include "data/dataset.h"
 #include "data/pixels.h"
-#include "data/views.h"
 
 #include "base/base.h"
 #include "tensor/tensor_internal.h"
@@ -18,15 +19,14 @@ typedef struct viewer_layout {
     size_t planes_at, scratch_at, line_at, pixels_at, rows_at, weights_at, total;
 } viewer_layout;
 
-static viewer_layout layout_of(const ak_dataset *ds)
+/* Of views of height x width of pictures W wide with C channels. */
+static viewer_layout layout_of(int64_t height, int64_t width, int64_t W, int64_t C)
 {
     viewer_layout l = { 0 };
-    if (ds->item.n != 3)
-        return l;
-    const int64_t H = ds->item.dims[0], W = ds->item.dims[1], C = ds->item.dims[2];
-    l.plane = (size_t)(ak__lanes(H * W) + AK__LANES);
-    l.line = (size_t)(ak__lanes(W * C) + AK__LANES);
-    l.row = (size_t)(ak__lanes(W) + AK__LANES);
+    const int64_t wide = width > W ? width : W;
+    l.plane = (size_t)(ak__lanes(height * width) + AK__LANES);
+    l.line = (size_t)(ak__lanes(wide * C) + AK__LANES);
+    l.row = (size_t)(ak__lanes(wide) + AK__LANES);
     l.scratch_at = l.plane * (size_t)C;
     l.line_at = l.scratch_at + l.plane + l.row + EXTRA_LINE;
     l.pixels_at = l.line_at + l.line;
@@ -36,14 +36,29 @@ static viewer_layout layout_of(const ak_dataset *ds)
     return l;
 }
 
-size_t ak__viewer_numbers(const ak_dataset *ds)
+static viewer_layout layout_for(const ak__field *f, const ak__views *v, int view)
 {
-    return layout_of(ds).total;
+    return layout_of(v->item[view].dims[0], v->item[view].dims[1], f->item.dims[1],
+                     f->item.dims[2]);
 }
 
-size_t ak__viewer_taps(const ak_dataset *ds)
+size_t ak__viewer_numbers(const ak__field *f, const ak__views *v)
 {
-    return ds->item.n == 3 ? 2 * (size_t)ds->item.dims[1] : 0;
+    size_t most = 0;
+    for (int view = 0; f->kind == AK_FIELD_PICTURE && view < v->views; view++) {
+        const size_t total = v->lists[view] ? layout_for(f, v, view).total : 0;
+        most = total > most ? total : most;
+    }
+    return most;
+}
+
+size_t ak__viewer_taps(const ak__views *v)
+{
+    size_t most = 0;
+    for (int view = 0; v->item[0].n == 3 && view < v->views; view++)
+        if (2 * (size_t)v->item[view].dims[1] > most)
+            most = 2 * (size_t)v->item[view].dims[1];
+    return most;
 }
 
 /* ---- resampling ------------------------------------------------------------------------------ */
@@ -182,32 +197,31 @@ AK__PIXELS static void resample(resampler *r, ak_real *const *planes)
 
 /* ---- pixels in and out ----------------------------------------------------------------------- */
 
-static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, ak_box box)
+static resampler resampler_of(const ak__viewer *v, const viewer_layout *l, const ak_picture *p,
+                              ak_box box)
 {
-    const int64_t H = v->ds->item.dims[0], W = v->ds->item.dims[1];
-    return (resampler){ .box = box, .height = H, .width = W, .left = v->taps,
-                        .right = v->taps + W, .weight = v->memory + l->weights_at,
+    return (resampler){ .box = box, .height = p->height, .width = p->width, .left = v->taps,
+                        .right = v->taps + p->width, .weight = v->memory + l->weights_at,
                         .line = v->memory + l->line_at, .pixels = v->memory + l->pixels_at,
                         .rows = v->memory + l->rows_at, .row_size = l->row };
 }
 
 /* From the data set's item. */
-static void sample_item(const ak__viewer *v, const viewer_layout *l, int64_t i, ak_box box,
-                        ak_picture *p)
+static void sample_item(const ak__viewer *v, const viewer_layout *l, const ak__view *view,
+                        ak_box box, ak_picture *p)
 {
-    const ak_dataset *ds = v->ds;
-    resampler         r = resampler_of(v, l, box);
-    r.from = (pixel_source){ .bytes = ds->bytes ? ds->bytes + i * ds->item_size : NULL,
-                             .reals = ds->bytes ? NULL : ds->reals + i * ds->item_size,
-                             .scale = ds->scale, .offset = ds->offset, .factor = ds->factor,
-                             .width = r.width, .channels = ds->channels };
+    const ak__field *f = view->field;
+    resampler        r = resampler_of(v, l, p, box);
+    r.from = (pixel_source){ .bytes = view->raw->bytes, .reals = view->raw->reals,
+                             .scale = f->scale, .offset = f->offset, .factor = f->factor,
+                             .width = f->item.dims[1], .channels = f->channels };
     resample(&r, p->plane);
 }
 
 /* Geometry that comes after changes: from the planes, by way of scratch. */
 static void sample_planes(const ak__viewer *v, const viewer_layout *l, ak_box box, ak_picture *p)
 {
-    resampler r = resampler_of(v, l, box);
+    resampler r = resampler_of(v, l, p, box);
     for (int c = 0; c < p->channels; c++) {
         r.from = (pixel_source){ .reals = p->plane[c], .width = r.width, .channels = 1 };
         resample(&r, &p->scratch);
@@ -216,19 +230,19 @@ static void sample_planes(const ak__viewer *v, const viewer_layout *l, ak_box bo
 }
 
 /* Planes to interleaved pixels, normalised; mean 0 and deviation 1 change no bit. */
-AK__PIXELS static void write_item(const ak_dataset *ds, const ak_picture *p, ak_real *restrict out)
+AK__PIXELS static void write_item(const ak__field *f, const ak_picture *p, ak_real *restrict out)
 {
     const int64_t n = p->height * p->width;
     if (p->channels == 1) {
         const ak_real *restrict x = p->plane[0];
-        const ak_real           m = ds->mean[0], s = ds->inverse_std[0];
+        const ak_real           m = f->mean[0], s = f->inverse_std[0];
         for (int64_t i = 0; i < n; i++)
             out[i] = (x[i] - m) * s;
     } else if (p->channels == 3) {
         const ak_real *restrict r = p->plane[0], *restrict g = p->plane[1];
         const ak_real *restrict b = p->plane[2];
-        const ak_real m0 = ds->mean[0], m1 = ds->mean[1], m2 = ds->mean[2];
-        const ak_real s0 = ds->inverse_std[0], s1 = ds->inverse_std[1], s2 = ds->inverse_std[2];
+        const ak_real m0 = f->mean[0], m1 = f->mean[1], m2 = f->mean[2];
+        const ak_real s0 = f->inverse_std[0], s1 = f->inverse_std[1], s2 = f->inverse_std[2];
         for (int64_t i = 0; i < n; i++) {
             out[3 * i] = (r[i] - m0) * s0;
             out[3 * i + 1] = (g[i] - m1) * s1;
@@ -237,7 +251,7 @@ AK__PIXELS static void write_item(const ak_dataset *ds, const ak_picture *p, ak_
     } else {
         for (int c = 0; c < p->channels; c++)
             for (int64_t i = 0; i < n; i++)
-                out[i * p->channels + c] = (p->plane[c][i] - ds->mean[c]) * ds->inverse_std[c];
+                out[i * p->channels + c] = (p->plane[c][i] - f->mean[c]) * f->inverse_std[c];
     }
 }
 
@@ -266,67 +280,147 @@ static bool planes_inside(const ak_picture *p, double *value)
     return true;
 }
 
-ak_status ak__view_fail(const ak_dataset *ds, const char *who, const ak__view_fault *f)
-{
-    if (f->kind->look)
-        return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s made a box of rows %lld + %lld and columns "
-                       "%lld + %lld, which is not inside of item %lld (view %d) of \"%s\": %lld "
-                       "rows, %lld columns", who, f->kind->name, (long long)f->box.y,
-                       (long long)f->box.height, (long long)f->box.x, (long long)f->box.width,
-                       (long long)f->item, f->view, ds->name, (long long)ds->item.dims[0],
-                       (long long)ds->item.dims[1]);
-    return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s needs values in [0, 1]; an augmentation before "
-                   "it made %g of item %lld (view %d) of \"%s\"", who, f->kind->name, f->value,
-                   (long long)f->item, f->view, ds->name);
-}
-
 /* ---- a view ---------------------------------------------------------------------------------- */
 
-bool ak__viewer_make(const ak__viewer *v, int64_t epoch, int64_t i, int view, ak_real *out,
-                     ak__view_fault *fault)
+static bool make_picture(const ak__viewer *viewer, const ak__view *v, ak__fault *fault)
 {
-    const ak_augment *list = v->lists ? v->lists[view] : NULL;
-    if (!list || !list->kind) {
-        ak__dataset_plain(v->ds, i, out);
-        return true;
-    }
-    const viewer_layout l = layout_of(v->ds);
-    const int64_t       H = v->ds->item.dims[0], W = v->ds->item.dims[1];
-    const ak_box        whole = { 0, 0, H, W, false };
-    ak_box              box = whole;
-    bool                sampled = false, looked = false, strange = false;
-    ak_picture          p = { .height = H, .width = W, .channels = v->ds->channels,
-                              .scratch = v->memory + l.scratch_at };
+    const ak_augment   *list = v->views->lists[v->view];
+    const viewer_layout l = layout_for(v->field, v->views, v->view);
+    const ak_shape      size = v->views->item[v->view];
+    ak_picture          p = { .height = size.dims[0], .width = size.dims[1],
+                              .channels = v->field->channels,
+                              .scratch = viewer->memory + l.scratch_at };
+    ak_box              box = { 0, 0, v->field->item.dims[0], v->field->item.dims[1], false };
+    ak_box              whole = box;
+    bool                sampled = false, looked = false;
+    bool                strange = v->field->slot >= 0 && !v->field->as_bytes;
     for (int c = 0; c < p.channels; c++)
-        p.plane[c] = v->memory + l.planes_at + (size_t)c * l.plane;
+        p.plane[c] = viewer->memory + l.planes_at + (size_t)c * l.plane;
     for (int k = 0;; k++) {
         const ak_augment *a = &list[k];
-        const ak_draws    draws = { v->seed, ak__stream((uint64_t)epoch, (uint64_t)i,
-                                                        (uint64_t)view, (uint64_t)k) };
-        *fault = (ak__view_fault){ .kind = a->kind, .item = i, .view = view };
+        const ak_draws    draws = { v->views->seed, ak__stream((uint64_t)v->epoch,
+                                                               (uint64_t)v->item,
+                                                               (uint64_t)v->view, (uint64_t)k) };
         if (a->kind && a->kind->look) {
             a->kind->look(&box, a->option, draws);
-            fault->box = box;
-            if (!box_inside(&box, H, W))
+            if (!box_inside(&box, whole.height, whole.width)) {
+                fault->what = AK__FAULT_BOX;
+                fault->kind = a->kind;
+                fault->box = box;
+                fault->height = whole.height;
+                fault->width = whole.width;
                 return false;
+            }
             looked = true;
             continue;
         }
         if (!sampled)
-            sample_item(v, &l, i, box, &p);
+            sample_item(viewer, &l, v, box, &p);
         else if (looked)
-            sample_planes(v, &l, box, &p);
+            sample_planes(viewer, &l, box, &p);
         sampled = true;
         looked = false;
-        box = whole;
+        box = whole = (ak_box){ 0, 0, p.height, p.width, false };
         if (!a->kind)
             break;
-        if (strange && a->kind->unit_range && !planes_inside(&p, &fault->value))
+        if (strange && a->kind->unit_range && !planes_inside(&p, &fault->value)) {
+            fault->what = AK__FAULT_RANGE;
+            fault->kind = a->kind;
             return false;
+        }
         strange = strange || !ak__augment_own(a->kind);
         a->kind->change(&p, a->option, draws);
     }
-    write_item(v->ds, &p, out);
+    write_item(v->field, &p, v->reals);
+    return true;
+}
+
+/* Has a change left a length that is possible? */
+static bool length_fits(const ak__view *v, const ak_augment_kind *kind, int64_t length,
+                        ak__fault *fault)
+{
+    const int64_t least = v->field->varies ? 0 : 1, most = v->field->steps;
+    if (length >= least && length <= most)
+        return true;
+    fault->what = AK__FAULT_LENGTH;
+    fault->kind = kind;
+    snprintf(fault->text, sizeof fault->text, "length %lld, where %lld to %lld are possible,",
+             (long long)length, (long long)least, (long long)most);
+    return false;
+}
+
+/* A vector or a sequence. */
+static bool make_sequence(ak__view *v, ak__fault *fault)
+{
+    const ak_augment *list = v->views->lists[v->view];
+    ak_sequence       x = { .data = v->reals, .length = v->raw->length, .width = v->field->width,
+                            .most = v->field->steps };
+    ak__field_scaled(v->field, v->raw, v->reals);
+    for (int k = 0; list && list[k].kind; k++) {
+        list[k].kind->sequence(&x, list[k].option,
+                               (ak_draws){ v->views->seed,
+                                           ak__stream((uint64_t)v->epoch, (uint64_t)v->item,
+                                                      (uint64_t)v->view, (uint64_t)k) });
+        x = (ak_sequence){ v->reals, x.length, v->field->width, v->field->steps };
+        if (!length_fits(v, list[k].kind, x.length, fault))
+            return false;
+    }
+    ak__field_normal(v->field, v->reals, x.length * x.width);
+    v->length = x.length;
+    return true;
+}
+
+static bool make_tokens(ak__view *v, ak__fault *fault)
+{
+    const ak_augment *list = v->views->lists[v->view];
+    ak_token_list     x = { .data = v->whole, .length = v->raw->length, .most = v->field->steps };
+    memcpy(v->whole, v->raw->whole, (size_t)v->raw->length * sizeof *v->whole);
+    for (int k = 0; list && list[k].kind; k++) {
+        list[k].kind->tokens(&x, list[k].option,
+                             (ak_draws){ v->views->seed,
+                                         ak__stream((uint64_t)v->epoch, (uint64_t)v->item,
+                                                    (uint64_t)v->view, (uint64_t)k) });
+        x = (ak_token_list){ v->whole, x.length, v->field->steps };
+        if (!length_fits(v, list[k].kind, x.length, fault))
+            return false;
+        for (int64_t t = 0; t < x.length; t++)
+            if (x.data[t] < 0) {
+                fault->what = AK__FAULT_TOKEN;
+                fault->kind = list[k].kind;
+                fault->value = (double)x.data[t];
+                return false;
+            }
+    }
+    v->length = x.length;
+    return true;
+}
+
+bool ak__view_make(const ak__viewer *viewer, ak__view *v, ak__fault *fault)
+{
+    fault->what = AK__NO_FAULT;     /* the rest is set where there is one */
+    fault->item = v->item;
+    fault->view = v->view;
+    fault->field = v->place;
+    v->length = 1;
+    switch (v->field->kind) {
+    case AK_FIELD_PICTURE:
+        if (v->views->lists[v->view])
+            return make_picture(viewer, v, fault);
+        ak__field_plain(v->field, v->raw, v->reals);
+        return true;
+    case AK_FIELD_VECTOR:
+    case AK_FIELD_SEQUENCE:
+        return make_sequence(v, fault);
+    case AK_FIELD_TOKENS:
+        return make_tokens(v, fault);
+    case AK_FIELD_NUMBERS:
+        ak__field_plain(v->field, v->raw, v->reals);
+        return true;
+    case AK_FIELD_LABELS:
+    case AK_FIELD_ID:
+        memcpy(v->whole, v->raw->whole, (size_t)v->field->numbers * sizeof *v->whole);
+        return true;
+    }
     return true;
 }
 
@@ -340,42 +434,47 @@ int ak__augment_count(const ak_augment *list)
     return n;
 }
 
-/* Smallest and largest number of reals, as they are stored; found once. */
-static void find_range(ak_dataset *ds)
+/* Smallest and largest number of reals of the set's items, as they are stored; found once. */
+static void find_range(const ak_dataset *ds, ak__field *f)
 {
-    const int64_t n = ds->item_size;
-    ds->not_finite = -1;
-    ds->lowest = ds->highest = ds->reals[0];
+    const int64_t n = f->numbers;
+    f->not_finite = -1;
+    f->lowest = f->highest = f->reals[ak__row_of(&ds->part[f->part], 0) * n];
     for (int64_t i = 0; i < ds->size; i++) {
-        const ak_real *restrict x = ds->reals + i * n;
-        ak_real lo = ds->lowest, hi = ds->highest, zero = 0;
+        const ak_real *restrict x = f->reals + ak__row_of(&ds->part[f->part], i) * n;
+        ak_real lo = f->lowest, hi = f->highest, zero = 0;
         for (int64_t k = 0; k < n; k++) {
             lo = x[k] < lo ? x[k] : lo;
             hi = x[k] > hi ? x[k] : hi;
             zero += x[k] - x[k];                /* NaN for infinities and NaN */
         }
-        ds->lowest = lo;
-        ds->highest = hi;
-        if (isnan(zero) && ds->not_finite < 0)
-            ds->not_finite = i;
+        f->lowest = lo;
+        f->highest = hi;
+        if (isnan(zero) && f->not_finite < 0)
+            f->not_finite = i;
     }
-    ds->range_known = true;
+    f->range_known = true;
 }
 
-/* Pictures of bytes are in [0, 1]; reals may be anything, and clamping would hide that. */
-static ak_status check_range(ak_dataset *ds, const char *who, const ak_augment_kind *kind)
+/* Pictures of bytes are in [0, 1]; reals may be anything, and clamping would hide that. Those of a
+ * callback are looked at when they are there. */
+static ak_status check_range(ak_dataset *ds, int field, const char *who,
+                             const ak_augment_kind *kind)
 {
-    if (ds->bytes)
+    ak__field *f = ds->field[field];
+    if (!f->reals)
         return AK_OK;
-    if (!ds->range_known)
-        find_range(ds);
-    if (ds->not_finite >= 0)
+    if (!f->range_known)
+        find_range(ds, f);
+    if (f->not_finite >= 0)
         return ak_fail(ds->ctx, AK_ERR_NUMBER, "%s: %s needs values in [0, 1]; item %lld of "
                        "\"%s\" holds numbers that are not finite; repair the data or leave the "
-                       "item out", who, kind->name, (long long)ds->not_finite, ds->name);
-    const ak_dataset now = ak__dataset_settled(ds);
-    const ak_real    lo = now.scale ? (now.lowest - now.offset) * now.factor : now.lowest;
-    const ak_real    hi = now.scale ? (now.highest - now.offset) * now.factor : now.highest;
+                       "item out", who, kind->name, (long long)f->not_finite, ds->name);
+    ak__reader r;
+    ak__reader_open(&r, ds);
+    const ak__field *now = &r.field[field];
+    const ak_real    lo = now->scale ? (now->lowest - now->offset) * now->factor : now->lowest;
+    const ak_real    hi = now->scale ? (now->highest - now->offset) * now->factor : now->highest;
     if (lo >= -ROUNDING && hi <= 1 + ROUNDING)
         return AK_OK;
     return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s needs values in [0, 1]; those of \"%s\" go from "
@@ -384,54 +483,106 @@ static ak_status check_range(ak_dataset *ds, const char *who, const ak_augment_k
                    who, kind->name, ds->name, (double)lo, (double)hi);
 }
 
-ak_status ak__augment_check(ak_dataset *ds, const char *who, const ak_augment *list)
+/* What a kind of augmentation works on. */
+static bool kind_fits(const ak_augment_kind *kind, ak_field_kind field)
+{
+    return field == AK_FIELD_PICTURE ? kind->look || kind->change
+         : field == AK_FIELD_TOKENS  ? kind->tokens != NULL : kind->sequence != NULL;
+}
+
+static ak_status kind_misfit(ak_dataset *ds, int field, const char *who,
+                             const ak_augment_kind *kind)
+{
+    const ak__field *f = ds->field[field];
+    char             text[AK_SHAPE_TEXT];
+    if (kind->look || kind->change)
+        return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s needs pictures [H, W, C] of at most %d "
+                       "channels; items of \"%s\" are %s (field \"%s\")", who, kind->name,
+                       AK_MAX_CHANNELS, ds->name, ak_shape_text(f->item, text), f->name);
+    return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s is for %s; field \"%s\" of \"%s\" is of another "
+                   "kind", who, kind->name, kind->tokens ? "token ids" : "vectors and sequences",
+                   f->name, ds->name);
+}
+
+ak_status ak__augment_check(ak_dataset *ds, int field, const char *who, const ak_augment *list)
 {
     const int n = ak__augment_count(list);
+    int       sizes = 0;
     if (n > AK__LIST_MAX)
         return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: more than %d augmentations in a list: does it "
                        "end with { 0 }?", who, AK__LIST_MAX);
-    char      text[AK_SHAPE_TEXT];
-    if (n && (ds->item.n != 3 || ds->channels > AK_MAX_CHANNELS))
-        return ak_fail(ds->ctx, AK_ERR_SHAPE, "%s: %s needs pictures [H, W, C] of at most %d "
-                       "channels; items of \"%s\" are %s", who, list[0].kind->name,
-                       AK_MAX_CHANNELS, ds->name, ak_shape_text(ds->item, text));
     for (int k = 0; k < n; k++) {
         const ak_augment_kind *kind = list[k].kind;
-        if (!kind->look == !kind->change)
-            return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: augmentation \"%s\" must have one of look "
-                           "and change", who, kind->name);
+        if (!!kind->look + !!kind->change + !!kind->sequence + !!kind->tokens != 1)
+            return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: augmentation \"%s\" must have one of look, "
+                           "change, sequence and tokens", who, kind->name);
+        if (!kind_fits(kind, ds->field[field]->kind) ||
+            (ds->field[field]->kind == AK_FIELD_PICTURE &&
+             ds->field[field]->channels > AK_MAX_CHANNELS))
+            return kind_misfit(ds, field, who, kind);
         const char *wrong = kind->check ? kind->check(list[k].option) : NULL;
         if (wrong)
             return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s (entry %d of the list): %s; given: %g, "
                            "%g, %g, %g, %g", who, kind->name, k, wrong, list[k].option[0],
                            list[k].option[1], list[k].option[2], list[k].option[3],
                            list[k].option[4]);
-        const ak_status range = kind->unit_range ? check_range(ds, who, kind) : AK_OK;
+        int64_t height, width;
+        sizes += ak__augment_size((const ak_augment[]){ list[k], { 0 } }, &height, &width);
+        if (sizes > 1)
+            return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s (entry %d of the list) stands there a "
+                           "second time", who, kind->name, k);
+        const ak_status range = kind->unit_range ? check_range(ds, field, who, kind) : AK_OK;
         if (range)
             return range;
     }
     return AK_OK;
 }
 
-static ak_status make_item(ak_dataset *ds, const ak_augment *list, uint64_t seed, int64_t epoch,
-                           int64_t item, int view, ak_tensor *out)
+ak_status ak__views_open(ak__views *v, ak_dataset *ds, int f, const char *who, int views,
+                         const ak_augment *const *lists, uint64_t seed)
 {
-    const size_t     numbers = ak__viewer_numbers(ds), taps = ak__viewer_taps(ds);
-    const ak_dataset now = ak__dataset_settled(ds);
-    const ak_mark    mark = ak_mark_step(ds->ctx);
-    ak__view_fault   fault;
-    ak__viewer       v = { .ds = &now, .seed = seed };
-    v.memory = ak__step_alloc(ds->ctx, (numbers + 1) * sizeof *v.memory);
-    v.taps = ak__step_alloc(ds->ctx, (taps + 1) * sizeof *v.taps);
-    const ak_augment *lists[AK_MAX_VIEWS] = { 0 };
-    lists[view] = list;
-    v.lists = lists;
-    if (!v.memory || !v.taps)
-        return AK_ERR_MEMORY;
-    memset(v.memory, 0, numbers * sizeof *v.memory);
-    if (!ak__viewer_make(&v, epoch, item, view, out->data, &fault))
-        return ak__view_fail(ds, "augment_item", &fault);
-    return ak_release(ds->ctx, mark);
+    const ak__field *field = ds->field[f];
+    char             a[AK_SHAPE_TEXT];
+    *v = (ak__views){ .views = views, .seed = seed };
+    if (field != ak__dataset_main(ds))      /* others draw other numbers */
+        v->seed ^= ak__hash_bytes(AK__HASH_START, field->name, strlen(field->name));
+    for (int view = 0; view < views; view++) {
+        const ak_augment *list = lists ? lists[view] : NULL;
+        const ak_status   status = ak__augment_check(ds, f, who, list);
+        if (status)
+            return status;
+        v->lists[view] = ak__augment_count(list) ? list : NULL;
+        v->item[view] = field->item;
+        if (ak__augment_size(list, &v->item[view].dims[0], &v->item[view].dims[1]) &&
+            v->item[view].dims[0] * v->item[view].dims[1] > AK__MOST_NUMBERS / field->channels)
+            return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: views %s of field \"%s\" have too many "
+                           "numbers", who, ak_shape_text(v->item[view], a), field->name);
+        v->numbers[view] = ak_shape_size(v->item[view]);
+    }
+    return AK_OK;
+}
+
+static bool make_item(const ak__reader *r, int f, const ak__views *views, int64_t epoch,
+                      int64_t item, int view, ak_tensor *out)
+{
+    const ak_mark  mark = ak_mark_step(r->ctx);
+    const size_t   numbers = ak__viewer_numbers(&r->field[f], views);
+    ak__fault      fault;
+    ak__raw        raw[AK_MAX_FIELDS];
+    ak__viewer     viewer = { .memory = ak__step_alloc(r->ctx, (numbers + 1) * sizeof(ak_real)) };
+    viewer.taps = ak__step_alloc(r->ctx, (ak__viewer_taps(views) + 1) * sizeof(int32_t));
+    viewer.scratch = ak__step_alloc(r->ctx, r->scratch + 1);
+    if (!viewer.memory || !viewer.taps || !viewer.scratch)
+        return false;
+    memset(viewer.memory, 0, numbers * sizeof *viewer.memory);
+    ak__view v = { .field = &r->field[f], .place = f, .views = views, .epoch = epoch, .item = item,
+                   .view = view, .raw = &raw[f], .reals = out->data };
+    if (!ak__reader_item(r, item, viewer.scratch, raw, &fault) ||
+        !ak__view_make(&viewer, &v, &fault)) {
+        ak__fault_fail(r, "augment_item", &fault);
+        return false;
+    }
+    return ak_release(r->ctx, mark) == AK_OK;
 }
 
 ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed, int64_t epoch,
@@ -444,12 +595,22 @@ ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64_t seed
         ak_fail(ds->ctx, AK_ERR_VALUE, "augment_item: epoch %lld, item %lld, view %d: \"%s\" has "
                 "%lld items, there are %d views at most, and epochs count from 0", (long long)epoch,
                 (long long)item, view, ds->name, (long long)ds->size, AK_MAX_VIEWS);
-    if (!ak_error(ds->ctx))
-        ak__augment_check(ds, "augment_item", list);
     if (ak_error(ds->ctx))
         return &ak__poison;
-    ak_tensor *out = ak__tensor_new(ds->ctx, ds->item);
-    if (ak_is_poison(out) || make_item(ds, list, seed, epoch, item, view, out))
+    ak__reader r;
+    ak__reader_open(&r, ds);
+    if (r.main < 0 || r.field[r.main].kind > AK_FIELD_VECTOR) {
+        ak_fail(ds->ctx, AK_ERR_SHAPE, "augment_item: the main field of \"%s\" is no picture and "
+                "no vector", ds->name);
+        return &ak__poison;
+    }
+    const ak_augment *lists[AK_MAX_VIEWS] = { 0 };
+    ak__views         views;
+    lists[view] = list;
+    if (ak__views_open(&views, ds, r.main, "augment_item", view + 1, lists, seed))
+        return &ak__poison;
+    ak_tensor *out = ak__tensor_new(ds->ctx, views.item[view]);
+    if (ak_is_poison(out) || !make_item(&r, r.main, &views, epoch, item, view, out))
         return &ak__poison;
     return out;
 }

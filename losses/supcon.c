@@ -17,7 +17,7 @@ static const ak_op supcon =
 static ak_tensor *with_views(ak_tensor *z)
 {
     return z && !ak_is_poison(z) && z->shape.n == 2
-           ? ak_reshape(z, AK_SHAPE(z->shape.dims[0], 1, z->shape.dims[1])) : z;
+           ? ak_reshape(z, AK_SHAPE(1, z->shape.dims[0], z->shape.dims[1])) : z;
 }
 
 static double factor_of(ak_supcon_options o, double tau)
@@ -30,14 +30,13 @@ ak_tensor *ak_loss_supcon(ak_tensor *z, ak_index *labels, ak_supcon_options o)
     if (!AK__TENSOR(NULL, z))
         return &ak__poison;
     const double tau = o.tau == 0 ? SUPCON_TAU : o.tau;
-    ak_tensor *views = with_views(z);
     const ak__pair_loss loss = {
-        .program = &ak__cross_entropy, .layout = AK__INTERLEAVED, .first_view = o.one,
+        .program = &ak__cross_entropy, .first_view = o.one,
         .normalized = o.normalized, .tau = tau, .factor = tau > 0 ? factor_of(o, tau) : 1,
         .target = { .labels = labels, .shares = true, .by_sample = true }, .ids = o.ids,
         .report = o.report };
     return ak__pairs_apply(&supcon, loss, (ak__pair_operands){
-        .x = &views, .n_x = 1, .matrix = o.positives, .weights = o.weights });
+        .x = &z, .n_x = 1, .matrix = o.positives, .weights = o.weights });
 }
 
 ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_options o)
@@ -50,11 +49,11 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
         return views;
     char text[AK_SHAPE_TEXT];
     if (views->shape.n != 3) {
-        ak_fail(z->ctx, AK_ERR_SHAPE, "ak_loss_supcon_composed: embeddings are %s, expected [N, V, "
+        ak_fail(z->ctx, AK_ERR_SHAPE, "ak_loss_supcon_composed: embeddings are %s, expected [V, N, "
                 "D] or [N, D]", ak_shape_text(z->shape, text));
         return &ak__poison;
     }
-    const int64_t N = views->shape.dims[0], V = views->shape.dims[1], D = views->shape.dims[2];
+    const int64_t V = views->shape.dims[0], N = views->shape.dims[1], D = views->shape.dims[2];
     const ak__extra extra[] = {
         { .name = "labels", .index = labels, .size = N },
         { .name = ".ids", .index = o.ids, .size = N },
@@ -64,8 +63,7 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
     };
     if (!ak__extras_fit(z->ctx, __func__, extra, sizeof extra / sizeof *extra))
         return &ak__poison;
-    const int axes[3] = { 1, 0, 2 };
-    ak_tensor *f = ak_reshape(ak_permute(views, axes), AK_SHAPE(N * V, D));     /* view by view */
+    ak_tensor *f = ak_reshape(views, AK_SHAPE(V * N, D));
     if (!o.normalized)
         f = ak_l2_normalize(f);
     ak_tensor *anchors = o.one ? ak_rows(f, 0, N) : f;
@@ -84,10 +82,12 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
 
 /* ---- record ---------------------------------------------------------------------------------- */
 
+static int64_t samples_of(const ak_tensor *z) { return z->shape.dims[z->shape.n - 2]; }
+
 static ak_supcon_options supcon_case(const ak_sample *s, ak_tensor *z)
 {
     const ak__loss_case *c = ak__case_of(s);
-    const int64_t N = z->shape.dims[0];
+    const int64_t N = samples_of(z);
     return (ak_supcon_options){
         .tau = c->tau, .base_tau = c->base_tau, .one = c->one, .normalized = c->normalized,
         .positives = c->matrix ? ak__sample_constant(z->ctx, AK_SHAPE(N, N), 3, 0) : NULL,
@@ -98,7 +98,7 @@ static ak_supcon_options supcon_case(const ak_sample *s, ak_tensor *z)
 static ak_index *supcon_labels(const ak_sample *s, ak_tensor *z)
 {
     const ak__loss_case *c = s->attr;
-    return ak__sample_index(z->ctx, c ? c->labels : NULL, z->shape.dims[0]);
+    return ak__sample_index(z->ctx, c ? c->labels : NULL, samples_of(z));
 }
 
 static ak_tensor *supcon_run(ak_tensor *const *in, int n_in, const ak_sample *s)
@@ -114,18 +114,18 @@ static ak_tensor *supcon_run_composed(ak_tensor *const *in, int n_in, const ak_s
 }
 
 static const ak_sample supcon_samples[] = {
-    { AK__THREE_AXES(2, 1, 3), AK__CASE(.labels = ak__few_labels) },
-    { AK__THREE_AXES(5, 2, 3), AK__CASE(.labels = ak__some_labels, .tau = 0.2) },
-    { AK__THREE_AXES(7, 3, 5), AK__CASE(.labels = ak__some_labels, .base_tau = 0.07) },
-    { AK__THREE_AXES(7, 3, 5), AK__CASE(.labels = ak__some_labels, .tau = 0.3, .one = true) },
-    { AK__THREE_AXES(9, 1, 4), AK__CASE(.labels = ak__some_labels, .weights = true, .tau = 0.2) },
-    { AK__THREE_AXES(3, 2, 7), AK__CASE(.tau = 0.2) },
-    { AK__THREE_AXES(9, 2, 3),
+    { AK__THREE_AXES(1, 2, 3), AK__CASE(.labels = ak__few_labels) },
+    { AK__THREE_AXES(2, 5, 3), AK__CASE(.labels = ak__some_labels, .tau = 0.2) },
+    { AK__THREE_AXES(3, 7, 5), AK__CASE(.labels = ak__some_labels, .base_tau = 0.07) },
+    { AK__THREE_AXES(3, 7, 5), AK__CASE(.labels = ak__some_labels, .tau = 0.3, .one = true) },
+    { AK__THREE_AXES(1, 9, 4), AK__CASE(.labels = ak__some_labels, .weights = true, .tau = 0.2) },
+    { AK__THREE_AXES(2, 3, 7), AK__CASE(.tau = 0.2) },
+    { AK__THREE_AXES(2, 9, 3),
       AK__CASE(.labels = ak__some_labels, .ids = ak__some_ids, .one = true) },
-    { AK__THREE_AXES(5, 2, 3), AK__CASE(.matrix = true, .tau = 0.5) },
+    { AK__THREE_AXES(2, 5, 3), AK__CASE(.matrix = true, .tau = 0.5) },
     { .in = { { 2, { 6, 4 } } }, .n_in = 1,
       AK__CASE(.labels = ak__some_labels, .normalized = true) },
-    { AK__THREE_AXES(3, 2, 33), AK__CASE(.labels = ak__few_labels, .tau = 0.02) },
+    { AK__THREE_AXES(2, 3, 33), AK__CASE(.labels = ak__few_labels, .tau = 0.02) },
     AK_END
 };
 

@@ -8,7 +8,8 @@
  *   nn.h          layers, encoders, heads
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
- *   data.h        data sets, augmentations, the loader
+ *   dataset.h     data sets: items with named fields, parts of them
+ *   data.h        the loader: batches and augmented views
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
  *   checkpoint.h  save and resume
@@ -22,6 +23,7 @@
 #include <akin/checkpoint.h>
 #include <akin/core.h>
 #include <akin/data.h>
+#include <akin/dataset.h>
 #include <akin/eval.h>
 #include <akin/io.h>
 #include <akin/losses.h>

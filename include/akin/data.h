@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* akin/data.h - data sets, the loader with its augmented views, and the augmentations.
+/* akin/data.h - the loader with its augmented views, and the augmentations.
  *
- * A data set is a row of items of one shape (pictures [H, W, C], rows [D]) with a class label each.
- * A loader hands out shuffled batches of it, every item in V randomly changed views: what
- * contrastive learning compares. Worker threads prepare batches ahead of the step. Every random
- * draw depends on (seed, epoch, item, view, place of the augmentation in its list) alone, so any
- * number of threads, and a run that was resumed, give the same bits.
+ * A data set (akin/dataset.h) is a row of items with named fields. A loader hands out shuffled
+ * batches of it: the main field in V randomly changed views, what contrastive learning compares,
+ * and all other fields beside it. Worker threads prepare batches ahead of the step. Every random
+ * draw depends on (seed, epoch, item, view, place of the augmentation in its list, field) alone, so
+ * any number of threads, and a run that was resumed, give the same bits.
  *
  *     ak_dataset *train = ak_dataset_fashion_mnist(ctx, "train");     // [60000, 28, 28, 1]
  *     ak_loader  *pairs = ak_loader_open(train, (ak_loader_options){
@@ -14,15 +14,17 @@
  *     for (int epoch = 0; epoch < 10; epoch++)
  *         for (ak_batch b; ak_loader_next(pairs, &b); ) {
  *             ... b.view[0], b.view[1] are [256, 28, 28, 1]; b.label has their classes ...
+ *             ... ak_batch_field(&b, "caption")->ids[0] is [256, T], ->lengths[0] [256] ...
  *             ak_step_end(ctx);
  *         }
  *
- * Items pass three stages: scaled, augmented, normalised. Pictures of bytes are scaled to [0, 1]
- * (y = x / 255); numbers stay as they are unless ak_dataset_scale says what becomes 0 and 1, which
- * augmentations of colour need. ak_dataset_normalize adds a mean and a standard deviation per
- * channel, for training and evaluation alike.
+ * Views lie view by view everywhere, [V, N, ..]: in b.all (as [V N, ..]), in what ak_loss_ntxent,
+ * ak_loss_ntxent_views and ak_loss_supcon take.
  *
- * What it does not do: pictures of different sizes in one data set, resizing to another size.
+ * Items pass three stages: scaled, augmented, normalised (akin/dataset.h).
+ *
+ * What it does not do: pictures of different sizes in one data set. Views may have a size of their
+ * own (ak_view_size).
  *
  * Functions that return a pointer return NULL after recording an error. While that is pending, NULL
  * may go where the failed call's result would, without a second message (ak_loader_next(NULL, &b)
@@ -35,142 +37,13 @@
 #ifndef AKIN_DATA_H
 #define AKIN_DATA_H
 
-#include <akin/io.h>
-#include <akin/tensor.h>
+#include <akin/dataset.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#define AK_MAX_VIEWS    16
-#define AK_MAX_CHANNELS 16      /* of pictures that are augmented or normalised */
-
-/* ---- data sets ------------------------------------------------------------------------------ */
-
-typedef struct ak_dataset ak_dataset;
-
-/* The pictures and labels of an MNIST-like set in a folder: <dir>/<prefix>-images-idx3-ubyte and
- * <prefix>-labels-idx1-ubyte, plain or with .gz, also spelled images.idx3-ubyte; idx4 files hold
- * [N, H, W, C].
- *
- *   prefix   "train", "t10k" ("test" finds "t10k" too), or what the files begin with
- *   returns  items [H, W, C] of bytes, context lifetime; NULL on failure
- *   errors   AK_ERR_NOT_FOUND, AK_ERR_IO, AK_ERR_FORMAT (also: as many labels as pictures are
- *            needed), AK_ERR_MEMORY
- */
-AK_API ak_dataset *ak_dataset_idx(ak_ctx *ctx, const char *dir, const char *prefix);
-
-/* Where a data set of this name lies: the first of $AK_DATA/<name> and $AK_DATA, or where AK_DATA
- * is not set of data/<name> and /usr/share/datasets/<name>, that has the training pictures of
- * ak_dataset_idx.
- *
- *   buf      size bytes for the path; a folder whose path does not fit is not found
- *   returns  buf, or NULL if there is none (no error is recorded)
- */
-AK_API char *ak_dataset_find(const char *name, char *buf, size_t size);
-
-/* Fashion-MNIST, where ak_dataset_find("fashion-mnist") has it.
- *
- *   split    "train" (60,000 pictures) or "test" (10,000)
- *   returns  items [28, 28, 1], 10 named classes; NULL on failure
- *   errors   AK_ERR_NOT_FOUND with the places looked at and how to get it; as ak_dataset_idx
- *   source   Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747
- */
-AK_API ak_dataset *ak_dataset_fashion_mnist(ak_ctx *ctx, const char *split);
-
-/* A data set from an archive of arrays.
- *
- *   items    name of the array [N, H, W, C], [N, H, W] (one channel is added), [N, D] or [N];
- *            u1 and b1 stay bytes, everything else becomes ak_real
- *   labels   name of the array with N (or [N, 1]) whole numbers; NULL = no labels
- *   errors   AK_ERR_NOT_FOUND for a missing name (the message lists those that are there),
- *            AK_ERR_SHAPE, as ak_npz_find; AK_ERR_NUMBER for a NaN when numbers are checked
- */
-AK_API ak_dataset *ak_dataset_npz(ak_ctx *ctx, const char *path, const char *items,
-                                  const char *labels);
-/* A data set from a CSV or TSV file: items [columns]. errors: as ak_table_read; AK_ERR_NUMBER;
- * AK_ERR_VALUE for a number that is beyond the range of ak_real */
-AK_API ak_dataset *ak_dataset_table(ak_ctx *ctx, const char *path, ak_table_options options);
-/* A data set from bytes in memory, which are copied.
- *
- *   shape    [N, H, W, C] (or [N, D]), N >= 1
- *   labels   N numbers, -1 = unknown; NULL = all unknown
- *   errors   AK_ERR_SHAPE, AK_ERR_VALUE for a label below -1, AK_ERR_MEMORY
- */
-AK_API ak_dataset *ak_dataset_memory(ak_ctx *ctx, const uint8_t *pictures, ak_shape shape,
-                                     const int32_t *labels);
-/* The same from a tensor [N, ..]. errors: also AK_ERR_NUMBER for a NaN when numbers are checked */
-AK_API ak_dataset *ak_dataset_tensor(ak_ctx *ctx, const ak_tensor *items, const int32_t *labels);
-/* Items start .. start+count-1 of another set, sharing its memory; numbered from 0 anew. It has the
- * classes and class names of that set, whether or not they occur in it, and is scaled and
- * normalised as that set is, also when that is said later, until ak_dataset_scale or
- * ak_dataset_normalize is called for the subset itself; the other set never changes with it.
- * errors: AK_ERR_VALUE if they are not all there or count < 1 */
-AK_API ak_dataset *ak_dataset_subset(ak_dataset *ds, int64_t start, int64_t count);
-
-/* Drawn pictures: ten classes of grey 28x28 shapes and strokes (disc, ring, square, frame,
- * triangle, cross, bars, zigzag, star, crescent) in random place, size, rotation, thickness and
- * contrast, with noise and a stray stroke. A stand-in where no data set is installed; for tests.
- *
- *   first    picture i is a pure function of (seed, first + i): ranges that do not overlap are
- *            disjoint samples of one distribution (training: 0.., test: 1000000..)
- *   returns  items [28, 28, 1], labels balanced ((first + i) mod 10), 10 named classes
- *   errors   AK_ERR_VALUE for count outside [1, 2^31), first < 0 or first + count beyond 2^63 - 1;
- *            AK_ERR_MEMORY
- */
-AK_API ak_dataset *ak_dataset_drawn(ak_ctx *ctx, uint64_t seed, int64_t first, int64_t count);
-
-/* The context it belongs to; NULL for NULL. */
-AK_API ak_ctx *ak_dataset_ctx(const ak_dataset *ds);
-/* Items; 0 for NULL. */
-AK_API int64_t ak_dataset_size(const ak_dataset *ds);
-/* Shape of one item: [H, W, C] or [D]; a scalar's for NULL. */
-AK_API ak_shape ak_dataset_item(const ak_dataset *ds);
-/* Label of item i: >= 0, or -1 if unknown or i is out of range. */
-AK_API int32_t ak_dataset_label(const ak_dataset *ds, int64_t i);
-/* Classes: one more than the largest label; 0 without labels, and for NULL. */
-AK_API int64_t ak_dataset_classes(const ak_dataset *ds);
-/* Name of a class; its number as text where no name is known (then valid until the next call of
- * this thread). */
-AK_API const char *ak_dataset_class_name(const ak_dataset *ds, int32_t label);
-/* Names of all classes, ended by NULL: for ak_table_options.classes; NULL where none are known. */
-AK_API const char *const *ak_dataset_class_names(const ak_dataset *ds);
-/* What it is and where it came from, one line: for logs and run folders; "no data set" for
- * NULL. */
-AK_API const char *ak_dataset_name(const ak_dataset *ds);
-
-/* Read numbers from lo to hi as 0 to 1, before everything else: pictures of floats 0..255 become
- * what pictures of bytes are, bit for bit. Numbers outside lo..hi lie outside [0, 1] then. Concerns
- * what is read from now on, subsets without a scale of their own as well; open loaders keep what
- * they had.
- *
- *   formula  y = (x - lo) / (hi - lo)
- *   errors   AK_ERR_VALUE for lo >= hi or numbers beyond ak_real, AK_ERR_STATE for items of bytes,
- *            which are scaled already
- */
-AK_API ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi);
-
-/* Subtract a mean and divide by a standard deviation, per channel (last axis), after everything
- * else. Concerns what is read from now on, subsets without means of their own as well; open loaders
- * keep what they had.
- *
- *   formula  y = (x - mean[c]) / std[c]
- *   mean,std C values each; mean NULL = 0, std NULL = 1
- *   errors   AK_ERR_VALUE for std <= 0 or numbers beyond ak_real, AK_ERR_SHAPE for more than
- *            AK_MAX_CHANNELS channels
- */
-AK_API ak_status ak_dataset_normalize(ak_dataset *ds, const double *mean, const double *std);
-
-/* Items without augmentation, scaled and normalised as the loader does it: for evaluation.
- *
- *   shapes   returns [count, H, W, C]
- *   returns  step lifetime; the poison tensor on failure
- *   grad     none
- *   errors   AK_ERR_VALUE if start .. start+count-1 are not all there, AK_ERR_MEMORY
- */
-AK_API ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count);
-/* Their labels [count], -1 = unknown. errors: as ak_dataset_batch */
-AK_API ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count);
+#define AK_MAX_VIEWS 16
 
 /* ---- augmentations -------------------------------------------------------------------------- */
 
@@ -183,6 +56,19 @@ typedef struct ak_picture {
     int      channels;
 } ak_picture;
 
+/* A vector (of length 1) or a sequence being changed: [length, width]. A sequence may become
+ * shorter or longer, up to `most`. */
+typedef struct ak_sequence {
+    ak_real *data;
+    int64_t  length, width, most;
+} ak_sequence;
+
+/* Token ids being changed; they may become fewer or more, up to `most`, and stay >= 0. */
+typedef struct ak_token_list {
+    int32_t *data;
+    int64_t  length, most;
+} ak_token_list;
+
 /* The part of the source picture that is shown. */
 typedef struct ak_box {
     int64_t y, x, height, width;
@@ -190,16 +76,19 @@ typedef struct ak_box {
 } ak_box;
 
 /* Where an augmentation takes its random numbers from: ak_draw(d, 0), ak_draw(d, 1), .. are
- * uniform in [0, 1) and depend on (seed, epoch, item, view, place in the list) and the number. */
+ * uniform in [0, 1) and depend on (seed, epoch, item, view, place in the list, field) and the
+ * number. */
 typedef struct ak_draws { uint64_t seed, stream; } ak_draws;
 static inline double ak_draw(ak_draws d, uint64_t number)
 {
     return ak_random_uniform(d.seed, d.stream, number);
 }
 
-/* A kind of augmentation. One of look (geometry: all that stand together become one resampling)
- * and change (pixels) is set; they run on worker threads and must use nothing but arguments. A look
- * must leave a box inside of the picture. */
+/* A kind of augmentation, of the library or of one's own. Exactly one of the functions is set,
+ * which says what fields it is for: pictures by look (geometry: all that stand together become one
+ * resampling) or change (pixels), vectors and sequences by sequence, token ids by tokens. They run
+ * on worker threads and must use nothing but arguments. A look must leave a box inside of the
+ * picture. */
 typedef struct ak_augment_kind {
     const char *name, *formula, *options;
     int         n_options;
@@ -207,6 +96,8 @@ typedef struct ak_augment_kind {
     void      (*change)(ak_picture *picture, const double *options, ak_draws draws);
     const char *(*check)(const double *options);    /* NULL if fine, else what is wrong */
     bool        unit_range;     /* change takes values in [0, 1] only; others are an error */
+    void      (*sequence)(ak_sequence *x, const double *options, ak_draws draws);
+    void      (*tokens)(ak_token_list *x, const double *options, ak_draws draws);
 } ak_augment_kind;
 
 #define AK_AUGMENT_OPTIONS 6
@@ -244,14 +135,22 @@ AK_API ak_augment ak_random_blur(double lo, double hi, double p);
 /* With probability p, x >= threshold becomes 1 - x. Pictures must be in [0, 1], and threshold. */
 AK_API ak_augment ak_random_solarize(double threshold, double p);
 
+/* The size of the view, wherever it stands in its list (once): what the geometry before the first
+ * change scales to, instead of the picture's own size; with none, the whole picture is scaled.
+ * Small views of parts of the picture beside two large ones are multi-crop (Caron et al., NeurIPS
+ * 2020): .augment_each with ak_random_crop and ak_view_size. Bilinear, as ak_random_crop.
+ * height, width >= 1, at most 2^20 */
+AK_API ak_augment ak_view_size(int64_t height, int64_t width);
+
 /* Kinds of the library by position (NULL past the end) and by name (NULL if unknown). */
 AK_API const ak_augment_kind *ak_augment_at(int i);
 AK_API const ak_augment_kind *ak_augment_find(const char *name);
 
-/* One view, just as a loader with this list and seed makes it: for looking at augmentations.
+/* One view of the main field, a picture, just as a loader with this list and seed makes it: for
+ * looking at augmentations.
  *
  *   list     ends with { 0 }
- *   shapes   returns [H, W, C]
+ *   shapes   returns [H, W, C], of the picture's size or that of ak_view_size
  *   returns  view `view` of item `item` in epoch `epoch`, step lifetime; the poison tensor on
  *            failure
  *   grad     none
@@ -264,9 +163,17 @@ AK_API ak_tensor *ak_augment_item(ak_dataset *ds, const ak_augment *list, uint64
 
 /* ---- loader --------------------------------------------------------------------------------- */
 
+/* Views of a field other than the main one. A list ends with { 0 }. */
+typedef struct ak_field_views {
+    const char *field;
+    int         views;      /* [1, AK_MAX_VIEWS]; 0 = 1 */
+    const ak_augment *augment;              /* for every view, ended by { 0 }; NULL = none */
+    const ak_augment *const *augment_each;  /* instead: `views` lists, NULL entries = none */
+} ak_field_views;
+
 typedef struct ak_loader_options {
     int64_t  batch;         /* items a batch, [2, items of the set]; 0 = 256 */
-    int      views;         /* of each item, [1, AK_MAX_VIEWS]; 0 = 1 */
+    int      views;         /* of the main field, [1, AK_MAX_VIEWS]; 0 = 1 */
     const ak_augment *augment;              /* for every view, ended by { 0 }; NULL = none */
     const ak_augment *const *augment_each;  /* instead: `views` lists, NULL entries = none */
     uint64_t seed;          /* of order and augmentation; 0 = the context's */
@@ -274,17 +181,67 @@ typedef struct ak_loader_options {
     bool     in_order;      /* items in their order, not shuffled */
     bool     keep_last;     /* the shorter last batch too, of 2 or more; otherwise it is dropped */
     bool     balance;       /* every class equally often (rare classes repeat); needs labels */
+    const ak_field_views *fields;   /* of other fields, ended by { 0 }; NULL = one view, as it is */
 } ak_loader_options;
 
+/* One field of a batch. N items, V views of them, view by view; T is the longest sequence of the
+ * batch, 1 at least. What a kind has not is NULL. */
+typedef struct ak_column {
+    const char   *name;
+    ak_field_kind kind;
+    int           views;                    /* V; 1 for labels, numbers, ids */
+    ak_tensor *view[AK_MAX_VIEWS], *all;    /* pictures [N, H, W, C], vectors [N, D], sequences
+                                             * [N, T, D] with zeros behind their ends, numbers
+                                             * [N] or [N, K]; all [V N, ..], NULL if views differ
+                                             * in size */
+    ak_index  *ids[AK_MAX_VIEWS], *all_ids; /* tokens [N, T], filled up with .pad; labels [N] or
+                                             * [N, K]; ids [N] */
+    ak_index  *lengths[AK_MAX_VIEWS], *all_lengths;     /* sequences and tokens: [N] */
+} ak_column;
+
 typedef struct ak_batch {
-    ak_tensor *view[AK_MAX_VIEWS];  /* [N, H, W, C] each: rows v*N .. of `all` */
-    ak_tensor *all;                 /* [V*N, H, W, C], view after view */
+    ak_tensor *view[AK_MAX_VIEWS];  /* of the main field, [N, H, W, C] each; NULL for tokens */
+    ak_tensor *all;                 /* [V*N, H, W, C], view after view: row v*N + i is view v of
+                                     * item i; NULL where views differ in size (ak_batch_views) */
     ak_index  *label;               /* [N], -1 = unknown */
     ak_index  *index;               /* [N] numbers of the items in the data set */
     int64_t    size;                /* N */
-    int        views;               /* V */
+    int        views;               /* V of the main field */
     int64_t    epoch, number;       /* of this batch, from 0 */
+    const ak_column *column;        /* [columns] all fields, in the order of the set */
+    int        columns;
+    ak_ctx    *ctx;
+    uint64_t   generation;          /* the step it belongs to */
 } ak_batch;
+
+/* A field of a batch by name: ak_batch_field(&b, "caption")->ids[0].
+ *
+ *   returns  step lifetime; on failure a column of poison (never NULL), so that what is computed
+ *            from it does nothing
+ *   errors   AK_ERR_NOT_FOUND (the message lists the fields), AK_ERR_STALE for a batch of an
+ *            earlier step, AK_ERR_STATE for no batch (the end of an epoch)
+ */
+AK_API const ak_column *ak_batch_field(const ak_batch *b, const char *name);
+/* The same, of the kind that the program expects. errors: also AK_ERR_VALUE for another kind */
+AK_API const ak_column *ak_batch_need(const ak_batch *b, const char *name, ak_field_kind kind);
+
+/* Consecutive views of one size as one tensor, for one pass of the encoder (multi-crop).
+ *
+ *   field    NULL = the main one
+ *   shapes   returns [count N, ..], view by view: an alias
+ *   errors   AK_ERR_VALUE if there are no such views, they differ in size, or are no tensors; as
+ *            ak_batch_field
+ */
+AK_API ak_tensor *ak_batch_views(const ak_batch *b, const char *field, int first, int count);
+
+/* All fields of items start .. start+count-1, in order, one view as it is: for evaluation.
+ *
+ *   b        filled as ak_loader_next does; epoch and number are 0
+ *   returns  false on an error, and b is the poison batch
+ *   errors   AK_ERR_VALUE if they are not all there (or count < 1) or the callback refuses one,
+ *            AK_ERR_MEMORY
+ */
+AK_API bool ak_dataset_get(ak_dataset *ds, int64_t start, int64_t count, ak_batch *b);
 
 typedef struct ak_loader ak_loader;
 
@@ -293,8 +250,9 @@ typedef struct ak_loader ak_loader;
  *   returns  the loader; it belongs to the context and is closed with it; NULL on failure
  *   errors   AK_ERR_VALUE (batch of 1 or larger than the set, keep_last that leaves a batch of 1,
  *            an option out of range, balance without labels, pictures outside [0, 1] where an
- *            augmentation needs that), AK_ERR_NUMBER (not finite there), AK_ERR_SHAPE
- *            (augmentation of items that are not [H, W, C]), AK_ERR_MEMORY
+ *            augmentation needs that, views of labels, numbers or ids, a field named twice),
+ *            AK_ERR_NUMBER (not finite there), AK_ERR_SHAPE (an augmentation of another kind of
+ *            field), AK_ERR_NOT_FOUND (.fields names no field), AK_ERR_MEMORY
  */
 AK_API ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options options);
 
@@ -303,7 +261,8 @@ AK_API ak_loader *ak_loader_open(ak_dataset *ds, ak_loader_options options);
  *   b        filled; its tensors belong to the current step
  *   returns  true; false at the end of an epoch (b is all zero, the next call begins the next
  *            epoch), and when an error is pending or arises (ak_error() tells which of the two)
- *   errors   AK_ERR_VALUE naming the item whose view an augmentation of one's own spoiled,
+ *   errors   AK_ERR_VALUE naming the item whose view an augmentation of one's own spoiled or that
+ *            the data set's callback refused,
  *            AK_ERR_NUMBER naming the item for a NaN or infinity when numbers are checked (such
  *            batches are skipped), AK_ERR_STATE (closed, or of another process), AK_ERR_MEMORY
  *

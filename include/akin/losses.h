@@ -210,10 +210,11 @@ typedef struct ak_supcon_options {
 
 /* Rows of the same class find each other (the form with the mean outside the logarithm).
  *
- *   f = unit(z), all N V rows; A(i) = all rows but i; P(i) = those of A(i) with the same label
+ *   f = unit(z), all V N rows; A(i) = all rows but i; P(i) = those of A(i) with the same label
  *   L_i = 1/|P(i)| sum_{p in P(i)} [ log sum_{a in A(i)} exp(s_ia) - s_ip ],  s = <f, f> / tau
  *   L = tau / base_tau * mean over anchors of L_i
- *   z        [N, V, D], views of a sample side by side, N V >= 2; [N, D] is one view
+ *   z        [V, N, D], view by view as in a batch (ak_reshape(z, AK_SHAPE(b.views, b.size, D)) of
+ *            the rows of b.all), V N >= 2; [N, D] is one view
  *   labels   [N], any numbers from 0 on; NULL = each sample is its own class (then V >= 2).
  *            -1 is unknown: P(i) are the other views of the sample; if there are none (V = 1) the
  *            row is a candidate of others, but no anchor and not in the mean

@@ -20,16 +20,15 @@
 /* Operands of one matrix of scores: n_x stacked to its rows from x on, n_y to its columns from y on
  * (0: the rows themselves), one of constants. -1: none. */
 typedef struct places {
-    int  x, n_x, y, n_y, queue;
-    bool interleaved;
+    int x, n_x, y, n_y, queue;
 } places;
 
 static places places_of(const ak__pair_loss *o, int p)
 {
     if (p == 0)
-        return (places){ 0, o->n_x, o->n_x, o->n_y, o->queue, o->layout == AK__INTERLEAVED };
+        return (places){ 0, o->n_x, o->n_x, o->n_y, o->queue };
     const struct ak__other_pair *q = &o->other[p - 1];
-    return (places){ q->x, 1, q->y, q->y >= 0, q->queue, false };
+    return (places){ q->x, 1, q->y, q->y >= 0, q->queue };
 }
 
 static int64_t width_of(const ak_call *k, int operand) { return ak_last_dim(k->in[operand]); }
@@ -41,7 +40,7 @@ ak__pair_sizes ak__pair_sizes_of(const ak_call *k)
     ak__pair_sizes z = { .D = first.dims[first.n - 1] };
     for (int i = 0; i < o->n_x; i++)
         z.rows += ak_row_count(k->in[i]);
-    z.samples = o->layout == AK__INTERLEAVED ? first.dims[0] : first.dims[first.n - 2];
+    z.samples = first.dims[first.n - 2];
     z.views = z.samples > 0 ? z.rows / z.samples : 0;
     z.R = o->first_view ? z.samples : z.rows;
     z.C = o->n_y ? 0 : z.rows;
@@ -114,11 +113,10 @@ ak_status ak__embeddings_check(ak_call *k)
             return ak_call_fail(k, AK_ERR_VALUE, "embedding %d is NULL", i);
     const ak_shape first = k->in[0]->shape;
     const bool stack = first.n == 3 && o->n_x == 1 && o->n_y == 0;
-    const int rank = o->layout == AK__INTERLEAVED || stack ? 3 : 2;
+    const int rank = stack ? 3 : 2;
     if (first.n != rank)
         return ak_call_fail(k, AK_ERR_SHAPE, "embeddings are %s, expected %s",
-                            ak_shape_text(first, a), o->layout == AK__INTERLEAVED ? "[N, V, D]"
-                                                                                  : "[N, D]");
+                            ak_shape_text(first, a), n == 1 ? "[N, D] or [V, N, D]" : "[N, D]");
     if (k->in[0]->size == 0)
         return ak_call_fail(k, AK_ERR_SHAPE, "embeddings %s are empty", ak_shape_text(first, a));
     for (int i = 1; i < n; i++) {
@@ -146,8 +144,7 @@ ak_status ak__embeddings_check(ak_call *k)
  * where they are, with the inverse of the norm as a factor. */
 static bool copies_x(const ak__pair_loss *o, int p)
 {
-    const places at = places_of(o, p);
-    return at.interleaved || at.n_x > 1;
+    return places_of(o, p).n_x > 1;
 }
 
 static bool wants(const ak_call *k, int first, int n)
@@ -183,12 +180,6 @@ void ak__embeddings_carve(ak__pair_run *run, ak__carver *c)
     }
 }
 
-/* Row r of the stack: where it comes from in its operand, of which it is row `at`. */
-static int64_t source_row(bool interleaved, const ak__pair_sizes *z, int64_t at)
-{
-    return interleaved ? at % z->samples * z->views + at / z->samples : at;
-}
-
 /* 1 / max(|x|, floor), also where squares overflow. */
 static ak_real inverse_norm(const ak_real *x, int64_t D)
 {
@@ -199,13 +190,12 @@ static ak_real inverse_norm(const ak_real *x, int64_t D)
 }
 
 /* 1/norm of the rows of t into inverse (NULL: none), and the rows times it into y (NULL: not). */
-static void prepare_rows(bool interleaved, const ak__pair_sizes *z, const ak_tensor *t, ak_real *y,
-                         ak_real *inverse)
+static void prepare_rows(const ak_tensor *t, ak_real *y, ak_real *inverse)
 {
     const int64_t D = ak_last_dim(t);
     AK__PARALLEL_CHUNKS(c, ak_row_count(t), 64, begin, end)
         for (int64_t r = begin; r < end; r++) {
-            const ak_real *x = t->data + source_row(interleaved, z, r) * D;
+            const ak_real *x = t->data + r * D;
             if (inverse)
                 inverse[r] = inverse_norm(x, D);
             if (y)
@@ -222,13 +212,12 @@ void ak__embeddings_prepare(const ak_call *k, ak__pair_run *run)
         int64_t first = 0;
         for (int i = at.x; i < at.x + at.n_x; first += ak_row_count(k->in[i++]))
             if (rows->x || rows->inverse_x)
-                prepare_rows(at.interleaved, &run->size, k->in[i],
-                             rows->x ? rows->x + first * run->walk.scores[p].D : NULL,
+                prepare_rows(k->in[i], rows->x ? rows->x + first * run->walk.scores[p].D : NULL,
                              rows->inverse_x ? rows->inverse_x + first : NULL);
         if (at.n_y && rows->inverse_y)
-            prepare_rows(false, &run->size, k->in[at.y], NULL, rows->inverse_y);
+            prepare_rows(k->in[at.y], NULL, rows->inverse_y);
         if (at.queue >= 0 && rows->inverse_q)
-            prepare_rows(false, &run->size, k->in[at.queue], NULL, rows->inverse_q);
+            prepare_rows(k->in[at.queue], NULL, rows->inverse_q);
     }
 }
 
@@ -276,17 +265,17 @@ double ak__embeddings_bound(const ak__pair_run *run)
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* Where a gradient of stacked rows gathers: the operand's own memory if that is fresh and of the
- * same order, else scratch. Zeroed. */
+/* Where a gradient of stacked rows gathers: the operand's own memory if that is fresh, else
+ * scratch. Zeroed. */
 typedef struct row_gradient {
     ak_real *g;
     bool     in_place;
 } row_gradient;
 
-static row_gradient gather_space(ak_call *k, int first, int n, bool plain, int64_t elements)
+static row_gradient gather_space(ak_call *k, int first, int n, int64_t elements)
 {
     row_gradient r = { 0 };
-    if (n == 1 && plain) {
+    if (n == 1) {
         bool fresh;
         ak_real *g = ak_call_grad_fresh(k, first, &fresh);
         if (g && fresh)
@@ -309,10 +298,10 @@ typedef struct unit_backward {
 
 /* Gradient of one row through the normalisation: (g - x <x, g>) / |x|. A row below the floor was
  * divided by a constant. */
-static void unit_row_backward(const unit_backward *u, int64_t r, int64_t to, double dot, int64_t D)
+static void unit_row_backward(const unit_backward *u, int64_t r, double dot, int64_t D)
 {
     const ak_real *x = u->x + r * D, *g = u->g + r * D;
-    ak_real *out = u->out + to * D;
+    ak_real *out = u->out + r * D;
     const ak_real inverse = u->inverse ? u->inverse[r] : 1;
     const bool projected = u->inverse && inverse < (ak_real)(0.999 / AK__NORM_FLOOR);
     const ak_real a = u->factor * inverse;
@@ -345,13 +334,13 @@ static void row_dots(double *dot, const ak_real *x, const ak_real *inverse, cons
 /* A stack of rows and its gradient, on the way to the operands first .. first+n-1. */
 typedef struct stack {
     int             first, n;
-    bool            interleaved, units; /* units: x holds unit rows */
+    bool            units;      /* x holds unit rows */
     const ak_real  *x, *inverse;
     row_gradient    gradient;
     double         *dot;
 } stack;
 
-static void give_rows(ak_call *k, const ak__pair_run *run, const stack *s, double factor)
+static void give_rows(ak_call *k, const stack *s, double factor)
 {
     const int64_t D = width_of(k, s->first);
     int64_t at = 0;
@@ -365,8 +354,7 @@ static void give_rows(ak_call *k, const ak__pair_run *run, const stack *s, doubl
                                   (ak_real)factor };
         AK__PARALLEL_CHUNKS(c, ak_row_count(k->in[i]), 64, begin, end)
             for (int64_t r = begin; r < end; r++)
-                unit_row_backward(&u, r, source_row(s->interleaved, &run->size, r), s->dot[at + r],
-                                  D);
+                unit_row_backward(&u, r, s->dot[at + r], D);
     }
 }
 
@@ -418,9 +406,9 @@ static bool matrix_begin(ak_call *k, ak__pair_run *run, int p, matrix_backward *
         return true;
     }
     if (b->want_x)
-        b->dx = gather_space(k, at.x, at.n_x, !at.interleaved, b->rows * D);
+        b->dx = gather_space(k, at.x, at.n_x, b->rows * D);
     if (b->want_y)
-        b->dy = gather_space(k, at.y, at.n_y, true, C * D);
+        b->dy = gather_space(k, at.y, at.n_y, C * D);
     const bool part = o->first_view && p == 0;
     b->anchors = part ? ak_call_scratch(k, (size_t)(R * D) * sizeof(ak_real)) : b->dx.g;
     if ((b->want_x && (!b->dx.g || !b->anchors)) || (b->want_y && !b->dy.g))
@@ -444,14 +432,14 @@ static void matrix_end(ak_call *k, ak__pair_run *run, int p, matrix_backward *b,
         row_dots(dot, s->x, s->x_inverse, b->dx.g, b->rows, s->D);
         if (p == 0)
             give_scale(k, run, dot, factor);
-        give_rows(k, run, &(stack){ at.x, at.n_x, at.interleaved, !s->x_inverse, s->x,
-                                    run->rows[p].inverse_x, b->dx, dot }, factor);
+        give_rows(k, &(stack){ at.x, at.n_x, !s->x_inverse, s->x, run->rows[p].inverse_x, b->dx,
+                               dot }, factor);
     }
     if (b->want_y) {
         const ak__candidates *c = &s->set[0];
         row_dots(dot, c->y, c->inverse, b->dy.g, run->size.C, s->D);
-        give_rows(k, run, &(stack){ at.y, at.n_y, false, !c->inverse, c->y,
-                                    run->rows[p].inverse_y, b->dy, dot }, factor);
+        give_rows(k, &(stack){ at.y, at.n_y, !c->inverse, c->y, run->rows[p].inverse_y, b->dy,
+                               dot }, factor);
     }
 }
 

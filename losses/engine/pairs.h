@@ -25,11 +25,6 @@
 #include "losses/engine/targets.h"
 #include "losses/engine/walk.h"
 
-typedef enum ak__pair_layout {
-    AK__STACKED,            /* each operand [N, D] or [V, N, D]; stacked in order */
-    AK__INTERLEAVED         /* one operand [N, V, D], read view by view */
-} ak__pair_layout;
-
 /* What the targets are made of. */
 typedef struct ak__target_options {
     ak_index *labels, *columns; /* at most one of these and a matrix; index operands */
@@ -40,7 +35,8 @@ typedef struct ak__target_options {
 /* Index operands of the op. */
 enum { AK__PAIR_IDS, AK__PAIR_LABELS, AK__PAIR_COLUMNS, AK__PAIR_INDICES };
 
-/* Embeddings of rows are operands 0 .. n_x-1, those of columns follow (none: the rows). */
+/* Embeddings of rows are operands 0 .. n_x-1, those of columns follow (none: the rows). Each is
+ * [N, D]; the only one may be [V, N, D]. Rows are stacked in order, view after view. */
 #define AK__PAIR_VIEWS 64       /* of both together */
 #define AK__PAIR_EXTRAS 6       /* operands that only the program knows */
 #define AK__PAIR_NUMBERS 4
@@ -50,7 +46,6 @@ struct ak__pair_program;
 /* What a loss says to the engine; the attributes of the op. */
 typedef struct ak__pair_loss {
     const struct ak__pair_program *program;
-    ak__pair_layout layout;
     bool     two_sided;         /* columns are anchors too; both halves of the mean */
     bool     first_view;        /* rows are only the first view; columns all */
     bool     normalized;        /* rows are taken as they are */

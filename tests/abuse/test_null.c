@@ -22,7 +22,11 @@ static struct world {
     ak_tensor *filter1, *filter2, *kept[1], *running_mean, *running_var;
     ak_index *ids, *found;
     ak_module *net, *parts[2];
-    ak_dataset *set;
+    ak_dataset *set, *sets[2];
+    ak_field fields[3];
+    ak_join joins[3];
+    ak_item_fn fill;
+    ak_item_test test;
     ak_loader *loader;
     ak_batch batch;
     ak_features *features;
@@ -79,6 +83,18 @@ static ak_tensor *closure_square(ak_tensor *const *in, int n, void *user)
     return ak_square(in[0]);
 }
 
+static bool fill_nothing(ak_item_data *item, void *user)
+{
+    (void)item, (void)user;
+    return true;
+}
+
+static bool test_all(const ak_dataset *ds, int64_t item, void *user)
+{
+    (void)ds, (void)item, (void)user;
+    return true;
+}
+
 static void write_file(const char *name, const char *text)
 {
     FILE *f = fopen(name, "w");
@@ -103,6 +119,7 @@ static void build_step(void)
         w.list[i] = w.x;
     for (int i = 0; i < AK_MAX_IN; i++)
         w.out[i] = w.x;
+    ak_dataset_get(w.set, 0, 2, &w.batch);
     w.ids = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 0, 1 });
     w.call = ak_square(w.x)->maker;
     w.index_call = ak_pick(w.x, w.ids)->maker;
@@ -118,6 +135,13 @@ static void build_world(void)
     w.parts[0] = w.net;
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
+    w.fields[0] = (ak_field){ "x", AK_FIELD_VECTOR,
+                              .tensor = ak_keep(ak_randn(w.ctx, AK_SHAPE(4, 2))) };
+    w.fields[1] = (ak_field){ "y", AK_FIELD_VECTOR, .tensor = w.fields[0].tensor };
+    w.joins[0] = (ak_join){ w.set, "label" };
+    w.joins[1] = (ak_join){ ak_dataset_subset(w.set, 0, 2), "label" };
+    w.fill = fill_nothing;
+    w.test = test_all;
     w.loader = ak_loader_open(w.set, (ak_loader_options){ .batch = 2, .threads = AK_NONE });
     w.features = ak_features_open(NULL, w.set, (ak_features_options){ 0 });
     ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);

@@ -89,12 +89,13 @@ static void check_supcon(golden_file *f, const char *prefix, const char *mode, b
     const char *m = mode ? mode : "", *bar = mode ? "_" : "";
     for (int composed = 0; composed < 2; composed++) {
         ak_tensor *z = leaf(f, golden_key("%s_z", prefix));
+        ak_tensor *views = ak_permute(z, (const int[]){ 1, 0, 2 });     /* the file: [N, V, D] */
         ak_index *labels = golden_index(ctx, f, golden_key("%s_labels", prefix));
         const ak_supcon_options o = { .tau = golden_number(f, golden_key("%s_tau", prefix)),
                                       .base_tau = golden_number(f, golden_key("%s_base", prefix)),
                                       .one = one };
-        ak_tensor *loss = composed ? ak_loss_supcon_composed(z, labels, o)
-                                   : ak_loss_supcon(z, labels, o);
+        ak_tensor *loss = composed ? ak_loss_supcon_composed(views, labels, o)
+                                   : ak_loss_supcon(views, labels, o);
         ak_backward(loss);
         EXPECT_NUMBER(loss, f, golden_key("%s_%s%sloss", prefix, m, bar));
         EXPECT_GRAD(z, f, golden_key("%s_%s%sg_z", prefix, m, bar));

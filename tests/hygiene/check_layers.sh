@@ -25,7 +25,8 @@ declare -A allowed=(
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [eval]=eval [report]=report
+    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
+    [report]=report
 )
 
 complain() {

@@ -64,6 +64,39 @@ Test(learn, regression)
     ak_close(ctx);
 }
 
+/* ---- SupCon and a probe ---------------------------------------------------------------------- */
+
+/* A quarter of the pictures, with labels: all views of a class find each other. Views of a batch
+ * go through the encoder at once and are what the loss takes, view by view. */
+Test(learn, supcon_and_probe)
+{
+    ak_ctx *ctx = quiet(0);
+    ak_dataset *all = ak_dataset_drawn(ctx, 1, 0, 2000), *few = ak_dataset_share(all, 0.25, 1);
+    ak_dataset *test = ak_dataset_drawn(ctx, 1, 1000000, 300);
+    ak_loader *views = ak_loader_open(few, (ak_loader_options){
+        .batch = 50, .views = 2, .balance = true,
+        .augment = (ak_augment[]){ ak_random_crop(0.5, 1), ak_jitter(0.3), { 0 } } });
+    ak_module *enc = ak_convnet(ctx, "encoder", (ak_convnet_options){
+        .channels = { 1, 8, 16 }, .pool = 4 });
+    ak_module *head = ak_mlp(ctx, "projector", (int[]){ 256, 32, 0 });
+    ak_optim *opt = ak_adamw(ctx, "*", (ak_adamw_options){ .lr = 3e-3 });
+    const double before = ak_eval_linear(enc, few, test, (ak_linear_probe_options){ 0 });
+    ak_batch b;
+    for (int step = 0; step < 120; step++) {
+        cr_assert(ak_loader_endless(views, &b), "%s", ak_error_message(ctx));
+        ak_tensor *z = ak_forward(head, ak_forward(enc, b.all));
+        ak_tensor *loss = ak_loss_supcon(ak_reshape(z, AK_SHAPE(b.views, b.size, 32)), b.label,
+                                         (ak_supcon_options){ 0 });
+        ak_backward(loss);
+        ak_optim_step(opt);
+        cr_assert_eq(ak_step_end(ctx), AK_OK, "%s", ak_error_message(ctx));
+    }
+    const double after = ak_eval_linear(enc, few, test, (ak_linear_probe_options){ 0 });
+    cr_log_info("SupCon: linear probe %.3f, then %.3f", before, after);
+    cr_expect_gt(after, before + 0.05, "%.3f, then %.3f", before, after);
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
 /* ---- contrastive learning on drawn pictures -------------------------------------------------- */
 
 typedef struct simclr {

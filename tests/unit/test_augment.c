@@ -342,7 +342,7 @@ Test(augment, registry_and_checks)
             commas += *c == ',';
         cr_expect_eq(commas, k->n_options);
     }
-    cr_expect_eq(n, 6);
+    cr_expect_eq(n, 7);
     cr_expect_null(ak_augment_find("nothing"));
     cr_expect_null(ak_augment_at(-1));
     const ak_augment bad[] = { ak_random_crop(0, 1), ak_random_crop(0.5, 1.1),
@@ -384,7 +384,7 @@ Test(augment, every_kind_on_values_outside)
     ak_dataset      *small = reals(ctx, 3, 0, 1), *large = reals(ctx, 3, 0, 100);
     const ak_augment all[] = { ak_random_crop(0.2, 0.8), ak_random_flip(1), ak_jitter(0.4),
                                ak_random_gray(1), ak_random_blur(1, 2, 1),
-                               ak_random_solarize(0.5, 1) };
+                               ak_random_solarize(0.5, 1), ak_view_size(3, 5) };
     int refused = 0;
     for (int k = 0; ak_augment_at(k); k++) {
         cr_assert_eq(all[k].kind, ak_augment_at(k));

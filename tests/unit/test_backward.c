@@ -470,7 +470,7 @@ Test(constants, that_need_a_gradient_are_refused)
                 loss = (composed ? ak_loss_ntxent_composed : ak_loss_ntxent)(z, k, n);
             else if (which >= 5)
                 loss = (composed ? ak_loss_supcon_composed : ak_loss_supcon)(
-                    ak_reshape(ak_concat(1, z, k), AK_SHAPE(4, 2, 3)), NULL, s);
+                    ak_reshape(ak_concat(0, z, k), AK_SHAPE(2, 4, 3)), NULL, s);
             else
                 loss = (composed ? ak_loss_infonce_composed : ak_loss_infonce)(z, k, o);
             cr_expect(ak_is_poison(loss), "constant %d, composed %d", which, composed);

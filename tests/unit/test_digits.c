@@ -433,9 +433,8 @@ static ak_tensor *by_clip(ak_tensor *a, ak_tensor *b)
 }
 static ak_tensor *by_supcon(ak_tensor *a, ak_tensor *b)
 {
-    const int axes[3] = { 1, 0, 2 };
     ak_tensor *both[] = { a, b };
-    return ak_loss_supcon(ak_permute(ak_stack(both, 2), axes), NULL, (ak_supcon_options){ 0 });
+    return ak_loss_supcon(ak_stack(both, 2), NULL, (ak_supcon_options){ 0 });
 }
 static ak_tensor *by_cosine(ak_tensor *a, ak_tensor *b)
 {

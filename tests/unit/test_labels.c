@@ -39,11 +39,11 @@ static void expect_error(const char *text)
 
 /* ---- losses ---------------------------------------------------------------------------------- */
 
-/* [4, 2, 2]: four items, both views alike, a quarter turn from one to the next */
+/* [2, 4, 2]: four items, both views alike, a quarter turn from one to the next */
 static ak_tensor *four_items(void)
 {
-    return ak_require_grad(ak_from_double(ctx, AK_SHAPE(4, 2, 2), (double[]){
-        1, 0, 1, 0, 0, 1, 0, 1, -1, 0, -1, 0, 0, -1, 0, -1 }));
+    return ak_require_grad(ak_from_double(ctx, AK_SHAPE(2, 4, 2), (double[]){
+        1, 0, 0, 1, -1, 0, 0, -1, 1, 0, 0, 1, -1, 0, 0, -1 }));
 }
 
 Test(labels, unknown_items_are_no_positives_of_each_other)

@@ -18,43 +18,6 @@
 #define HOT static inline
 #endif
 
-/* The i-th name of a list like "x w b" into buf, "" if it has none. Returns buf. */
-static const char *name_in(const char *names, int i, char *buf, size_t size)
-{
-    const char *name = names ? names : "";
-    for (int skip = i; skip > 0 && *name; skip--) {
-        name += strcspn(name, " ");
-        name += strspn(name, " ");
-    }
-    snprintf(buf, size, "%.*s", (int)strcspn(name, " "), name);
-    return buf;
-}
-
-void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
-{
-    ak__text all = ak__text_in(buf, size);
-    char     text[AK_SHAPE_TEXT];
-    int      n = k->n_in;
-    while (n > 1 && !k->in[n - 1])      /* left out at the end */
-        n--;
-    for (int i = 0; i < n && !all.cut; i++) {
-        const ak_tensor *t = k->in[i];
-        const char      *comma = i ? ", " : "";
-        if (!t)
-            ak__text_add(&all, "%snone", comma);
-        else if (t->name)
-            ak__text_add(&all, "%s\"%s\" %s", comma, t->name, ak_shape_text(t->shape, text));
-        else
-            ak__text_add(&all, "%s%s", comma, ak_shape_text(t->shape, text));
-    }
-    for (int i = 0; i < k->op->n_index && !all.cut; i++) {
-        char name[80];
-        if (k->index[i])
-            ak__text_add(&all, ", %s %s", name_in(k->op->indices, i, name, sizeof name),
-                         ak_shape_text(k->index[i]->shape, text));
-    }
-}
-
 ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 {
     if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
@@ -77,47 +40,12 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
                    k->number, k->ctx->generation, hint);
 }
 
-void ak_call_hint(ak_call *k, const char *format, ...)
-{
-    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
-        return;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(k->ctx->hint, sizeof k->ctx->hint, format, args);
-    va_end(args);
-    k->ctx->hint_of = k;
-}
-
-void *ak_call_save(ak_call *k, size_t bytes)
-{
-    if (!AK__GIVEN(NULL, k))
-        return NULL;
-    if (!k->saved)
-        k->saved = ak__step_alloc(k->ctx, bytes);
-    return k->saved;
-}
-
-void *ak_call_scratch(ak_call *k, size_t bytes)
-{
-    return AK__GIVEN(NULL, k) ? ak__scratch_take(k->ctx, bytes) : NULL;
-}
-
-bool ak_call_recorded(const ak_call *k)
-{
-    return AK__GIVEN(NULL, k) && k->out->maker == k;
-}
-
-double ak__call_flops(const ak_call *k)
-{
-    return k->op->flops ? k->op->flops(k) : (double)k->out->size;
-}
-
 /* "operand b" into buf: by its name in the record, or by its number. */
 static const char *operand_name(const ak_op *op, int i, int n_in, char *buf, size_t size)
 {
     const char *names = op->operands ? op->operands : n_in == 1 ? "x" : n_in == 2 ? "a b" : "";
     char        name[64];
-    name_in(names, i, name, sizeof name);
+    ak__name_in(names, i, name, sizeof name);
     if (name[0] && !(op->flags & AK_OP_VARIADIC))
         snprintf(buf, size, "operand %s", name);
     else
@@ -231,15 +159,6 @@ static void check_numbers(ak_call *k)
     }
 }
 
-static double bytes_of(const ak_call *k)
-{
-    double numbers = (double)k->out->size;
-    for (int i = 0; i < k->n_in; i++)
-        if (k->in[i])
-            numbers += (double)k->in[i]->size;
-    return numbers * (double)sizeof(ak_real);
-}
-
 ak_status ak_call_constant(ak_call *k, int i, const char *what)
 {
     if (!AK__GIVEN(NULL, k))
@@ -272,7 +191,7 @@ static bool take_indices(ak_call *k, const ak_operands *from)
             continue;
         const ak_status status = ak__index_fault(k->ctx, x, text, sizeof text);
         if (status != AK_OK) {
-            ak_call_fail(k, status, "%s %s", name_in(k->op->indices, i, name, sizeof name), text);
+            ak_call_fail(k, status, "%s %s", ak__name_in(k->op->indices, i, name, sizeof name), text);
             return false;
         }
         k->index[i] = x;
@@ -289,7 +208,7 @@ ak_status ak_call_index_shape(ak_call *k, int i, ak_shape shape)
     if (!x || ak_shape_equal(x->shape, shape))
         return AK_OK;
     return ak_call_fail(k, AK_ERR_SHAPE, "%s is %s, expected %s",
-                        name_in(k->op->indices, i, name, sizeof name),
+                        ak__name_in(k->op->indices, i, name, sizeof name),
                         ak_shape_text(x->shape, has), ak_shape_text(shape, wanted));
 }
 
@@ -302,7 +221,7 @@ ak_status ak_call_index_range(ak_call *k, int i, int64_t lo, int64_t hi)
     for (int64_t j = 0; x && j < x->size; j++)
         if (x->data[j] < lo || x->data[j] >= hi)
             return ak_call_fail(k, AK_ERR_VALUE, "%s[%" PRId64 "] = %d is not in [%" PRId64 ", %"
-                                PRId64 ")", name_in(k->op->indices, i, name, sizeof name), j,
+                                PRId64 ")", ak__name_in(k->op->indices, i, name, sizeof name), j,
                                 (int)x->data[j], lo, hi);
     return AK_OK;
 }
@@ -452,7 +371,7 @@ HOT ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
         note_writes(k);
     if (ctx->tracing) {
         k->seconds = ak__now() - start;
-        ak__trace_add(ctx, op, false, k->seconds, bytes_of(k), ak__call_flops(k));
+        ak__trace_add(ctx, op, false, k->seconds, ak__call_bytes(k), ak__call_flops(k));
     }
     if (ctx->check_numbers && ctx->status == AK_OK)
         check_numbers(k);

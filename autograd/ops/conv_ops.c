@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution, pooling and resizing: the ops around tensor/conv.c and tensor/pool.c. */
+/* Convolution, pooling and resizing: the ops around tensor/conv/conv.c and tensor/pool.c. */
 #include <inttypes.h>
 
 #include <akin/ops.h>
@@ -7,7 +7,7 @@
 #include "autograd/families.h"
 #include "autograd/moments.h"
 #include "autograd/ops/common.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 #include "tensor/moments.h"
 #include "tensor/pool.h"
 
@@ -116,7 +116,7 @@ static ak_status conv_shape(ak_call *k, int rank, const char *x_axes, const char
         return ak_call_fail(k, AK_ERR_SHAPE, "the kernel is larger than x with its padding of %d",
                             o.padding);
     k->out->shape = rank == 4 ? AK_SHAPE(g.N, g.OH, g.OW, g.O) : AK_SHAPE(g.N, g.OW, g.O);
-    const int64_t parts = ((const conv_attr *)k->attr)->moments ? ak__conv_parts(&g) : 0;
+    const int64_t parts = ((const conv_attr *)k->attr)->moments ? ak__conv_moment_parts(&g) : 0;
     if (parts)
         k->also->shape = AK_SHAPE(parts, ak__moment_numbers(g.O));
     return AK_OK;

@@ -103,7 +103,7 @@ static bool draw_loss_sample(graph *g, graph_node *n)
     double highest = -1;
     for (int i = 0; ak_loss_at(i); i++) {
         const ak_loss_info *l = ak_loss_at(i);
-        const double score = draw_score(g, l->name) + (kind_find(l->name) ? 0 : 0.5);
+        const double score = draw_score(g, l->name) + (kind_find(l->name) ? 0 : 0.9);
         if (score <= highest)
             continue;
         highest = score;
@@ -126,7 +126,7 @@ static ak_tensor *call_loss_sample(const node_call *c)
 
 const graph_kind kinds_sample[] = {
     { "op_sample", draw_op_sample, call_op_sample, NULL, KIND_RARE },
-    { "loss_sample", draw_loss_sample, call_loss_sample, NULL, KIND_RARE },
+    { "loss_sample", draw_loss_sample, call_loss_sample, NULL, 0 },
     { .name = NULL },
 };
 

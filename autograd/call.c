@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <stdio.h>
-
 void *ak_call_save(ak_call *k, size_t bytes)
 {
     if (!AK__GIVEN(NULL, k))

@@ -191,7 +191,8 @@ static bool take_indices(ak_call *k, const ak_operands *from)
             continue;
         const ak_status status = ak__index_fault(k->ctx, x, text, sizeof text);
         if (status != AK_OK) {
-            ak_call_fail(k, status, "%s %s", ak__name_in(k->op->indices, i, name, sizeof name), text);
+            ak_call_fail(k, status, "%s %s",
+                         ak__name_in(k->op->indices, i, name, sizeof name), text);
             return false;
         }
         k->index[i] = x;

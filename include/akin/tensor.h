@@ -65,6 +65,7 @@ struct ak_tensor {
     int64_t     owner_offset;   /* elements from owner->data to data */
     uint64_t    walk;           /* the last backward that added to grad (leaves) */
     uint64_t    grad_step;      /* the step whose memory grad is; 0 = its own */
+    const struct ak__twin *twin;    /* of a module's copy: what it was copied from */
 };
 
 /* ---- creation ------------------------------------------------------------------------------- */

@@ -193,6 +193,8 @@ static double bytes_of(const ak_call *k)
 
 ak_status ak_call_constant(ak_call *k, int i, const char *what)
 {
+    if (!AK__GIVEN(NULL, k))
+        return ak__refused(NULL);
     if (!k->in[i] || !k->in[i]->root->needs_grad || k->ctx->no_grad > 0)
         return AK_OK;
     ak_call_hint(k, "ak_detach(t) is t as a constant");

@@ -513,7 +513,9 @@ static bool usable(double shift, double factor)
 
 ak_status ak_dataset_scale(ak_dataset *ds, double lo, double hi)
 {
-    if (!ds || ak_error(ds->ctx))
+    if (!AK__GIVEN(NULL, ds))
+        return ak__refused(NULL);
+    if (ak_error(ds->ctx))
         return AK_ERR_STATE;
     if (ds->bytes)
         return ak_fail(ds->ctx, AK_ERR_STATE, "dataset_scale: \"%s\" holds bytes, which are read "

@@ -608,12 +608,9 @@ static ak_status check_arrays(ak_ctx *ctx, const char *path, const ak_array *arr
 ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
                         bool deflated, uint64_t zip64)
 {
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) ||
-        (n > 0 && !AK__GIVEN(ctx, arrays)))
-        return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
-    ak_status status = check_arrays(ctx, path ? path : "(no path)", arrays, n);
+    ak_status status = check_arrays(ctx, path, arrays, n);
     if (status)
         return status;
     npz_writer w = { .ctx = ctx, .deflated = deflated, .zip64 = zip64 };
@@ -635,6 +632,8 @@ ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, i
 ak_status ak_npz_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
                               bool deflated)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path) || (n > 0 && !AK__GIVEN(ctx, arrays)))
+        return ak__refused(ctx);
     return ak__npz_write(ctx, path, arrays, n, deflated, FULL32);
 }
 

@@ -8,12 +8,13 @@
 #include "losses/families.h"
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
+#include "tensor/tensor_internal.h"
 
 #define UNIFORMITY_T 2.0
 
 static double t_of(ak_uniformity_options o) { return o.t == 0 ? UNIFORMITY_T : o.t; }
 
-/* ---- the program: one log-sum-exp over all pairs ----------------------------------------------- */
+/* ---- the program: one log-sum-exp over all pairs --------------------------------------------- */
 
 static ak__lse *lse_at(const ak__pair_run *run, int64_t r)
 {
@@ -108,17 +109,23 @@ static ak_tensor *composed(ak_tensor *x, ak_tensor *y, ak_uniformity_options o)
 
 ak_tensor *ak_loss_uniformity_composed(ak_tensor *x, ak_uniformity_options o)
 {
+    if (!AK__TENSOR(NULL, x))
+        return &ak__poison;
     return composed(x, NULL, o);
 }
 
 ak_tensor *ak_loss_cross_uniformity_composed(ak_tensor *x, ak_tensor *y, ak_uniformity_options o)
 {
+    if (!AK__TENSOR(NULL, x) || !AK__TENSOR(x->ctx, y))
+        return &ak__poison;
     return composed(x, y, o);
 }
 
 /* Of order N D already: the composition is its only form. */
 ak_tensor *ak_loss_alignment(ak_tensor *x, ak_tensor *y, ak_alignment_options o)
 {
+    if (!AK__TENSOR(NULL, x) || !AK__TENSOR(x->ctx, y))
+        return &ak__poison;
     ak_tensor *d = ak_sub(ak__unit_rows(x, o.normalized), ak__unit_rows(y, o.normalized));
     return ak_mean(ak_sum_axis(ak_square(d), -1));
 }
@@ -145,8 +152,9 @@ RUN(alignment, in[0], in[1], (ak_alignment_options){ .normalized = ak__case_of(s
 
 #define ONE(n, d) .in = { { 2, { n, d } } }, .n_in = 1
 static const ak_sample of_one[] = {
-    { ONE(2, 3) }, { ONE(2, 1), AK__CASE(.normalized = true) }, { ONE(7, 5), AK__CASE(.number = 3) },
-    { ONE(9, 4), AK__CASE(.number = 0.5) }, { ONE(5, 33), AK__CASE(.number = 200) }, AK_END
+    { ONE(2, 3) }, { ONE(2, 1), AK__CASE(.normalized = true) },
+    { ONE(7, 5), AK__CASE(.number = 3) }, { ONE(9, 4), AK__CASE(.number = 0.5) },
+    { ONE(5, 33), AK__CASE(.number = 200) }, AK_END
 };
 static const ak_sample of_two[] = {
     { AK__TWO(2, 3) }, { AK__TWO(2, 1), AK__CASE(.normalized = true) },

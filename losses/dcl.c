@@ -74,11 +74,10 @@ static double dcl_finish(ak__pair_run *run, bool *again)
 
 static ak_status dcl_check(ak_call *k, const ak__pair_sizes *z)
 {
-    const ak__pair_loss *o = k->attr;
     (void)z;
-    if (!(o->number[SIGMA] > 0) || isinf(o->number[SIGMA]))
-        return ak_call_fail(k, AK_ERR_VALUE, "sigma %g, must be above 0", o->number[SIGMA]);
-    return AK_OK;
+    const double sigma = ((const ak__pair_loss *)k->attr)->number[SIGMA];
+    return sigma > 0 && !isinf(sigma) && !isinf(1 / sigma) ? AK_OK
+         : ak_call_fail(k, AK_ERR_VALUE, "sigma %g, must be above 0 and finite", sigma);
 }
 
 static const ak__pair_program program = {
@@ -102,10 +101,11 @@ static ak_tensor *fused(const ak_op *op, ak_tensor *z1, ak_tensor *z2, ak_dcl_op
 
 /* ---- composed -------------------------------------------------------------------------------- */
 
-/* 2 - n softmax(c / sigma) over the anchors of each view, as [2N]; padding (`there` 0) is left out. */
+/* 2 - n softmax(c / sigma) over the anchors of each view, [2N]; padding (`there` 0) is left out. */
 static ak_tensor *omega_of(ak_tensor *cosine, ak_tensor *there, int64_t N, ak_dcl_options o)
 {
-    ak_tensor *c = ak_scale(ak_reshape(cosine, AK_SHAPE(2, N)), 1 / or_default(o.sigma, DCLW_SIGMA));
+    const double sigma = or_default(o.sigma, DCLW_SIGMA);
+    ak_tensor *c = ak_scale(ak_reshape(cosine, AK_SHAPE(2, N)), 1 / sigma);
     ak_tensor *in = ak_reshape(there, AK_SHAPE(2, N));
     ak_tensor *none = ak_full(c->ctx, c->shape, -(double)INFINITY);
     ak_tensor *share = ak_softmax(ak_where(in, c, none));
@@ -117,10 +117,13 @@ static ak_tensor *omega_of(ak_tensor *cosine, ak_tensor *there, int64_t N, ak_dc
 static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool weighted)
 {
     const double tau = or_default(o.tau, DCL_TAU);
+    const int64_t N = ak_row_count(z1);
+    if (!AK__EXTRAS_FIT(z1->ctx, weighted ? "ak_loss_dclw_composed" : "ak_loss_dcl_composed",
+                        AK__EXTRA_WEIGHTS(o.weights, N), AK__EXTRA_INDEX(".ids", o.ids, N)))
+        return &ak__poison;
     ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);           /* [2N, D] */
     if (ak_is_poison(u))
         return u;
-    const int64_t N = z1->shape.dims[0];
     const ak__pairs pairs = { .ctx = u->ctx, .R = 2 * N, .C = 2 * N, .N = N, .batch = 2 * N,
                               .self = true };
     ak_tensor *s = ak__scores(u, u, tau, NULL);                                 /* [2N, 2N] */
@@ -142,8 +145,6 @@ static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool 
     return ak_sum(ak_mul(w, each));
 }
 
-/* ---- the losses ------------------------------------------------------------------------------ */
-
 /* Constant weights of partners have no gradient that differences could see: golden tests do. */
 static ak_dcl_options options_of(const ak_sample *s, ak_tensor *z)
 {
@@ -158,6 +159,8 @@ static ak_dcl_options options_of(const ak_sample *s, ak_tensor *z)
 #define DCL_LOSS(name, ...)                                                                        \
     ak_tensor *ak_loss_##name(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o)                      \
     {                                                                                              \
+        if (!AK__TENSOR(NULL, z1) || !AK__TENSOR(z1->ctx, z2))                                     \
+            return &ak__poison;                                                                    \
         return __VA_ARGS__;                                                                        \
     }                                                                                              \
     static ak_tensor *run_##name(ak_tensor *const *in, int n_in, const ak_sample *s)               \

@@ -207,11 +207,13 @@ static const ak_sample infonce_samples[] = {
     { AK__TWO(5, 7), AK__CASE(.tau = 0.1) },
     { AK__TWO_AND_SCALE(4, 5), AK__CASE(.queue = 6) },
     { AK__TWO(3, 4), AK__CASE(.tau = 0.2, .queue = 5, .only_queue = true) },
-    { AK__TWO(7, 3), AK__CASE(.tau = 0.3, .labels = ak__some_labels, .ids = ak__some_ids, .queue = 3) },
+    { AK__TWO(7, 3),
+      AK__CASE(.tau = 0.3, .labels = ak__some_labels, .ids = ak__some_ids, .queue = 3) },
     { .in = { { 2, { 3, 4 } }, { 2, { 5, 4 } } }, .n_in = 2, AK__CASE(.tau = 0.2, .matrix = true) },
     { .in = { { 2, { 3, 4 } }, { 2, { 5, 4 } } }, .n_in = 2,
       AK__CASE(.tau = 0.2, .each = 2, .queue = 3, .smoothing = 0.1) },
-    { AK__TWO(6, 5), AK__CASE(.tau = 0.2, .pair_weights = true, .weights = true, .smoothing = 0.2) },
+    { AK__TWO(6, 5),
+      AK__CASE(.tau = 0.2, .pair_weights = true, .weights = true, .smoothing = 0.2) },
     { AK__TWO(3, 33), AK__CASE(.tau = 0.02) },
     AK_END
 };

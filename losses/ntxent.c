@@ -92,11 +92,8 @@ ak_tensor *ak_loss_ntxent_list(ak_tensor *const *z, int V, ak_ntxent_options o)
 
 static bool ntxent_extras_fit(ak_ctx *ctx, const char *who, int64_t N, const ak_ntxent_options *o)
 {
-    const ak__extra extra[] = { { .name = ".log_scale", .tensor = o->log_scale, .size = 1 },
-                                { .name = ".weights", .tensor = o->weights, .size = N,
-                                  .constant = true, .weighs = true },
-                                { .name = ".ids", .index = o->ids, .size = N } };
-    return ak__extras_fit(ctx, who, extra, sizeof extra / sizeof *extra);
+    return AK__EXTRAS_FIT(ctx, who, AK__EXTRA_NUMBER(".log_scale", o->log_scale),
+                          AK__EXTRA_WEIGHTS(o->weights, N), AK__EXTRA_INDEX(".ids", o->ids, N));
 }
 
 /* The specification: rows of u are all views, view by view, of N samples. */
@@ -119,7 +116,7 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
         return &ak__poison;
     if (!ntxent_extras_fit(z1->ctx, __func__, ak_row_count(z1), &o))
         return &ak__poison;
-    ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized);                   /* [2N, D] */
+    ak_tensor *u = ak__unit_rows(ak_concat(0, z1, z2), o.normalized); /* [2N, D] */
     if (o.ids || o.weights || o.label_smoothing > 0 || ak_is_poison(u))
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [2N, 2N] */

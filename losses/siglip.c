@@ -9,6 +9,7 @@
 #include "losses/spec/matrices.h"
 #include "losses/spec/samples.h"
 #include "tensor/kernels/kernels.h"
+#include "tensor/tensor_internal.h"
 
 #define SIGLIP_TAU 0.1
 #define SIGLIP_BIAS (-10.0)
@@ -16,8 +17,6 @@
 enum { BIAS };                          /* the program's number, and its operand */
 
 typedef struct siglip_row { double value, slope; ak__best best; } siglip_row;
-
-/* ---- the program ----------------------------------------------------------------------------- */
 
 static siglip_row *row_at(const ak__pair_run *run, int64_t r)
 {
@@ -52,9 +51,8 @@ static void siglip_tile(const ak__walk *w, const ak__tile *t)
     ak__pair_run *run = w->user;
     ak_real *copy = t->scratch + COPY * t->stride, *target = t->scratch + TARGETS * t->stride;
     const ak_real bias = (ak_real)bias_of(run), share = (ak_real)(1 / (double)run->size.R);
-    const ak__best_of best = { .row = &row_at(run, 0)->best, .stride = sizeof(siglip_row) };
     if (run->loss->report)
-        ak__best_absorb(run, &best, t);
+        ak__best_absorb(run, &(ak__best_of){ &row_at(run, 0)->best, NULL, sizeof(siglip_row) }, t);
     for (int64_t i = 0; i < t->m; i++) {
         ak_real *s = t->s + i * t->ld;
         ak__targets_fill(&run->targets, t, i, false, target);
@@ -95,10 +93,9 @@ static double siglip_finish(ak__pair_run *run, bool *again)
 
 static void siglip_give(ak__pair_run *run, ak_call *k)
 {
-    const int place = run->loss->extra[BIAS];
-    ak_real *g = place >= 0 ? ak_call_grad(k, place) : NULL;
+    ak_real *g = run->extra[BIAS] ? ak_call_grad(k, run->loss->extra[BIAS]) : NULL;
     double slope = 0;
-    for (int64_t r = 0; r < run->size.R; r++)
+    for (int64_t r = 0; g && r < run->size.R; r++)
         slope += row_at(run, r)->slope;
     if (g)
         g[0] += (ak_real)((double)k->out->grad[0] * slope);
@@ -138,21 +135,25 @@ ak_tensor *ak_loss_siglip(ak_tensor *image, ak_tensor *text, ak_tensor *log_scal
 ak_tensor *ak_loss_siglip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
                                    ak_tensor *bias, ak_siglip_options o)
 {
+    if (!AK__TENSOR(NULL, image) || !AK__TENSOR(image->ctx, text))
+        return &ak__poison;
+    const int64_t N = ak_row_count(image), M = ak_row_count(text);
+    if (!AK__EXTRAS_FIT(image->ctx, __func__, AK__EXTRA_NUMBER("log_scale", log_scale),
+                        AK__EXTRA_NUMBER("bias", bias), AK__EXTRA_INDEX(".labels", o.labels, N),
+                        AK__EXTRA_INDEX(".labels", o.labels, M), AK__EXTRA_INDEX(".ids", o.ids, N),
+                        AK__EXTRA_INDEX(".ids", o.ids, M)))     /* of images, and of texts */
+        return &ak__poison;
     ak_tensor *x = ak__unit_rows(image, o.normalized), *y = ak__unit_rows(text, o.normalized);
     ak_tensor *s = ak__scores(x, y, o.tau == 0 ? SIGLIP_TAU : o.tau, log_scale);
     if (ak_is_poison(s))
         return s;
-    const int64_t N = s->shape.dims[0], M = s->shape.dims[1];
     const ak__pairs pairs = { .ctx = s->ctx, .R = N, .C = M, .N = N > M ? N : M, .batch = M };
     ak_tensor *l = bias ? ak_add(s, bias) : ak_add_scalar(s, SIGLIP_BIAS);
     ak_tensor *positive = o.labels ? ak__label_matrix(pairs, o.labels) : ak__sample_matrix(pairs);
     ak_tensor *sign = ak_add_scalar(ak_scale(positive, -2), 1);         /* -z: 1 of negatives */
-    ak_tensor *cells = ak_mul(ak_softplus(ak_mul(sign, l)),
-                              ak__candidate_matrix(pairs, o.ids, false));
-    return ak_scale(ak_sum(cells), 1 / (double)N);
+    ak_tensor *in = ak__candidate_matrix(pairs, o.ids, false);
+    return ak_scale(ak_sum(ak_mul(ak_softplus(ak_mul(sign, l)), in)), 1 / (double)N);
 }
-
-/* ---- record ---------------------------------------------------------------------------------- */
 
 static ak_siglip_options options_of(const ak_sample *s, ak_tensor *z)
 {
@@ -175,8 +176,7 @@ static ak_tensor *run_composed(ak_tensor *const *in, int n, const ak_sample *s)
                                    options_of(s, in[0]));
 }
 
-#define TWO_SCALE_BIAS(n, m, d)                                                                    \
-    .in = { { 2, { n, d } }, { 2, { m, d } }, { 1, { 1 } }, { 1, { 1 } } }, .n_in = 4
+#define TWO_SCALE_BIAS(n, m, d) .in = { {2, {n, d}}, {2, {m, d}}, {1, {1}}, {1, {1}} }, .n_in = 4
 static const ak_sample samples[] = {
     { TWO_SCALE_BIAS(1, 1, 3) },
     { AK__TWO(2, 1), AK__CASE(.normalized = true, .tau = 0.5) },

@@ -120,9 +120,11 @@ static const ak_sample supcon_samples[] = {
     { AK__THREE_AXES(7, 3, 5), AK__CASE(.labels = ak__some_labels, .tau = 0.3, .one = true) },
     { AK__THREE_AXES(9, 1, 4), AK__CASE(.labels = ak__some_labels, .weights = true, .tau = 0.2) },
     { AK__THREE_AXES(3, 2, 7), AK__CASE(.tau = 0.2) },
-    { AK__THREE_AXES(9, 2, 3), AK__CASE(.labels = ak__some_labels, .ids = ak__some_ids, .one = true) },
+    { AK__THREE_AXES(9, 2, 3),
+      AK__CASE(.labels = ak__some_labels, .ids = ak__some_ids, .one = true) },
     { AK__THREE_AXES(5, 2, 3), AK__CASE(.matrix = true, .tau = 0.5) },
-    { .in = { { 2, { 6, 4 } } }, .n_in = 1, AK__CASE(.labels = ak__some_labels, .normalized = true) },
+    { .in = { { 2, { 6, 4 } } }, .n_in = 1,
+      AK__CASE(.labels = ak__some_labels, .normalized = true) },
     { AK__THREE_AXES(3, 2, 33), AK__CASE(.labels = ak__few_labels, .tau = 0.02) },
     AK_END
 };

@@ -402,7 +402,7 @@ static int64_t size_of(const ak_module *m, uint64_t visit)
 
 int64_t ak_module_size(const ak_module *m)
 {
-    return m ? size_of(m, ak__new_visit(m)) : 0;
+    return AK__GIVEN(NULL, m) ? size_of(m, ak__new_visit(m)) : 0;
 }
 
 const char *ak__below(const char *name, const char *path)

@@ -47,7 +47,7 @@ static bool fits(const part *p, const char *name)
 
 bool ak_match(const char *pattern, const char *name)
 {
-    if (!pattern || !name || !*pattern)
+    if (!AK__GIVEN(NULL, pattern) || !AK__GIVEN(NULL, name) || !*pattern)
         return false;
     bool found = false, only_excludes = true;
     part p;

@@ -38,8 +38,8 @@ static ak_status var_axis_shape(ak_call *k)
     if (n == 0)
         return ak_call_fail(k, AK_ERR_SHAPE, "axis %d has no elements", o->axis);
     if (o->correction < 0 || n <= o->correction)
-        return ak_call_fail(k, AK_ERR_VALUE, "correction %d is not in [0, %lld), the elements of the axis",
-                            o->correction, (long long)n);
+        return ak_call_fail(k, AK_ERR_VALUE, "correction %d is not in [0, %lld), the elements "
+                            "of the axis", o->correction, (long long)n);
     return AK_OK;
 }
 

@@ -135,8 +135,8 @@ typedef struct ak_knn_options {
  *             length that a number can have
  *   shapes    train [N, D], test [M, D]
  *   returns   result with interval; accuracy NaN after an error
- *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature, leave_one_out with two sets; a
- *             class has another name in one set than in the other), AK_ERR_MEMORY
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (k, temperature, leave_one_out with two sets;
+ *             a class has another name in one set than in the other), AK_ERR_MEMORY
  *   source    weighted vote: Wu et al., "Unsupervised feature learning via non-parametric instance
  *             discrimination", CVPR 2018
  */

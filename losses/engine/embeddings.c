@@ -137,7 +137,8 @@ ak_status ak__embeddings_check(ak_call *k)
         return ak_call_fail(k, AK_ERR_SHAPE, "embeddings %s are empty", ak_shape_text(first, a));
     for (int i = 1; i < n; i++) {
         const ak_shape s = k->in[i]->shape;
-        const bool free_count = i >= o->n_x && (o->matrix >= 0 || o->target.columns || o->free_columns);
+        const bool free_count = i >= o->n_x &&
+                                (o->matrix >= 0 || o->target.columns || o->free_columns);
         const bool fits = s.n == rank && s.dims[rank - 1] == first.dims[rank - 1] &&
                           (free_count ? s.dims[0] > 0 : s.dims[0] == first.dims[0]);
         if (!fits)

@@ -18,7 +18,7 @@ bool ak__anchor_is_padding(const ak__pair_run *run, int64_t i);
 typedef bool ak__anchor_fn(const ak__pair_run *run, bool column, int64_t i);
 /* out: more that are no anchors; NULL = none. */
 ak__anchors ak__anchors_of(const ak__pair_run *run, bool column, ak__anchor_fn *out);
-/* Weight of row or column i as anchor; 0 for what is none, and for all if they have none together. */
+/* Weight of row or column i as anchor; 0 for what is none, and if all have none together. */
 double ak__anchor_weight(const ak__pair_run *run, const ak__anchors *of, int64_t i);
 /* Candidates in the sum of an anchor where no id takes any away. */
 double ak__anchor_candidates(const ak__pair_run *run, bool column);

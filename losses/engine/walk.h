@@ -2,8 +2,8 @@
 /* The walk over pairs: scores S = scale * X Y^T are made in tiles, so that a loss over all pairs of
  * embeddings needs memory O(N D) and never a matrix of size N x N.
  *
- * A loss is a pair program (engine/pairs.h). The walk makes a tile by a matrix product into a buffer
- * that fits the cache, sets what is no candidate to -inf (engine/rules.h), and calls the program:
+ * A loss is a pair program (engine/pairs.h). The walk makes a tile by a matrix product into a
+ * buffer that fits the cache, sets what is no candidate to -inf (engine/rules.h), and calls it:
  *
  *     absorb(tile)      fold the tile into statistics of its rows and of its columns; scores stay
  *     ... the program turns statistics into the loss and the coefficients of the gradient ...

@@ -173,11 +173,12 @@ ak_tensor *ak__rows_cross_entropy(ak_tensor *s, ak_tensor *v, ak_tensor *t, ak_t
 
 ak_tensor *ak__scores(ak_tensor *x, ak_tensor *y, double tau, ak_tensor *log_scale)
 {
-    const double scale = !log_scale ? 1 / tau
-                       : ak_is_poison(log_scale) ? 1 : exp((double)log_scale->data[0]);
-    if (!ak_is_poison(x) && !ak__scale_fits(scale))
-        ak_fail(x->ctx, AK_ERR_VALUE, "the scale of the scores, 1/tau or e^s, is %g: out of range",
-                scale);
+    if (ak_is_poison(x) || ak_is_poison(y) || ak_is_poison(log_scale))
+        return ak_matmul_nt(x, log_scale ? log_scale : y);      /* says so */
+    const double scale = log_scale ? exp((double)log_scale->data[0]) : 1 / tau;
+    if (!ak__scale_fits(scale) || (!log_scale && isinf(tau)))
+        ak_fail(x->ctx, AK_ERR_VALUE, "temperature %g, scale %g: must be above 0, and both finite",
+                log_scale ? 1 / scale : tau, scale);
     ak_tensor *cosine = ak_matmul_nt(x, y);
     return log_scale ? ak_mul(cosine, ak_exp(log_scale)) : ak_scale(cosine, 1 / tau);
 }

@@ -24,6 +24,13 @@ typedef struct ak__extra {
 } ak__extra;
 /* Are all that are given usable? The matrices below read them without asking. */
 bool ak__extras_fit(ak_ctx *ctx, const char *who, const ak__extra *extra, int n);
+#define AK__EXTRAS_FIT(ctx, who, ...)                                                              \
+    ak__extras_fit(ctx, who, (const ak__extra[]){ __VA_ARGS__ },                                   \
+                   (int)(sizeof((const ak__extra[]){ __VA_ARGS__ }) / sizeof(ak__extra)))
+#define AK__EXTRA_WEIGHTS(t, n)                                                                    \
+    { .name = ".weights", .tensor = (t), .size = (n), .constant = true, .weighs = true }
+#define AK__EXTRA_INDEX(title, ix, n) { .name = (title), .index = (ix), .size = (n) }
+#define AK__EXTRA_NUMBER(title, t) { .name = (title), .tensor = (t), .size = 1 }
 
 /* 1 where column c is a candidate of row r. ids may be NULL; others: in-batch candidates of another
  * sample are out. */

@@ -60,6 +60,8 @@ for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak
 for op, x, weight in (('ak_conv2d', 'w.picture', 'w.filter2'), ('ak_conv1d', 'w.cube', 'w.filter1'),
                       ('ak_conv2d_transposed', 'w.picture', 'w.filter2')):
     ARGUMENTS[op, 'x'], ARGUMENTS[op, 'w'], ARGUMENTS[op, 'b'] = x, weight, 'w.vector'
+for op in ('ak_loss_siglip', 'ak_loss_siglip_composed'):
+    ARGUMENTS[op, 'log_scale'] = ARGUMENTS[op, 'bias'] = 'w.number'
 for op in ('ak_linear', 'ak_linear_relu'):
     ARGUMENTS[op, 'b'] = 'w.vector'
 # Arguments that may be NULL: each header says so. No error may follow.
@@ -83,7 +85,7 @@ LEGAL = {
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).
-NOT_CALLED = {'ak_error_die', 'ak_error_exit', 'ak_fail'}
+NOT_CALLED = {'ak_error_die', 'ak_error_exit', 'ak_fail', 'ak_call_constant'}
 
 
 def prototypes(header):

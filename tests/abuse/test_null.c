@@ -18,7 +18,8 @@
 
 static struct world {
     ak_ctx *ctx, *other;
-    ak_tensor *x, *list[3], *out[AK_MAX_IN], *vector, *cube, *picture, *filter1, *filter2, *kept[1];
+    ak_tensor *x, *list[3], *out[AK_MAX_IN], *number, *vector, *cube, *picture;
+    ak_tensor *filter1, *filter2, *kept[1];
     ak_index *ids;
     ak_module *net, *conv, *norm, *parts[2];
     ak_module_kind kind;
@@ -91,6 +92,7 @@ static void write_file(const char *name, const char *text)
 static void build_step(void)
 {
     w.x = ak_require_grad(ak_randn(w.ctx, AK_SHAPE(2, 2)));
+    w.number = ak_full(w.ctx, AK_SHAPE(1), 1);
     w.vector = ak_full(w.ctx, AK_SHAPE(2), 1);
     w.cube = ak_randn(w.ctx, AK_SHAPE(2, 2, 2));
     w.picture = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));

@@ -128,8 +128,10 @@ static void check_dcl(golden_file *f, int set, const char *kind, bool weighted, 
         const ak_dcl_options o = { .tau = golden_number(f, golden_key("s%d_tau", set)),
                                    .sigma = golden_number(f, golden_key("s%d_sigma", set)),
                                    .through = through };
-        ak_tensor *loss = composed ? (weighted ? ak_loss_dclw_composed : ak_loss_dcl_composed)(a, b, o)
-                                   : (weighted ? ak_loss_dclw : ak_loss_dcl)(a, b, o);
+        ak_tensor *(*form)(ak_tensor *, ak_tensor *, ak_dcl_options) =
+            composed ? weighted ? ak_loss_dclw_composed : ak_loss_dcl_composed
+                     : weighted ? ak_loss_dclw : ak_loss_dcl;
+        ak_tensor *loss = form(a, b, o);
         if (through)
             loss = ak_scale(loss, 2);
         ak_backward(loss);

@@ -223,7 +223,7 @@ Test(dataset, scaled_floats_are_bytes)
         cr_expect_eq(ak_dataset_scale(b, wrong[k][0], wrong[k][1]), AK_ERR_VALUE);
         expect_error(ctx, AK_ERR_VALUE, "dataset_scale", "lo < hi");
     }
-    cr_expect_eq(ak_dataset_scale(NULL, 0, 1), AK_ERR_STATE);
+    cr_expect_eq(ak_dataset_scale(NULL, 0, 1), AK_ERR_VALUE);
     ak_close(ctx);
 }
 

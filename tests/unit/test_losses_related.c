@@ -55,8 +55,8 @@ Test(losses_related, worked_examples)
     cr_expect_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
 }
 
-/* An anchor's NT-Xent term has 1 - p times the gradient of its DCL term by the anchor, p the softmax
- * probability of the partner. */
+/* An anchor's NT-Xent term has 1 - p times the gradient of its DCL term by the anchor, p the
+ * softmax probability of the partner. */
 Test(losses_related, coupling_of_one_anchor)
 {
     enum { N = 6, D = 5 };

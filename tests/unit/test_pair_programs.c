@@ -56,7 +56,7 @@ static void expect_close(const ak_real *a, const ak_real *b, int64_t n, const ch
     cr_expect(worst <= EQUAL * largest, "%s: off by %g of %g", what, worst, largest);
 }
 
-/* ---- targets that are the softmax of another pair's scores ------------------------------------- */
+/* ---- targets that are the softmax of another pair's scores ----------------------------------- */
 
 typedef struct soft_row { ak__lse p, q; double weighted; } soft_row;    /* weighted: sum e^m s */
 
@@ -147,7 +147,7 @@ Test(pair_programs, targets_from_another_pair)
     }
 }
 
-/* ---- two score matrices a cell, both with gradients, in two sweeps ----------------------------- */
+/* ---- two score matrices a cell, both with gradients, in two sweeps --------------------------- */
 
 typedef struct product_row { double max, sum, own; } product_row;
 
@@ -241,7 +241,7 @@ Test(pair_programs, two_matrices_in_two_sweeps)
     }
 }
 
-/* ---- sets of candidates -------------------------------------------------------------------------- */
+/* ---- sets of candidates ---------------------------------------------------------------------- */
 
 enum { ROWS = 37, D = 8, FIRST = 29, SECOND = 41, THIRD = 33 };
 
@@ -353,7 +353,7 @@ Test(pair_programs, candidates_made_on_the_fly)
     expect_close(db->data, db2->data, b->size, "gradient of the second factor");
 }
 
-/* ---- rules --------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 /* What a rule takes out of an 8 x 8 tile, as the definition says it pair by pair. */
 static bool defined_out(const ak__pair_rule *rule, int64_t r, int64_t c)

@@ -42,8 +42,8 @@ static bool can(ak_module *m, const plan *p)
     if (!ak__first_visit(m, p->visit))
         return true;
     if (m->user && !m->kind->state_bytes) {
-        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_clone: %s can not be copied: its user pointer is the "
-                "program's own\n    hint: make it by ak_module_make with a kind that has "
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_clone: %s can not be copied: its user pointer is "
+                "the program's own\n    hint: make it by ak_module_make with a kind that has "
                 ".state_bytes, and .bind if the state has pointers", m->name);
         return false;
     }

@@ -19,7 +19,8 @@ static bool fits(ak_module *m, const ak_tensor *x, int axes)
     const conv_layer *l = ak_module_user(m);
     if (x->shape.n == axes && ak_last_dim(x) == l->in)
         return true;
-    ak__module_shape_error(m, x, axes == 4 ? "[N, H, W, %" PRId64 "]" : "[N, T, %" PRId64 "]", l->in);
+    ak__module_shape_error(m, x, axes == 4 ? "[N, H, W, %" PRId64 "]" : "[N, T, %" PRId64 "]",
+                           l->in);
     return false;
 }
 

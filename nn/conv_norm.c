@@ -49,8 +49,8 @@ static bool parts_fit(ak_module *m, const ak_module *conv, const ak_module *norm
         return true;
     const bool first = ak__gives_moments(conv);
     if (first && ak__takes_moments(norm)) {
-        ak_fail(m->ctx, AK_ERR_VALUE, "%s: %s has .relu, which would come before .activation", m->name,
-                norm->name);
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s: %s has .relu, which would come before .activation",
+                m->name, norm->name);
         return false;
     }
     ak_fail(m->ctx, AK_ERR_VALUE, "%s: %s (%s) is no %s", m->name,

@@ -15,7 +15,8 @@ static ak_tensor *mlp_forward(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind mlp_kind = { .name = "mlp", .forward = mlp_forward };
 
-/* Layer i (from 1) of the open module: dropout, linear, batch norm, activation, each where asked for. */
+/* Layer i (from 1) of the open module: dropout, linear, batch norm, activation, each where asked
+ * for. */
 static void add_mlp_layer(ak_ctx *ctx, int i, int in, int out, bool last, const ak_mlp_options *o)
 {
     char name[32];

@@ -230,9 +230,9 @@ ak_module *ak_module_add(ak_module *m, ak_module *child)
         return child;
     }
     if (m->ctx->module_open == m && is_child(m, child)) {
-        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_add: %s is a part of %s already\n    hint: what is "
-                "made between ak_module_begin and ak_module_end is added by itself; to run a part "
-                "twice, add it again after ak_module_end", child->name, m->name);
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_add: %s is a part of %s already\n    hint: what "
+                "is made between ak_module_begin and ak_module_end is added by itself; to run a "
+                "part twice, add it again after ak_module_end", child->name, m->name);
         return child;
     }
     leave_open(m, child);

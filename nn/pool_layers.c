@@ -115,7 +115,8 @@ ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, 
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, &adaptive_pool_kind, (pool_layer){ .oh = oh, .ow = ow });
+    ak_module *m = pool_layer_make(ctx, name, &adaptive_pool_kind,
+                                   (pool_layer){ .oh = oh, .ow = ow });
     if (!m || !ak__module_positive(m, "the height of the result", oh) ||
         !ak__module_positive(m, "the width of the result", ow))
         return NULL;

@@ -36,8 +36,8 @@ static bool collect(ak_module *m, weights *w)
         w->names[i] = rest ? rest : t->name;
         for (int64_t k = 0; k < i; k++)
             if (strcmp(w->names[k], w->names[i]) == 0) {
-                ak_fail(ctx, AK_ERR_VALUE, "%s: %s and %s would both be \"%s\" in the file", m->name,
-                        w->tensors[k]->name, t->name, w->names[i]);
+                ak_fail(ctx, AK_ERR_VALUE, "%s: %s and %s would both be \"%s\" in the file",
+                        m->name, w->tensors[k]->name, t->name, w->names[i]);
                 return false;
             }
     }

@@ -70,8 +70,8 @@ static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *re
     return NULL;
 }
 
-/* What the teacher, a copy of the student, has of a tensor that is part of the student but not named
- * below it; NULL if there is none. */
+/* What the teacher, a copy of the student, has of a tensor that is part of the student but not
+ * named below it; NULL if there is none. */
 static ak_tensor *copy_of(ak_ctx *ctx, const ak_tensor *from, const char *teacher,
                           const char *student)
 {

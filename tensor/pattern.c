@@ -70,8 +70,8 @@ bool ak__name_legal(ak_ctx *ctx, const char *who, const char *name)
     if (n == 0)
         ak_fail(ctx, AK_ERR_VALUE, "%s: the name is empty, it must have one byte at least", who);
     else if (sign < n)
-        ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.200s\" has a '%c', which patterns of names use "
-                "(* ? , ! ~)", who, name, name[sign]);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.200s\" has a '%c', which patterns of names "
+                "use (* ? , ! ~)", who, name, name[sign]);
     else if (control < n)
         ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.*s..\" has the control character 0x%02x", who,
                 (int)(control < 200 ? control : 200), name, (unsigned char)name[control]);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* classifier_resume.c - a supervised classifier that stops after an epoch, goes on in another
- * process's place, and ends with the bits of one that never stopped. */
+ * context, and ends with the bits of one that never stopped. */
 #include <akin/akin.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -57,5 +57,5 @@ int main(void)
     printf("classifier: accuracy %.3f, weights %08x; stopped and resumed %08x\n", accuracy,
            (unsigned)straight, (unsigned)resumed);
     const bool clean = unlink(once) == 0 && unlink(twice) == 0 && rmdir(folder) == 0;
-    return clean && straight == resumed && accuracy > 0.6 ? 0 : 1;
+    return clean && straight == resumed && accuracy > 0.4 ? 0 : 1;
 }

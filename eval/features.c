@@ -260,8 +260,8 @@ bool ak__eval_no_features(ak_ctx *ctx, const char *who, ak_features_options o)
 {
     if (!o.batch && !o.inputs && !o.user)
         return true;
-    ak_fail(ctx, AK_ERR_VALUE, "%s: .features is given, but the features are made already\n    hint: "
-            "hand it to ak_features_open", who);
+    ak_fail(ctx, AK_ERR_VALUE, "%s: .features is given, but the features are made already\n"
+            "    hint: hand it to ak_features_open", who);
     return false;
 }
 

@@ -216,7 +216,8 @@ ak_status ak_eval_knn_list(const ak_features *train, const ak_features *test,
     ak_knn_options o = options;
     o.temperature = o.temperature != 0 ? o.temperature : DEFAULT_TEMPERATURE;
     if (!ak__eval_fit("knn", train, test) ||
-        !ak__eval_no_features(train->ctx, "knn", o.features) || !check_options(train, test, &o, ks, n))
+        !ak__eval_no_features(train->ctx, "knn", o.features) ||
+        !check_options(train, test, &o, ks, n))
         return train ? ak_error(train->ctx) : AK_ERR_STATE;
 
     knn_run run = { .train = train, .test = test, .leave_one_out = o.leave_one_out };

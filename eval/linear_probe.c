@@ -288,7 +288,8 @@ ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *te
     ak_eval_result r = ak__eval_nothing();
     ak_linear_probe_options o = options;
     if (!ak__eval_fit("linear probe", train, test) ||
-        !ak__eval_no_features(train->ctx, "linear probe", o.features) || !probe_options(train->ctx, &o))
+        !ak__eval_no_features(train->ctx, "linear probe", o.features) ||
+        !probe_options(train->ctx, &o))
         return r;
     probe p = { .train = train, .D = train->d, .l2 = o.l2 };
     const int64_t blocks = ak__chunk_count(train->n, ROWS);

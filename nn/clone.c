@@ -32,8 +32,8 @@ static bool tensor_can(const plan *p, const ak_tensor *t)
     new_path(p, t->name, path);
     if (strlen(path) < AK__NAME_MAX && !ak_param_find(ctx, path))
         return true;
-    ak_fail(ctx, AK_ERR_VALUE, "ak_module_clone: the copy of %s can not be \"%.200s\": the name is %s",
-            t->name, path, strlen(path) < AK__NAME_MAX ? "used already" : "too long");
+    ak_fail(ctx, AK_ERR_VALUE, "ak_module_clone: the copy of %s can not be \"%.200s\": the name "
+            "is %s", t->name, path, strlen(path) < AK__NAME_MAX ? "used already" : "too long");
     return false;
 }
 

@@ -120,9 +120,15 @@ ak_module *ak_module_end(ak_module *m)
     if (ctx->module_open != m)
         ak_fail(ctx, AK_ERR_STATE, "ak_module_end: %s inside of %s is still open\n    hint: each "
                 "ak_module_begin has its ak_module_end", ctx->module_open->name, m->name);
+    const bool failed = ak_error(ctx) != AK_OK;
+    for (ak_module *end = ctx->module_open, *next; end != m->outer; end = next) {
+        next = end->outer;
+        end->broken = end->broken || failed;
+        if (end != m)
+            end->outer = NULL;
+    }
     ctx->module_open = m->outer;
     m->outer = NULL;
-    m->broken = ak_error(ctx) != AK_OK;
     return m->broken ? NULL : m;
 }
 
@@ -189,20 +195,18 @@ bool ak__append_child(ak_module *m, ak_module *child)
     return true;
 }
 
-/* A part that was made inside the open module and is handed to a container made there: it stands in
- * the container then. */
+/* A part that was made inside a module that is open, and is handed to a container made there: it
+ * stands in the container then. */
 static void leave_open(const ak_module *container, const ak_module *child)
 {
-    ak_module *open = container->ctx->module_open;
-    if (!open || open == container)
-        return;
-    for (int64_t i = 0; i < open->n_children; i++)
-        if (open->children[i] == child) {
-            memmove(open->children + i, open->children + i + 1,
-                    (size_t)(open->n_children - i - 1) * sizeof *open->children);
-            open->n_children--;
-            return;
-        }
+    for (ak_module *open = container->ctx->module_open; open; open = open->outer)
+        for (int64_t i = 0; open != container && i < open->n_children; i++)
+            if (open->children[i] == child) {
+                memmove(open->children + i, open->children + i + 1,
+                        (size_t)(open->n_children - i - 1) * sizeof *open->children);
+                open->n_children--;
+                return;
+            }
 }
 
 static bool is_child(const ak_module *m, const ak_module *child)

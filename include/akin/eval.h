@@ -120,7 +120,7 @@ typedef struct ak_knn_options {
     double temperature; /* of the weights, (0, inf); 0 = 0.1 */
     bool   leave_one_out;   /* train and test are the same items: item i is no neighbour of itself,
                              * and k is at most N - 1 */
-    ak_features_options features;   /* of ak_eval_knn, which makes some; elsewhere AK_ERR_VALUE */
+    ak_features_options features;   /* of ak_eval_knn, which makes some; else AK_ERR_VALUE */
 } ak_knn_options;
 
 /* Classify every test item by the votes of its k nearest training items.
@@ -158,7 +158,7 @@ typedef struct ak_linear_probe_options {
     int    max_iterations;  /* [1, ...); 0 = 300 */
     double gradient_norm;   /* stop when no component of the gradient is larger; 0 = 1e-3 */
     int    memory;          /* pairs that L-BFGS remembers, [1, 100]; 0 = 10 */
-    ak_features_options features;   /* of ak_eval_linear, which makes some; elsewhere AK_ERR_VALUE */
+    ak_features_options features;   /* of ak_eval_linear, which makes some; else AK_ERR_VALUE */
 } ak_linear_probe_options;
 
 /* Softmax regression on standardised features, trained on `train`, scored on `test`.

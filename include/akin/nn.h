@@ -105,9 +105,9 @@ typedef enum ak_input {
 
 /* Apply a module to x alone.
  *
- *   returns   one tensor, what its forward function returns, step lifetime; poison while an error is
- *             pending. An encoder returns the sequence [N, T, C] or map [N, H, W, C]; what a method
- *             wants beside it, a pooled vector, is a function of that: ak_global_avg_pool(y)
+ *   returns   one tensor, what its forward function returns, step lifetime; poison while an error
+ *             is pending. An encoder returns the sequence [N, T, C] or map [N, H, W, C]; what a
+ *             method wants beside it, a pooled vector, is a function of that: ak_global_avg_pool(y)
  *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_VALUE for NULL,
  *             for a module that needs more than x, and for a forward function that returns NULL;
  *             AK_ERR_STATE where an ak_module_end is missing
@@ -164,9 +164,9 @@ AK_API void ak_module_print(const ak_module *m, FILE *file);
  * ak_nn_residual) moves into that, and keeps its name.
  *
  *   returns   m
- *   errors    AK_ERR_STATE if m is open already; AK_ERR_VALUE for a name that m has already. While a
- *             module is open none can be run, saved, loaded or copied (AK_ERR_STATE): a forgotten
- *             end is found there
+ *   errors    AK_ERR_STATE if m is open already. A name that m has already is AK_ERR_VALUE in the
+ *             constructor. While a module is open none can be run, saved, loaded or copied
+ *             (AK_ERR_STATE): a forgotten end is found there
  */
 AK_API ak_module *ak_module_begin(ak_module *m);
 /* returns m; NULL after an error since the begin, and m can not be run then (AK_ERR_STATE)
@@ -232,10 +232,9 @@ AK_API void ak_module_describe(ak_module *m, const char *format, ...) AK_PRINTF(
  *             ak_module_train(m, false) holds for the copy as well
  *   parts     a part that stands at several places in m does so in the copy
  *   state     of a kind with .state_bytes: copied, then .bind sets its pointers
- *   returns   the copy, context lifetime, child of the open module if there is one; NULL after an
- *             error
- *   errors    AK_ERR_VALUE, before anything is made, for a name in use and for a module that can not
- *             be copied: one of ak_module_new with a user pointer; AK_ERR_VALUE for state that
+ *   returns   the copy, context lifetime; NULL after an error
+ *   errors    AK_ERR_VALUE, before anything is made, for a name in use and for a module that can
+ *             not be copied: one of ak_module_new with a user pointer; AK_ERR_VALUE for state that
  *             points to parts of m when .bind has been called; AK_ERR_STATE
  */
 AK_API ak_module *ak_module_clone(ak_module *m, const char *name);
@@ -358,8 +357,8 @@ typedef struct ak_conv_norm_options {
  *
  *   conv, norm   of ak_nn_conv2d or ak_nn_conv1d, and of ak_nn_batch_norm without .relu; the unit's
  *                children
- *   errors       AK_ERR_VALUE for other modules, AK_ERR_SHAPE (with the unit's path) when skip is not
- *                like the result
+ *   errors       AK_ERR_VALUE for other modules, AK_ERR_SHAPE (with the unit's path) when skip is
+ *                not like the result
  */
 AK_API ak_module *ak_nn_conv_norm(ak_ctx *ctx, const char *name, ak_module *conv, ak_module *norm,
                                   ak_conv_norm_options o);

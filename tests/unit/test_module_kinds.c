@@ -188,6 +188,23 @@ Test(names, nest_and_explicit_paths_stay)
     cr_assert_eq(ak_close(ctx), AK_OK);
 }
 
+/* A part that is made two levels further out moves all the same: it runs once. */
+Test(names, parts_move_into_containers)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *outer = ak_module_begin(ak_nn_sequential(ctx, "outer", NULL));
+    ak_module *fc = ak_nn_linear(ctx, "fc", 3, 3, (ak_linear_options){ 0 });
+    ak_module *inner = ak_module_begin(ak_nn_sequential(ctx, "inner", NULL));
+    ak_nn_sequential(ctx, "list", (ak_module *[]){ fc, NULL });
+    ak_module_end(inner);
+    outer = ak_module_end(outer);
+    ak_tensor *x = ak_randn(ctx, AK_SHAPE(2, 3));
+    cr_expect(same(ak_forward(outer, x), ak_forward(fc, x)));
+    cr_expect_eq(ak_module_child(outer, 0), inner);
+    cr_expect_str_eq(ak_module_name(fc), "outer/fc");
+    cr_assert_eq(ak_close(ctx), AK_OK);
+}
+
 /* The numbers of a parameter are those of its whole name, however that came about. */
 Test(names, decide_the_numbers)
 {
@@ -248,7 +265,8 @@ Test(names, begin_and_end_that_do_not_match)
     expect_error(ctx, AK_ERR_STATE, "net/inner inside of net is still open");
     ak_forward(net, ak_zeros(ctx, AK_SHAPE(1, 2)));
     expect_error(ctx, AK_ERR_STATE, "net is not complete");
-    (void)inner;
+    ak_forward(inner, ak_zeros(ctx, AK_SHAPE(1, 2)));
+    expect_error(ctx, AK_ERR_STATE, "net/inner is not complete");
     cr_expect_not_null(ak_forward(fc, ak_zeros(ctx, AK_SHAPE(1, 2))));
     cr_expect_eq(ak_error(ctx), AK_OK, "all are closed");
     ak_close(ctx);

@@ -505,6 +505,32 @@ ak_dataset ak__dataset_settled(const ak_dataset *ds)
     return now;
 }
 
+void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
+{
+    const int64_t n = ds->item_size;
+    const int     C = ds->channels;
+    if (ds->bytes) {
+        const uint8_t *restrict x = ds->bytes + i * n;
+        for (int64_t k = 0; k < n; k++)
+            out[k] = (ak_real)x[k] * AK__BYTE_SCALE;
+    } else {
+        memcpy(out, ds->reals + i * n, (size_t)n * sizeof *out);
+    }
+    if (ds->scale)
+        for (int64_t k = 0; k < n; k++)
+            out[k] = (out[k] - ds->offset) * ds->factor;
+    if (!ds->normalize)
+        return;
+    if (C == 3)
+        for (int64_t k = 0; k < n; k += 3)
+            for (int c = 0; c < 3; c++)
+                out[k + c] = (out[k + c] - ds->mean[c]) * ds->inverse_std[c];
+    else
+        for (int c = 0; c < C; c++)
+            for (int64_t k = c; k < n; k += C)
+                out[k] = (out[k] - ds->mean[c]) * ds->inverse_std[c];
+}
+
 /* (x - shift) * factor must stay a number in ak_real, and tell numbers apart. */
 static bool usable(double shift, double factor)
 {

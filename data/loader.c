@@ -2,9 +2,10 @@
 /* The loader: worker threads fill a ring of batches ahead of the step; the caller takes them in
  * order and gets copies in step memory, so a slot is free again at once. What a batch holds depends
  * on its place (epoch, number) alone: who fills it, and when, changes nothing. */
-#include "data/dataset.h"
+#include "data/views.h"
 
 #include "base/base.h"
+#include "base/carve.h"
 #include "base/classes.h"
 #include "base/state.h"
 #include "tensor/tensor_internal.h"
@@ -361,37 +362,27 @@ static ak_status copy_lists(ak_loader *l, const ak_loader_options *o)
     return AK_OK;
 }
 
-/* Cut `bytes` from a block at *at; with block NULL only the size is added up. */
-static void *carve(char *block, size_t *at, size_t bytes)
-{
-    void *p = block ? block + *at : NULL;
-    *at += ak__round_up(bytes);
-    return p;
-}
-
-/* Lay out everything the threads need in one block; returns its size. */
+/* Lay out everything the threads need in one block (NULL: only count); its bytes. */
 static size_t lay_out(ak_loader *l, char *block, int n_viewers)
 {
-    const size_t batch = (size_t)l->batch, n = (size_t)l->ds.size;
-    size_t       at = 0;
-    l->order = carve(block, &at, n * sizeof *l->order);
-    l->workspace = carve(block, &at, l->sampler.balance
-                         ? (size_t)ak__sampler_workspace(l->ds.size, l->sampler.classes) *
-                           sizeof *l->workspace : 0);
+    ak__carver c = { .base = block };
+    l->order = ak__carve(&c, l->ds.size, sizeof *l->order);
+    l->workspace = ak__carve(&c, l->sampler.balance
+                             ? ak__sampler_workspace(l->ds.size, l->sampler.classes) : 0,
+                             sizeof *l->workspace);
     for (int i = 0; i < l->n_slots; i++) {
         loader_slot *s = &l->slots[i];
-        s->items = carve(block, &at, (size_t)l->views * batch * (size_t)l->ds.item_size *
-                                     sizeof *s->items);
-        s->index = carve(block, &at, batch * sizeof *s->index);
-        s->label = carve(block, &at, batch * sizeof *s->label);
+        s->items = ak__carve_reals(&c, (int64_t)l->views * l->batch * l->ds.item_size);
+        s->index = ak__carve(&c, l->batch, sizeof *s->index);
+        s->label = ak__carve(&c, l->batch, sizeof *s->label);
     }
     for (int i = 0; i < n_viewers; i++) {
         ak__viewer *v = &l->viewers[i];
         *v = (ak__viewer){ .ds = &l->ds, .lists = l->lists, .seed = l->seed, .owner = l };
-        v->memory = carve(block, &at, ak__viewer_numbers(&l->ds) * sizeof *v->memory);
-        v->taps = carve(block, &at, ak__viewer_taps(&l->ds) * sizeof *v->taps);
+        v->memory = ak__carve_reals(&c, (int64_t)ak__viewer_numbers(&l->ds));
+        v->taps = ak__carve(&c, (int64_t)ak__viewer_taps(&l->ds), sizeof *v->taps);
     }
-    return at;
+    return c.used;
 }
 
 static bool reserve(ak_loader *l, int n_viewers)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a view of an item: one resampling for all geometry, then the changes, then normalising. */
-#include "data/dataset.h"
 #include "data/pixels.h"
+#include "data/views.h"
 
 #include "base/base.h"
 #include "tensor/tensor_internal.h"
@@ -239,32 +239,6 @@ AK__PIXELS static void write_item(const ak_dataset *ds, const ak_picture *p, ak_
             for (int64_t i = 0; i < n; i++)
                 out[i * p->channels + c] = (p->plane[c][i] - ds->mean[c]) * ds->inverse_std[c];
     }
-}
-
-void ak__dataset_plain(const ak_dataset *ds, int64_t i, ak_real *restrict out)
-{
-    const int64_t n = ds->item_size;
-    const int     C = ds->channels;
-    if (ds->bytes) {
-        const uint8_t *restrict x = ds->bytes + i * n;
-        for (int64_t k = 0; k < n; k++)
-            out[k] = (ak_real)x[k] * AK__BYTE_SCALE;
-    } else {
-        memcpy(out, ds->reals + i * n, (size_t)n * sizeof *out);
-    }
-    if (ds->scale)
-        for (int64_t k = 0; k < n; k++)
-            out[k] = (out[k] - ds->offset) * ds->factor;
-    if (!ds->normalize)
-        return;
-    if (C == 3)
-        for (int64_t k = 0; k < n; k += 3)
-            for (int c = 0; c < 3; c++)
-                out[k + c] = (out[k + c] - ds->mean[c]) * ds->inverse_std[c];
-    else
-        for (int c = 0; c < C; c++)
-            for (int64_t k = c; k < n; k += C)
-                out[k] = (out[k] - ds->mean[c]) * ds->inverse_std[c];
 }
 
 /* ---- faults ---------------------------------------------------------------------------------- */

@@ -47,24 +47,22 @@ static void row_of_negatives(ak_real *l, ak_real *e, ak_real share, int64_t n, s
 
 static void siglip_tile(const ak__walk *w, const ak__tile *t)
 {
-    enum { EXP, COPY, TARGETS };        /* the best scores take the last four rows */
+    enum { EXP, TARGETS };              /* the best scores take the last four rows */
     ak__pair_run *run = w->user;
-    ak_real *copy = t->scratch + COPY * t->stride, *target = t->scratch + TARGETS * t->stride;
+    ak_real *e = t->scratch + EXP * t->stride, *target = t->scratch + TARGETS * t->stride;
     const ak_real bias = (ak_real)bias_of(run), share = (ak_real)(1 / (double)run->size.R);
     if (run->loss->report)
         ak__best_absorb(run, &(ak__best_of){ &row_at(run, 0)->best, NULL, sizeof(siglip_row) }, t);
     for (int64_t i = 0; i < t->m; i++) {
         ak_real *s = t->s + i * t->ld;
+        siglip_row *row = row_at(run, t->r0 + i);
         ak__targets_fill(&run->targets, t, i, false, target);
-        for (int64_t j = 0; j < t->n; j++)
-            copy[j] = s[j] += bias;
-        row_of_negatives(s, t->scratch + EXP * t->stride, share, t->n, row_at(run, t->r0 + i));
+        for (int64_t j = 0; j < t->n; j++)      /* a pair is a negative of the other sign */
+            s[j] = target[j] > 0 ? -(s[j] + bias) : s[j] + bias;
+        row_of_negatives(s, e, share, t->n, row);
         for (int64_t j = 0; j < t->n; j++) {
-            if (!(target[j] > 0))
-                continue;
-            row_at(run, t->r0 + i)->value -= (double)copy[j];   /* softplus(-l) - softplus(l) */
-            row_at(run, t->r0 + i)->slope -= (double)share;
-            s[j] -= share;
+            row->slope -= target[j] > 0 ? 2 * (double)s[j] : 0;
+            s[j] = target[j] > 0 ? -s[j] : s[j];
         }
     }
 }

@@ -50,12 +50,12 @@ ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o)
     int n = 0;
     while (n <= AK_CONVNET_MAX && o.channels[n] > 0)
         n++;
-    if (n < 2 || n > AK_CONVNET_MAX || o.channels[n] < 0 || (o.pool < 0 && o.pool != AK_NONE)) {
+    if (n < 2 || n > AK_CONVNET_MAX || o.channels[n] < 0 || o.pool < 0 || (o.map && o.pool)) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: channels must be 2 to %d numbers >= 1 and then 0; pool %d "
-                "must be >= 0, or AK_NONE", m->name, AK_CONVNET_MAX, o.pool);
+                "must be >= 0, and 0 with .map", m->name, AK_CONVNET_MAX, o.pool);
         return NULL;
     }
-    const int side = o.pool == AK_NONE ? 0 : o.pool ? o.pool : 1, last = o.channels[n - 1];
+    const int side = o.map ? 0 : o.pool ? o.pool : 1, last = o.channels[n - 1];
     *(convnet *)ak_module_user(m) = (convnet){ .in = o.channels[0], .side = side };
     if (side)
         ak_module_describe(m, "convnet -> %d", side * side * last);

@@ -1,17 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The one command to remember: tools/check.sh quick | full | fuzz | long
+# The one command to remember: tools/check.sh quick | full | fuzz | long | peer
 set -u
 . "$(dirname "$0")/setup.sh"
 
 usage() {
     cat <<'TEXT'
-usage: tools/check.sh quick | full | fuzz | long
+usage: tools/check.sh quick | full | fuzz | long | peer
 
 quick   unit, grad, kernel, headers, hygiene: before every commit
 full    every suite, once per instruction set; clang with sanitizers: before asking for review
 fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
+peer    thousands of random graphs against PyTorch in double, and in float on every instruction
+        set: after work on ops and losses. AK_GRAPH_SEEDS=from-to chooses others; AK_PEER_PYTHON
+        names a python that has PyTorch (else one is made in build-peer/venv)
 TEXT
 }
 
@@ -76,8 +79,42 @@ long() {
     meson test -C build-test --benchmark --verbose || count_failure "benchmarks"
 }
 
+PEER_TORCH=2.13.0
+
+# peer_python: prints a python that has PyTorch, installed if need be.
+peer_python() {
+    local python=${AK_PEER_PYTHON:-build-peer/venv/bin/python}
+    if [ -z "${AK_PEER_PYTHON:-}" ] && ! [ -f build-peer/ready ]; then
+        { python3 -m venv build-peer/venv &&
+            build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
+            touch build-peer/ready; } >&2 || return 1
+    fi
+    echo "$python"
+}
+
+peer() {
+    local python seeds=${AK_GRAPH_SEEDS:-1001-4000} list=$PWD/tests/graphs/seeds.txt
+    local graphs=build-test/tests/graphs/graph
+    setup_packages build test peer
+    if ! python=$(peer_python); then
+        count_failure "PyTorch $PEER_TORCH could not be installed into build-peer/venv"
+        return
+    fi
+    if ! build_gcc; then
+        count_failure "gcc build"
+        return
+    fi
+    say "graphs $seeds in double and in float"
+    AK_GRAPH_SEEDS=$seeds "$graphs" --check 0 0 "$list" && PASSED=$((PASSED + 1)) ||
+        count_failure "graphs: builds and instruction sets"
+    say "graphs $seeds against PyTorch"
+    (set -o pipefail
+     AK_GRAPH_SEEDS=$seeds "$graphs" --json 0 0 "$list" | "$python" tests/peer/graphs.py) &&
+        PASSED=$((PASSED + 1)) || count_failure "graphs: PyTorch"
+}
+
 case "${1:-}" in
-    quick | full | fuzz | long) "$1" ;;
+    quick | full | fuzz | long | peer) "$1" ;;
     *) usage; exit 2 ;;
 esac
 finish

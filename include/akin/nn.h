@@ -403,8 +403,8 @@ AK_API ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidde
 #define AK_CONVNET_MAX 8
 typedef struct ak_convnet_options {
     int channels[AK_CONVNET_MAX + 1];   /* of the picture, then of each layer; ends with 0 */
-    int pool;                           /* side of the pooled map, >= 1; 0 = 1; AK_NONE: the map
-                                         * itself */
+    int pool;                           /* side of the pooled map, >= 1; 0 = 1 */
+    bool map;                           /* the map before pooling; without .pool */
 } ak_convnet_options;
 /* 3x3 convolutions (the first with stride 1, the others with stride 2) without bias, each followed
  * by batch norm + ReLU; adaptive average pooling to pool x pool; flattened.

@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 
 #define TOL (sizeof(ak_real) == 8 ? 1e-12 : 2e-5)
 
@@ -237,6 +237,25 @@ Test(conv, same_bits_for_any_number_of_threads)
     }
 }
 #endif
+
+/* The padded row and column are in nobody's reach: they hold the bias. */
+Test(conv, transposed_one_by_one_with_output_padding)
+{
+    ak_ctx *ctx = quiet();
+    ak_tensor *x = ak_require_grad(ak_from(ctx, AK_SHAPE(1, 1, 1, 1), (ak_real[]){ 3 }));
+    ak_tensor *w = ak_require_grad(ak_from(ctx, AK_SHAPE(1, 1, 1, 1), (ak_real[]){ 2 }));
+    ak_tensor *b = ak_require_grad(ak_from(ctx, AK_SHAPE(1), (ak_real[]){ 5 }));
+    ak_tensor *y = ak_conv2d_transposed(x, w, b, (ak_conv_options){ .dilation = 2,
+                                                                     .output_padding = 1 });
+    const ak_real want[4] = { 11, 5, 5, 5 };
+    cr_assert(ak_shape_equal(y->shape, AK_SHAPE(1, 2, 2, 1)));
+    cr_expect_arr_eq(y->data, want, sizeof want);
+    ak_backward_from(y, (ak_real[]){ 1, 10, 100, 1000 });
+    cr_expect_eq(x->grad[0], 2);
+    cr_expect_eq(w->grad[0], 3);
+    cr_expect_eq(b->grad[0], 1111);
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
 
 Test(conv, messages_say_what_is_wrong)
 {

@@ -109,6 +109,19 @@ Test(losses_related, siglip_of_one_pair)
                        ak_item(ak_sum(ak_softplus(ak_neg(l)))), EQUAL);
 }
 
+/* A pair that is recognised well costs little, and that little keeps its digits. */
+Test(losses_related, siglip_of_a_good_pair)
+{
+    ak_tensor *x = ak_require_grad(ak_from_double(ctx, AK_SHAPE(1, 2), (double[]){ 3, 4 }));
+    ak_tensor *bias = ak_require_grad(ak_full(ctx, AK_SHAPE(1), -10));
+    ak_tensor *loss = ak_loss_siglip(x, ak_detach(x), NULL, bias, (ak_siglip_options){
+        .tau = 1.0 / 30 });
+    const double want = log1p(exp(-20));
+    ak_backward(loss);
+    cr_expect_float_eq(ak_item(loss) / want, 1, 1e-5);
+    cr_expect_float_eq((double)bias->grad[0] / want, -1, 1e-5);
+}
+
 Test(losses_related, reports)
 {
     ak_loss_report r = { 0 };

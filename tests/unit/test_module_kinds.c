@@ -317,7 +317,7 @@ static ak_module *everything(ak_ctx *ctx)
     ak_nn_avg_pool2d(ctx, "avg", (ak_pool_options){ 2, 1, 0 });
     ak_resnet18(ctx, "resnet", (ak_resnet_options){ .channels = 2, .width = 2, .map = true });
     ak_nn_adaptive_avg_pool2d(ctx, "adaptive", 1, 2);
-    ak_convnet(ctx, "convnet", (ak_convnet_options){ .channels = { 16, 3 }, .pool = AK_NONE });
+    ak_convnet(ctx, "convnet", (ak_convnet_options){ .channels = { 16, 3 }, .map = true });
     ak_nn_global_avg_pool(ctx, "global");
     ak_mlp_with(ctx, "mlp", (int[]){ 3, 6, 4, 0 }, (ak_mlp_options){
         .batch_norm = true, .dropout = 0.2, .activation = AK_GELU });
@@ -484,6 +484,10 @@ Test(unit, maps_before_pooling)
     ak_tensor *same_x = ak_from(other, x->shape, x->data);
     cr_expect(same(ak_global_avg_pool(map), ak_forward(b, same_x)));
     cr_expect_null(ak_resnet18(ctx, "c", (ak_resnet_options){ .map = true, .classes = 2 }));
+    expect_error(ctx, AK_ERR_VALUE, "and 0 with .map");
+    cr_expect_null(ak_convnet(ctx, "d", (ak_convnet_options){ .channels = { 1, 2 }, .map = true,
+                                                              .pool = 2 }));
+    expect_error(ctx, AK_ERR_VALUE, "and 0 with .map");
     ak_close(other);
     ak_close(ctx);
 }

@@ -65,6 +65,7 @@ struct ak_ctx {
     int64_t  recorded;          /* of them on the tape */
     int64_t  steps;             /* steps ended */
     uint64_t module_visits;     /* walks over trees of modules (nn/module.c) */
+    struct ak_module *module_open;  /* what modules made now are part of (ak_module_begin) */
     int      no_grad;           /* depth; lasts over steps */
     bool     evaluating;
     bool     check_numbers;

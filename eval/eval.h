@@ -12,8 +12,10 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
 /* Accuracy and its interval from one flag (0 or 1) per test item. False: an error is recorded. */
 bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r);
 /* Features of both sets; false (and both NULL) after an error. */
-bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features **a,
-                       ak_features **b);
+bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features_options o,
+                       ak_features **a, ak_features **b);
+/* Features are there already: were options for making some given? False: an error is recorded. */
+bool ak__eval_no_features(ak_ctx *ctx, const char *who, ak_features_options o);
 /* 1 / |x| for each of n rows of length d; 0 for a zero row. Rows of any size. cosine_rows.c */
 void ak__inverse_norms(const ak_real *x, int64_t n, int64_t d, ak_real *inverse);
 

@@ -80,12 +80,13 @@ static bool store_label(feature_store *s, int64_t i, int32_t label)
 }
 
 /* Items start.. through the encoder (NULL: as they are) into the store. */
-static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds, int64_t start,
-                        int64_t count)
+static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds,
+                        const ak_features_options *o, int64_t start, int64_t count)
 {
     ak_ctx *ctx = s->public.ctx;
-    ak_tensor *x = ak_dataset_batch(ds, start, count);
-    ak_tensor *y = ak_flatten(enc ? ak_forward(enc, x) : x);
+    const ak_inputs in = o->inputs ? o->inputs(ds, start, count, o->user)
+                                   : (ak_inputs){ .x = ak_dataset_batch(ds, start, count) };
+    ak_tensor *y = ak_flatten(enc ? ak_forward_with(enc, in) : in.x);
     if (ak_is_poison(y))
         return false;
     if (y->shape.n != 2 || y->shape.dims[0] != count) {
@@ -123,6 +124,10 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
         ak_fail(ctx, AK_ERR_VALUE, "features: batch %lld; expected at least 1", (long long)batch);
         return NULL;
     }
+    if (!enc && options.inputs) {
+        ak_fail(ctx, AK_ERR_VALUE, "features: .inputs without an encoder that takes them");
+        return NULL;
+    }
     char what[80] = "raw values";
     if (enc)
         ak__format(what, sizeof what, "eval-mode output of %.40s", ak_module_name(enc));
@@ -140,7 +145,7 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     ak_no_grad_begin(ctx);
     for (int64_t start = 0; start < n && good; start += batch) {
         const ak_mark mark = ak_mark_step(ctx);
-        good = store_batch(s, enc, ds, start, start + batch < n ? batch : n - start);
+        good = store_batch(s, enc, ds, &options, start, start + batch < n ? batch : n - start);
         good = ak_release(ctx, mark) == AK_OK && good;
     }
     ak_no_grad_end(ctx);
@@ -251,11 +256,20 @@ bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_resu
     return ak_error(ctx) == AK_OK;
 }
 
-bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features **a,
-                       ak_features **b)
+bool ak__eval_no_features(ak_ctx *ctx, const char *who, ak_features_options o)
 {
-    *a = ak_features_open(enc, train, (ak_features_options){ 0 });
-    *b = *a ? ak_features_open(enc, test, (ak_features_options){ 0 }) : NULL;
+    if (!o.batch && !o.inputs && !o.user)
+        return true;
+    ak_fail(ctx, AK_ERR_VALUE, "%s: .features is given, but the features are made already\n"
+            "    hint: hand it to ak_features_open", who);
+    return false;
+}
+
+bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features_options o,
+                       ak_features **a, ak_features **b)
+{
+    *a = ak_features_open(enc, train, o);
+    *b = *a ? ak_features_open(enc, test, o) : NULL;
     if (*b)
         return true;
     ak_features_close(*a);

@@ -215,7 +215,9 @@ ak_status ak_eval_knn_list(const ak_features *train, const ak_features *test,
         result[i] = ak__eval_nothing();
     ak_knn_options o = options;
     o.temperature = o.temperature != 0 ? o.temperature : DEFAULT_TEMPERATURE;
-    if (!ak__eval_fit("knn", train, test) || !check_options(train, test, &o, ks, n))
+    if (!ak__eval_fit("knn", train, test) ||
+        !ak__eval_no_features(train->ctx, "knn", o.features) ||
+        !check_options(train, test, &o, ks, n))
         return train ? ak_error(train->ctx) : AK_ERR_STATE;
 
     knn_run run = { .train = train, .test = test, .leave_one_out = o.leave_one_out };
@@ -248,8 +250,9 @@ double ak_eval_knn(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_knn_o
     if (!AK__GIVEN(NULL, train) || !AK__GIVEN(ak_dataset_ctx(train), test))
         return (double)NAN;
     ak_features *a, *b;
-    if (!ak__eval_features(enc, train, test, &a, &b))
+    if (!ak__eval_features(enc, train, test, options.features, &a, &b))
         return (double)NAN;
+    options.features = (ak_features_options){ 0 };
     const double accuracy = ak_eval_knn_on(a, b, options).accuracy;
     ak_features_close(b);
     ak_features_close(a);

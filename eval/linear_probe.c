@@ -287,7 +287,9 @@ ak_eval_result ak_eval_linear_on(const ak_features *train, const ak_features *te
         return ak__eval_nothing();
     ak_eval_result r = ak__eval_nothing();
     ak_linear_probe_options o = options;
-    if (!ak__eval_fit("linear probe", train, test) || !probe_options(train->ctx, &o))
+    if (!ak__eval_fit("linear probe", train, test) ||
+        !ak__eval_no_features(train->ctx, "linear probe", o.features) ||
+        !probe_options(train->ctx, &o))
         return r;
     probe p = { .train = train, .D = train->d, .l2 = o.l2 };
     const int64_t blocks = ak__chunk_count(train->n, ROWS);
@@ -307,8 +309,9 @@ double ak_eval_linear(ak_module *enc, ak_dataset *train, ak_dataset *test,
     if (!AK__GIVEN(NULL, train) || !AK__GIVEN(ak_dataset_ctx(train), test))
         return (double)NAN;
     ak_features *a, *b;
-    if (!ak__eval_features(enc, train, test, &a, &b))
+    if (!ak__eval_features(enc, train, test, options.features, &a, &b))
         return (double)NAN;
+    options.features = (ak_features_options){ 0 };
     const double accuracy = ak_eval_linear_on(a, b, options).accuracy;
     ak_features_close(b);
     ak_features_close(a);

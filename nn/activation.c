@@ -38,17 +38,21 @@ static ak_tensor *activation_forward(ak_module *m, ak_tensor *x)
     return ak_activate(x, *(const ak_activation *)ak_module_user(m));
 }
 
+static const ak_module_kind activation_kind = {
+    .name = "activation", .forward = activation_forward, .state_bytes = sizeof(ak_activation) };
+
 ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
+    ak_module *m = ak_module_make(ctx, name, &activation_kind);
+    if (!m)
+        return NULL;
     if ((int)kind < 0 || kind > AK_IDENTITY) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d", name, (int)kind);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d", m->name, (int)kind);
         return NULL;
     }
-    ak_module *m = ak__module_make(ctx, name, activation_forward, sizeof(ak_activation));
-    if (m)
-        *(ak_activation *)ak_module_user(m) = kind;
+    *(ak_activation *)ak_module_user(m) = kind;
     ak_module_describe(m, "%s", activation_names[kind]);
     return m;
 }

@@ -8,17 +8,21 @@ static ak_tensor *dropout_layer_forward(ak_module *m, ak_tensor *x)
     return ak_dropout(x, *p);
 }
 
+static const ak_module_kind dropout_kind = { .name = "dropout", .forward = dropout_layer_forward,
+                                             .state_bytes = sizeof(double) };
+
 ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
+    ak_module *m = ak_module_make(ctx, name, &dropout_kind);
+    if (!m)
+        return NULL;
     if (!(p >= 0 && p < 1)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: the probability must be in [0, 1), got %g", name, p);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the probability must be in [0, 1), got %g", m->name, p);
         return NULL;
     }
-    ak_module *m = ak__module_make(ctx, name, dropout_layer_forward, sizeof p);
-    if (m)
-        *(double *)ak_module_user(m) = p;
+    *(double *)ak_module_user(m) = p;
     ak_module_describe(m, "dropout %g", p);
     return m;
 }

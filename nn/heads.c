@@ -13,52 +13,51 @@ static ak_tensor *mlp_forward(ak_module *m, ak_tensor *x)
     return x;
 }
 
-/* Layer i (from 1): dropout, linear, batch norm, activation, each where asked for. */
-static void add_mlp_layer(ak_module *m, int i, int in, int out, bool last, const ak_mlp_options *o)
+static const ak_module_kind mlp_kind = { .name = "mlp", .forward = mlp_forward };
+
+/* Layer i (from 1) of the open module: dropout, linear, batch norm, activation, each where asked
+ * for. */
+static void add_mlp_layer(ak_ctx *ctx, int i, int in, int out, bool last, const ak_mlp_options *o)
 {
-    ak_ctx *ctx = ak_module_ctx(m);
-    const char *path = ak_module_name(m);
-    char name[AK__NAME_MAX];
+    char name[32];
     const bool norm = last ? o->batch_norm_out : o->batch_norm;
     const bool relu = !last && o->activation == AK_RELU;
     if (i > 1 && o->dropout > 0)
-        ak_module_add(m, ak_nn_dropout(ctx, ak__part_name(name, path, "drop", i), o->dropout));
-    ak_module_add(m, ak_nn_linear(ctx, ak__part_name(name, path, "fc", i), in, out,
-                                  (ak_linear_options){ .no_bias = o->no_bias || norm,
-                                                       .relu = relu && !norm,
-                                                       .weight = o->weight }));
+        ak_nn_dropout(ctx, ak__numbered(name, "drop", i), o->dropout);
+    ak_nn_linear(ctx, ak__numbered(name, "fc", i), in, out,
+                 (ak_linear_options){ .no_bias = o->no_bias || norm, .relu = relu && !norm,
+                                      .weight = o->weight });
     if (norm)
-        ak_module_add(m, ak_nn_batch_norm(ctx, ak__part_name(name, path, "bn", i), out,
-                                          (ak_batch_norm_options){ .relu = relu }));
+        ak_nn_batch_norm(ctx, ak__numbered(name, "bn", i), out,
+                         (ak_batch_norm_options){ .relu = relu });
     if (!last && !relu)
-        ak_module_add(m, ak_nn_activation(ctx, ak__part_name(name, path, "act", i),
-                                          o->activation));
+        ak_nn_activation(ctx, ak__numbered(name, "act", i), o->activation);
 }
 
 ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, sizes))
         return NULL;
-    ak_module *m = ak__module_make(ctx, name, mlp_forward, 0);
+    ak_module *m = ak_module_make(ctx, name, &mlp_kind);
     if (!m)
         return NULL;
     int n = 0;
     while (n <= AK__LIST_MAX && sizes[n] > 0)
         n++;
     if (n > AK__LIST_MAX) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: more than %d sizes: does the list end with 0?", name,
+        ak_fail(ctx, AK_ERR_VALUE, "%s: more than %d sizes: does the list end with 0?", m->name,
                 AK__LIST_MAX);
         return NULL;
     }
     if (sizes[n] < 0 || n < 2) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: sizes must be at least two numbers >= 1 and then 0; number "
-                "%d is %d", name, n, sizes[n]);
+                "%d is %d", m->name, n, sizes[n]);
         return NULL;
     }
     if (!(o.dropout >= 0 && o.dropout < 1) || (int)o.activation < 0 ||
         o.activation > AK_IDENTITY) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: .dropout %g must be in [0, 1), .activation %d in [0, %d] "
-                "(ak_activation)", name, o.dropout, (int)o.activation, (int)AK_IDENTITY);
+                "(ak_activation)", m->name, o.dropout, (int)o.activation, (int)AK_IDENTITY);
         return NULL;
     }
     char text[96] = "mlp";
@@ -67,9 +66,10 @@ ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_o
         snprintf(text + used, sizeof text - used, " %s%d", i ? "-> " : "", sizes[i]);
     }
     ak_module_describe(m, "%s", text);
+    ak_module_begin(m);
     for (int i = 1; i < n; i++)
-        add_mlp_layer(m, i, sizes[i - 1], sizes[i], i == n - 1, &o);
-    return ak_error(ctx) == AK_OK ? m : NULL;
+        add_mlp_layer(ctx, i, sizes[i - 1], sizes[i], i == n - 1, &o);
+    return ak_module_end(m);
 }
 
 ak_module *ak_mlp(ak_ctx *ctx, const char *name, const int *sizes)

@@ -1,76 +1,151 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The module object: path, parameters, children, forward, evaluation mode, listing. */
+/* The module object: building, names that nest, parameters, children, listing. */
 #include "nn/module.h"
 
 #include "base/base.h"
+#include "base/text.h"
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-struct ak_module {
-    ak_ctx        *ctx;
-    const char    *name;            /* path */
-    const char    *what;            /* for listings: "linear 128 -> 64" */
-    ak_forward_fn  forward;
-    void          *user;
-    bool           evaluating;      /* ak_module_train(m, false) */
-    int64_t        n_tensors, tensors_room;
-    ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
-    int64_t        n_children, children_room;
-    ak_module    **children;        /* [n_children] */
-    uint64_t       visit;           /* last walk that passed here */
-};
-
-/* A walk passes a module once, however often it stands in the tree: weights that two places share
- * are one set of weights. The number of a new walk: */
-static uint64_t new_visit(const ak_module *m)
-{
-    return ++m->ctx->module_visits;
-}
-
-static bool first_visit(ak_module *m, uint64_t visit)
-{
-    const bool first = m->visit != visit;
-    m->visit = visit;
-    return first;
-}
-
 /* ---- building -------------------------------------------------------------------------------- */
+
+static bool usable_name(ak_ctx *ctx, const char *path)
+{
+    if (strlen(path) >= AK__NAME_MAX / 2) {
+        ak_fail(ctx, AK_ERR_VALUE, "module \"%.40s...\": its path is longer than %d characters",
+                path, AK__NAME_MAX / 2 - 1);
+        return false;
+    }
+    return ak__name_legal(ctx, "module", path);
+}
+
+ak_module *ak__module_at(ak_ctx *ctx, const char *path, const ak_module_kind *kind)
+{
+    if (!usable_name(ctx, path))
+        return NULL;
+    ak_module *m = ak__ctx_alloc(ctx, sizeof *m);
+    char *copy = m ? ak__ctx_strdup(ctx, path) : NULL;
+    void *state = copy && kind->state_bytes ? ak__ctx_alloc(ctx, kind->state_bytes) : NULL;
+    if (!copy || (kind->state_bytes && !state))
+        return NULL;
+    *m = (ak_module){ .ctx = ctx, .kind = kind, .name = copy, .what = kind->name ? kind->name : "",
+                      .forward = kind->forward, .user = state };
+    return m;
+}
+
+/* A module named below the one that is open, and its child. */
+static ak_module *make(ak_ctx *ctx, const char *name, const ak_module_kind *kind)
+{
+    ak_module *parent = ctx->module_open;
+    char path[AK__NAME_MAX];
+    if (!usable_name(ctx, name))
+        return NULL;
+    if (!parent)
+        return ak__module_at(ctx, name, kind);
+    ak__format(path, sizeof path, "%s/%s", parent->name, name);
+    for (int64_t i = 0; i < parent->n_children; i++)
+        if (strcmp(parent->children[i]->name, path) == 0) {
+            ak_fail(ctx, AK_ERR_VALUE, "module %s: the name is used already in %s", path,
+                    parent->name);
+            return NULL;
+        }
+    ak_module *m = ak__module_at(ctx, path, kind);
+    return m && ak__append_child(parent, m) ? m : NULL;
+}
 
 ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user)
 {
+    static const ak_module_kind kind = { .needs = AK_IN_X };
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, forward))
         return NULL;
     if (ak_error(ctx) != AK_OK)
         return NULL;
-    if (!*name) {
-        ak_fail(ctx, AK_ERR_VALUE, "module: the name is empty, it must have one byte at least");
+    ak_module *m = make(ctx, name, &kind);
+    if (!m)
         return NULL;
-    }
-    if (strlen(name) >= AK__NAME_MAX / 2) {
-        ak_fail(ctx, AK_ERR_VALUE, "module \"%.40s...\": its path is longer than %d characters",
-                name, AK__NAME_MAX / 2 - 1);
-        return NULL;
-    }
-    ak_module *m = ak__ctx_alloc(ctx, sizeof *m);
-    char *copy = m ? ak__ctx_strdup(ctx, name) : NULL;
-    if (!copy)
-        return NULL;
-    *m = (ak_module){ .ctx = ctx, .name = copy, .what = "", .forward = forward, .user = user };
+    m->forward = forward;
+    m->user = user;
     return m;
 }
 
-ak_module *ak__module_make(ak_ctx *ctx, const char *name, ak_forward_fn forward, size_t bytes)
+ak_module *ak_module_make(ak_ctx *ctx, const char *name, const ak_module_kind *kind)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name) || !AK__GIVEN(ctx, kind))
+        return NULL;
     if (ak_error(ctx) != AK_OK)
         return NULL;
-    ak_module *m = ak_module_new(ctx, name, forward, NULL);
-    if (!m)
+    const unsigned known = AK_IN_ALL, x = AK_IN_X;
+    if (!kind->forward == !kind->forward_with ||
+        ((kind->needs | kind->takes) & ~known) || (kind->forward && (kind->takes & ~x))) {
+        ak_fail(ctx, AK_ERR_VALUE, "ak_module_make: kind of \"%.80s\": a kind has one of .forward "
+                "(of x alone) and .forward_with, and .needs and .takes are AK_IN bits (0x%x, 0x%x "
+                "of 0x%x)", name, kind->needs, kind->takes, known);
         return NULL;
-    m->user = ak__ctx_alloc(ctx, bytes ? bytes : 1);
-    return m->user ? m : NULL;
+    }
+    return make(ctx, name, kind);
+}
+
+ak_module *ak_module_begin(ak_module *m)
+{
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    for (const ak_module *open = m->ctx->module_open; open; open = open->outer)
+        if (open == m) {
+            ak_fail(m->ctx, AK_ERR_STATE, "ak_module_begin: %s is open already\n    hint: "
+                    "ak_module_end(m) is missing", m->name);
+            return m;
+        }
+    m->outer = m->ctx->module_open;
+    m->ctx->module_open = m;
+    return m;
+}
+
+ak_module *ak_module_end(ak_module *m)
+{
+    if (!AK__GIVEN(NULL, m))
+        return NULL;
+    ak_ctx *ctx = m->ctx;
+    const ak_module *open = ctx->module_open;
+    while (open && open != m)
+        open = open->outer;
+    if (!open) {
+        ak_fail(ctx, AK_ERR_STATE, "ak_module_end: %s is not open%s%s", m->name,
+                ctx->module_open ? "; open is " : "",
+                ctx->module_open ? ctx->module_open->name : "");
+        return NULL;
+    }
+    if (ctx->module_open != m)
+        ak_fail(ctx, AK_ERR_STATE, "ak_module_end: %s inside of %s is still open\n    hint: each "
+                "ak_module_begin has its ak_module_end", ctx->module_open->name, m->name);
+    const bool failed = ak_error(ctx) != AK_OK;
+    for (ak_module *end = ctx->module_open, *next; end != m->outer; end = next) {
+        next = end->outer;
+        end->broken = end->broken || failed;
+        if (end != m)
+            end->outer = NULL;
+    }
+    ctx->module_open = m->outer;
+    m->outer = NULL;
+    return m->broken ? NULL : m;
+}
+
+bool ak__complete(const ak_module *m, const char *who)
+{
+    if (m->ctx->module_open) {
+        ak_fail(m->ctx, AK_ERR_STATE, "%s: the module %s is still open\n    hint: ak_module_end(m) "
+                "is missing: what is made before it would be part of %s", who,
+                m->ctx->module_open->name, m->ctx->module_open->name);
+        return false;
+    }
+    if (m->broken) {
+        ak_fail(m->ctx, AK_ERR_STATE, "%s: the module %s is not complete: there was an error while "
+                "its parts were made", who, m->name);
+        return false;
+    }
+    return true;
 }
 
 /* Room for one more pointer. The old array stays with the context: a few bytes a module. */
@@ -102,6 +177,46 @@ static bool contains(const ak_module *root, const ak_module *m)
     return false;
 }
 
+bool ak__append_tensor(ak_module *m, ak_tensor *t)
+{
+    m->bound = false;
+    if (!grow(m->ctx, &m->tensors, m->n_tensors, &m->tensors_room))
+        return false;
+    m->tensors[m->n_tensors++] = t;
+    return true;
+}
+
+bool ak__append_child(ak_module *m, ak_module *child)
+{
+    m->bound = false;
+    if (!grow(m->ctx, &m->children, m->n_children, &m->children_room))
+        return false;
+    m->children[m->n_children++] = child;
+    return true;
+}
+
+/* A part that was made inside a module that is open, and is handed to a container made there: it
+ * stands in the container then. */
+static void leave_open(const ak_module *container, const ak_module *child)
+{
+    for (ak_module *open = container->ctx->module_open; open; open = open->outer)
+        for (int64_t i = 0; open != container && i < open->n_children; i++)
+            if (open->children[i] == child) {
+                memmove(open->children + i, open->children + i + 1,
+                        (size_t)(open->n_children - i - 1) * sizeof *open->children);
+                open->n_children--;
+                return;
+            }
+}
+
+static bool is_child(const ak_module *m, const ak_module *child)
+{
+    for (int64_t i = 0; i < m->n_children; i++)
+        if (m->children[i] == child)
+            return true;
+    return false;
+}
+
 ak_module *ak_module_add(ak_module *m, ak_module *child)
 {
     if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, child))
@@ -118,56 +233,34 @@ ak_module *ak_module_add(ak_module *m, ak_module *child)
                            : "the one is part of the other already, the other way round");
         return child;
     }
-    if (grow(m->ctx, &m->children, m->n_children, &m->children_room))
-        m->children[m->n_children++] = child;
+    if (m->ctx->module_open == m && is_child(m, child)) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_add: %s is a part of %s already\n    hint: what "
+                "is made between ak_module_begin and ak_module_end is added by itself; to run a "
+                "part twice, add it again after ak_module_end", child->name, m->name);
+        return child;
+    }
+    leave_open(m, child);
+    ak__append_child(m, child);
     return child;
 }
 
-/* Append to a path of at most AK__NAME_MAX - 1 characters; what is longer is cut, and then refused
- * by ak_module_new. */
-static void append(char *buf, const char *text)
+const char *ak__numbered(char buf[32], const char *name, int number)
 {
-    size_t n = strlen(buf);
-    while (*text && n < AK__NAME_MAX - 1)
-        buf[n++] = *text++;
-    buf[n] = '\0';
-}
-
-const char *ak__part_name(char *buf, const char *parent, const char *name, int number)
-{
-    char digits[16];
-    snprintf(digits, sizeof digits, "%d", number);
-    buf[0] = '\0';
-    append(buf, parent);
-    append(buf, "/");
-    append(buf, name);
-    if (number >= 0)
-        append(buf, digits);
+    snprintf(buf, 32, "%s%d", name, number);
     return buf;
-}
-
-const char *ak__module_path(char *buf, const ak_module *m, const char *name)
-{
-    return ak__part_name(buf, m->name, name, -1);
 }
 
 static ak_tensor *add_tensor(ak_module *m, const char *name, ak_shape shape, int flags,
                              bool buffer)
 {
     char path[AK__NAME_MAX];
-    if (strlen(m->name) + strlen(name) + 2 > sizeof path) {
+    if (!ak__format(path, sizeof path, "%s/%s", m->name, name)) {
         ak_fail(m->ctx, AK_ERR_VALUE, "module %s: the name \"%.40s...\" is too long", m->name,
                 name);
         return &ak__poison;
     }
-    ak__module_path(path, m, name);
     ak_tensor *t = buffer ? ak_buffer(m->ctx, path, shape) : ak_param(m->ctx, path, shape, flags);
-    if (ak_is_poison(t))
-        return t;
-    if (!grow(m->ctx, &m->tensors, m->n_tensors, &m->tensors_room))
-        return &ak__poison;
-    m->tensors[m->n_tensors++] = t;
-    return t;
+    return ak_is_poison(t) || ak__append_tensor(m, t) ? t : &ak__poison;
 }
 
 ak_tensor *ak_module_add_param(ak_module *m, const char *name, ak_shape shape, int flags)
@@ -198,11 +291,11 @@ void ak_module_describe(ak_module *m, const char *format, ...)
         m->what = copy;
 }
 
-bool ak__module_positive(ak_ctx *ctx, const char *name, const char *what, int64_t x)
+bool ak__module_positive(ak_module *m, const char *what, int64_t x)
 {
     if (x >= 1)
         return true;
-    ak_fail(ctx, AK_ERR_VALUE, "%s: %s must be at least 1, got %" PRId64, name, what, x);
+    ak_fail(m->ctx, AK_ERR_VALUE, "%s: %s must be at least 1, got %" PRId64, m->name, what, x);
     return false;
 }
 
@@ -234,53 +327,6 @@ ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double
     if (!ak_is_poison(t))
         ak_fill(t, value);
     return t;
-}
-
-ak_forward_fn ak__module_function(const ak_module *m)
-{
-    return m ? m->forward : NULL;
-}
-
-/* ---- running --------------------------------------------------------------------------------- */
-
-ak_tensor *ak_forward(ak_module *m, ak_tensor *x)
-{
-    if (!AK__GIVEN(x ? x->ctx : NULL, m) || !AK__TENSOR(m->ctx, x))
-        return &ak__poison;
-    if (ak_error(m->ctx) != AK_OK)
-        return &ak__poison;
-    const bool training = ak_is_training(m->ctx);
-    if (m->evaluating)
-        ak_train_mode(m->ctx, false);
-    ak_tensor *y = m->forward(m, x);
-    if (m->evaluating)
-        ak_train_mode(m->ctx, training);
-    if (!y) {
-        ak_fail(m->ctx, AK_ERR_VALUE, "%s: its forward function returned NULL\n    hint: a tensor "
-                "is wanted, poison after an error", m->name);
-        return &ak__poison;
-    }
-    return y;
-}
-
-void ak_module_train(ak_module *m, bool train)
-{
-    if (!AK__GIVEN(NULL, m))
-        return;
-    if (m)
-        m->evaluating = !train;
-}
-
-ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
-{
-    char expected[160], got[AK_SHAPE_TEXT];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(expected, sizeof expected, format, args);
-    va_end(args);
-    ak_fail(m->ctx, AK_ERR_SHAPE, "%s (%s): expected x %s, got %s%s%s", m->name, m->what, expected,
-            x->name ? x->name : "", x->name ? " " : "", ak_shape_text(x->shape, got));
-    return &ak__poison;
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */
@@ -320,7 +366,7 @@ static ak_tensor *nth_tensor(const ak_module *m, uint64_t visit, int64_t *i)
     *i -= m->n_tensors;
     for (int64_t c = 0; c < m->n_children; c++) {
         ak_module *child = m->children[c];
-        ak_tensor *t = first_visit(child, visit) ? nth_tensor(child, visit, i) : NULL;
+        ak_tensor *t = ak__first_visit(child, visit) ? nth_tensor(child, visit, i) : NULL;
         if (t)
             return t;
     }
@@ -331,19 +377,19 @@ ak_tensor *ak_module_param(const ak_module *m, int64_t i)
 {
     if (!AK__GIVEN(NULL, m))
         return NULL;
-    return i >= 0 ? nth_tensor(m, new_visit(m), &i) : NULL;
+    return i >= 0 ? nth_tensor(m, ak__new_visit(m), &i) : NULL;
 }
 
 ak_tensor *ak_module_find(const ak_module *m, const char *path)
 {
     if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, path))
         return NULL;
-    char name[AK__NAME_MAX];
-    ak__module_path(name, m, path);
     ak_tensor *t;
-    for (int64_t i = 0; (t = ak_module_param(m, i)) != NULL; i++)
-        if (strcmp(t->name, name) == 0)
+    for (int64_t i = 0; (t = ak_module_param(m, i)) != NULL; i++) {
+        const char *rest = ak__below(t->name, m->name);
+        if (rest && strcmp(rest, path) == 0)
             return t;
+    }
     return NULL;
 }
 
@@ -354,37 +400,46 @@ static int64_t size_of(const ak_module *m, uint64_t visit)
         if (!(m->tensors[i]->flags & AK_PARAM_BUFFER))
             size += m->tensors[i]->size;
     for (int64_t c = 0; c < m->n_children; c++)
-        size += first_visit(m->children[c], visit) ? size_of(m->children[c], visit) : 0;
+        size += ak__first_visit(m->children[c], visit) ? size_of(m->children[c], visit) : 0;
     return size;
 }
 
 int64_t ak_module_size(const ak_module *m)
 {
-    return AK__GIVEN(NULL, m) ? size_of(m, new_visit(m)) : 0;
+    return AK__GIVEN(NULL, m) ? size_of(m, ak__new_visit(m)) : 0;
 }
 
-/* A child is listed by what its path adds to its parent's. */
-static const char *short_name(const char *name, const char *parent)
+const char *ak__below(const char *name, const char *path)
 {
-    const size_t n = strlen(parent);
-    return n && strncmp(name, parent, n) == 0 && name[n] == '/' ? name + n + 1 : name;
+    const size_t n = strlen(path);
+    return strncmp(name, path, n) == 0 && name[n] == '/' ? name + n + 1 : NULL;
 }
 
-static void print_tree(const ak_module *m, const char *parent, int depth, FILE *file)
+/* A part is listed by what its path adds to that of the module that it stands in, or of the one
+ * around that: the parts of a unit are named as the unit is. */
+static const char *short_name(const char *name, const char *parent, const char *around)
+{
+    const char *rest = ak__below(name, parent);
+    rest = rest ? rest : ak__below(name, around);
+    return rest ? rest : name;
+}
+
+static void print_tree(const ak_module *m, const char *parent, const char *around, int depth,
+                       FILE *file)
 {
     fprintf(file, "%*s%-*s %-36s %10" PRId64 "%s\n", 2 * depth, "", 24 - 2 * depth,
-            short_name(m->name, parent), m->what, ak_module_size(m),
+            short_name(m->name, parent, around), m->what, ak_module_size(m),
             m->evaluating ? "  (evaluation mode)" : "");
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const ak_tensor *t = m->tensors[i];
         char shape[AK_SHAPE_TEXT];
         fprintf(file, "%*s%-*s %-36s%s%s\n", 2 * depth + 2, "", 22 - 2 * depth,
-                short_name(t->name, m->name), ak_shape_text(t->shape, shape),
+                short_name(t->name, m->name, ""), ak_shape_text(t->shape, shape),
                 t->flags & AK_PARAM_BUFFER ? " buffer" : "",
                 t->flags & AK_PARAM_FROZEN ? " frozen" : "");
     }
     for (int64_t c = 0; c < m->n_children; c++)
-        print_tree(m->children[c], m->name, depth + 1, file);
+        print_tree(m->children[c], m->name, parent, depth + 1, file);
 }
 
 void ak_module_print(const ak_module *m, FILE *file)
@@ -392,5 +447,5 @@ void ak_module_print(const ak_module *m, FILE *file)
     if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, file))
         return;
     if (m)
-        print_tree(m, "", 0, file);
+        print_tree(m, "", "", 0, file);
 }

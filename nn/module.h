@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the layers of nn/ share: building modules, and errors that name the module's path. */
+/* What the layers of nn/ share: the module object, building modules, and errors that name the
+ * module's path. */
 #ifndef AK_MODULE_H
 #define AK_MODULE_H
 
@@ -10,18 +11,62 @@
 
 #define AK__NAME_MAX 512        /* longest path, with its final zero */
 
-/* A module whose user memory is `bytes` zeroed bytes of the context. NULL after an error. */
-ak_module *ak__module_make(ak_ctx *ctx, const char *name, ak_forward_fn forward, size_t bytes);
-/* "path/name" into buf[AK__NAME_MAX]; returns buf. */
-const char *ak__module_path(char *buf, const ak_module *m, const char *name);
-/* "parent/<name><number>" for constructors that name their parts; number < 0: none. */
-const char *ak__part_name(char *buf, const char *parent, const char *name, int number);
+struct ak_module {
+    ak_ctx        *ctx;
+    const ak_module_kind *kind;
+    const char    *name;            /* path */
+    const char    *what;            /* for listings: "linear 128 -> 64" */
+    ak_forward_fn  forward;         /* of ak_module_new; else the kind's, or NULL */
+    void          *user;            /* the kind's state, or the program's pointer */
+    bool           evaluating;      /* ak_module_train(m, false) */
+    bool           bound;           /* kind->bind has seen all parameters and children */
+    bool           broken;          /* an error came while its parts were made */
+    int64_t        n_tensors, tensors_room;
+    ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
+    int64_t        n_children, children_room;
+    ak_module    **children;        /* [n_children] */
+    ak_module     *outer;           /* while it is open: the one that was open before */
+    uint64_t       visit;           /* last walk that passed here */
+    ak_module     *clone;           /* of the last copy (clone.c) */
+};
+
+/* A walk passes a module once, however often it stands in the tree: weights that two places share
+ * are one set of weights. The number of a new walk: */
+static inline uint64_t ak__new_visit(const ak_module *m)
+{
+    return ++m->ctx->module_visits;
+}
+
+static inline bool ak__first_visit(ak_module *m, uint64_t visit)
+{
+    const bool first = m->visit != visit;
+    m->visit = visit;
+    return first;
+}
+
+/* Own parameter or buffer i, in the order in which they were added; NULL past the end. */
+static inline ak_tensor *ak__own(const ak_module *m, int64_t i)
+{
+    return i < m->n_tensors ? m->tensors[i] : NULL;
+}
+
+/* "<name><number>" into buf, for constructors that number their parts; returns buf. */
+const char *ak__numbered(char buf[32], const char *name, int number);
+/* Is m complete and no module open? Else an error that names `who` wanted to run or save it. */
+bool ak__complete(const ak_module *m, const char *who);
+/* A module at `path`, whatever is open, below no other. NULL after an error. */
+ak_module *ak__module_at(ak_ctx *ctx, const char *path, const ak_module_kind *kind);
+/* Add a tensor that exists, or a child, to the lists. False when memory is exhausted. */
+bool ak__append_tensor(ak_module *m, ak_tensor *t);
+bool ak__append_child(ak_module *m, ak_module *child);
+/* What follows "path/" in name; NULL if name is not below it. */
+const char *ak__below(const char *name, const char *path);
 
 /* Fail with "<path> (<what>): expected x <expected>, got <shape>"; returns the poison tensor. */
 ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
     AK_PRINTF(3, 4);
-/* For constructors: true if x is usable; else the error "<name>: <what> must be ..., got x". */
-bool ak__module_positive(ak_ctx *ctx, const char *name, const char *what, int64_t x);
+/* For constructors: true if x is usable; else the error "<path>: <what> must be ..., got x". */
+bool ak__module_positive(ak_module *m, const char *what, int64_t x);
 
 /* Is this an initialiser? If not, an error names what it was for. Asked before a parameter is made,
  * whose name would stay in use. */
@@ -32,18 +77,42 @@ ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);
 /* A parameter filled with `value` that is not decayed. */
 ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double value);
 
-/* The function of a module tells what layer it is. NULL for no module. */
-ak_forward_fn ak__module_function(const ak_module *m);
+/* ---- running: forward.c ---------------------------------------------------------------------- */
 
-/* Forward of a module whose result a batch norm takes next. If it is a convolution in train mode,
- * *moments are of the result (autograd/moments.h), else NULL. */
-ak_tensor *ak__forward_to_norm(ak_module *m, ak_tensor *x, ak_tensor **moments);
-/* Forward of a batch norm module: moments of x, which nothing has changed since, or NULL; `skip`
- * (shape of x) or NULL is added before its ReLU. */
-ak_tensor *ak__batch_norm_forward(ak_module *m, ak_tensor *x, ak_tensor *moments, ak_tensor *skip);
-bool ak__is_batch_norm(const ak_module *m);
-/* Forward of child i of m in a chain, which hands moments of one child to the next in *moments,
- * NULL at the beginning. */
-ak_tensor *ak__forward_child(ak_module *m, int64_t i, ak_tensor *x, ak_tensor **moments);
+/* What one layer hands to another beside the inputs, as operands of the call. A convolution takes
+ * the moments of what it writes while that is in the cache (autograd/moments.h); a batch norm can
+ * use them in place of a pass of its own, and add something before its activation. */
+typedef struct ak__handed {
+    ak_tensor **wanted;     /* gets the moments of the result, or NULL if this way takes none */
+    ak_tensor  *moments;    /* of x, which nothing has changed since; NULL = none */
+    ak_tensor  *skip;       /* like x; NULL = none */
+    bool        relu;       /* max(., 0) at the end, whatever the norm's own options say */
+} ak__handed;
+
+/* Which kinds can do so: a convolution has to_norm, a batch norm has norm. */
+typedef struct ak__fusion {
+    ak_tensor *(*to_norm)(ak_module *m, ak_tensor *x, ak_tensor **moments);
+    ak_tensor *(*norm)(ak_module *m, ak_tensor *x, const ak__handed *h);
+} ak__fusion;
+
+static inline bool ak__gives_moments(const ak_module *m)
+{
+    return m->kind->fusion && m->kind->fusion->to_norm;
+}
+
+static inline bool ak__takes_moments(const ak_module *m)
+{
+    return m->kind->fusion && m->kind->fusion->norm;
+}
+
+/* Does a batch norm end in max(., 0) by its own options? */
+bool ak__norm_has_relu(const ak_module *norm);
+
+/* The one way in which a module is run. h: NULL, or for a module whose kind can. */
+ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h);
+
+/* Convolution and batch norm of a unit of ak_nn_conv_norm (conv_norm.c). skip NULL: none; last:
+ * nobody needs x afterwards, it is given back as soon as the convolution has read it. */
+ak_tensor *ak__conv_norm_forward(ak_module *unit, ak_tensor *x, ak_tensor *skip, bool last);
 
 #endif

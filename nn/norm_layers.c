@@ -7,11 +7,10 @@
 #include <inttypes.h>
 #include <math.h>
 
+/* Own tensors: RMS norm has the weight only, batch norm all four. */
+enum { WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR };
 typedef struct norm_layer {
-    ak_tensor *weight, *bias;
-    ak_tensor *running_mean, *running_var;  /* batch norm */
     ak_batch_norm_options batch;
-    ak_tensor *moments, *skip;              /* of this forward, or NULL */
     int64_t    dim;
     double     eps;
     int        groups;
@@ -22,36 +21,28 @@ static bool norm_fits(const norm_layer *l, const ak_tensor *x)
     return x->shape.n >= 1 && ak_last_dim(x) == l->dim;
 }
 
-static ak_tensor *batch_norm_layer_forward(ak_module *m, ak_tensor *x)
+static ak_tensor *batch_norm_handed(ak_module *m, ak_tensor *x, const ak__handed *h)
 {
     const norm_layer *l = ak_module_user(m);
+    ak_batch_norm_options o = l->batch;
     if (!norm_fits(l, x) || x->shape.n < 2)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", l->dim);
-    if (ak_is_training(ak_module_ctx(m)) && x->size == l->dim)
+    if (ak_is_training(m->ctx) && x->size == l->dim)
         return ak__module_shape_error(m, x, "with more than one value a channel: statistics of a "
                                             "batch of 1 do not exist in train mode");
-    return ak__batch_norm_moments(x, l->moments, l->skip, l->weight, l->bias, l->running_mean,
-                                  l->running_var, l->batch);
+    o.relu = o.relu || h->relu;
+    return ak__batch_norm_moments(x, h->moments, h->skip, ak__own(m, WEIGHT), ak__own(m, BIAS),
+                                  ak__own(m, RUNNING_MEAN), ak__own(m, RUNNING_VAR), o);
 }
 
-bool ak__is_batch_norm(const ak_module *m)
+static ak_tensor *batch_norm_layer_forward(ak_module *m, ak_tensor *x)
 {
-    return ak__module_function(m) == batch_norm_layer_forward;
+    return batch_norm_handed(m, x, &(ak__handed){ 0 });
 }
 
-ak_tensor *ak__batch_norm_forward(ak_module *m, ak_tensor *x, ak_tensor *moments, ak_tensor *skip)
+bool ak__norm_has_relu(const ak_module *norm)
 {
-    if (skip && ak_is_poison(skip))
-        return skip;
-    norm_layer *l = m ? ak_module_user(m) : NULL;
-    if (l) {
-        l->moments = moments;
-        l->skip = skip;
-    }
-    ak_tensor *y = ak_forward(m, x);
-    if (l)
-        l->moments = l->skip = NULL;
-    return y;
+    return ((const norm_layer *)norm->user)->batch.relu;
 }
 
 static ak_tensor *layer_norm_layer_forward(ak_module *m, ak_tensor *x)
@@ -59,7 +50,7 @@ static ak_tensor *layer_norm_layer_forward(ak_module *m, ak_tensor *x)
     const norm_layer *l = ak_module_user(m);
     if (!norm_fits(l, x))
         return ak__module_shape_error(m, x, "[.., %" PRId64 "]", l->dim);
-    return ak_layer_norm(x, l->weight, l->bias, l->eps);
+    return ak_layer_norm(x, ak__own(m, WEIGHT), ak__own(m, BIAS), l->eps);
 }
 
 static ak_tensor *rms_norm_layer_forward(ak_module *m, ak_tensor *x)
@@ -67,7 +58,7 @@ static ak_tensor *rms_norm_layer_forward(ak_module *m, ak_tensor *x)
     const norm_layer *l = ak_module_user(m);
     if (!norm_fits(l, x))
         return ak__module_shape_error(m, x, "[.., %" PRId64 "]", l->dim);
-    return ak_rms_norm(x, l->weight, l->eps);
+    return ak_rms_norm(x, ak__own(m, WEIGHT), l->eps);
 }
 
 static ak_tensor *group_norm_layer_forward(ak_module *m, ak_tensor *x)
@@ -75,25 +66,45 @@ static ak_tensor *group_norm_layer_forward(ak_module *m, ak_tensor *x)
     const norm_layer *l = ak_module_user(m);
     if (!norm_fits(l, x) || x->shape.n < 2)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", l->dim);
-    return ak_group_norm(x, l->weight, l->bias, l->groups, l->eps);
+    return ak_group_norm(x, ak__own(m, WEIGHT), ak__own(m, BIAS), l->groups, l->eps);
 }
 
-static ak_module *norm_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn forward,
-                                  int64_t dim, double eps)
+static const ak__fusion norm_fusion = { .norm = batch_norm_handed };
+#define KIND(layer, text, ...)                                                                     \
+    static const ak_module_kind layer##_kind = {                                                   \
+        .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(norm_layer),         \
+        __VA_ARGS__ }
+KIND(batch_norm, "batch norm", .fusion = &norm_fusion);
+KIND(layer_norm, "layer norm", .fusion = NULL);
+KIND(rms_norm, "RMS norm", .fusion = NULL);
+KIND(group_norm, "group norm", .fusion = NULL);
+
+static ak_module *norm_layer_make(ak_ctx *ctx, const char *name, const ak_module_kind *kind,
+                                  int64_t dim, norm_layer with)
 {
-    ak_module *m = ak__module_make(ctx, name, forward, sizeof(norm_layer));
-    if (!m || !ak__module_positive(ctx, name, "the number of features", dim))
+    ak_module *m = ak_module_make(ctx, name, kind);
+    if (!m || !ak__module_positive(m, "the number of features", dim))
         return NULL;
-    if (!(eps >= 0 && isfinite(eps))) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: eps must be >= 0 and finite, got %g", name, eps);
+    if (!(with.eps >= 0 && isfinite(with.eps))) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: eps must be >= 0 and finite, got %g", m->name, with.eps);
         return NULL;
     }
-    norm_layer *l = ak_module_user(m);
-    l->dim = dim;
-    l->eps = eps;
-    l->weight = ak__module_scale(m, "weight", dim, 1);
-    if (forward != rms_norm_layer_forward)
-        l->bias = ak__module_scale(m, "bias", dim, 0);
+    const double momentum = with.batch.momentum;
+    if (!(momentum >= 0 && momentum <= 1) && momentum != AK_NONE) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: momentum must be in [0, 1] or AK_NONE, got %g", m->name,
+                momentum);
+        return NULL;
+    }
+    if (kind == &group_norm_kind && (with.groups < 1 || dim % with.groups)) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: groups %d must be at least 1 and divide %" PRId64
+                " channels", m->name, with.groups, dim);
+        return NULL;
+    }
+    with.dim = dim;
+    *(norm_layer *)ak_module_user(m) = with;
+    ak__module_scale(m, "weight", dim, 1);
+    if (kind != &rms_norm_kind)
+        ak__module_scale(m, "bias", dim, 0);
     return ak_error(ctx) == AK_OK ? m : NULL;
 }
 
@@ -102,20 +113,14 @@ ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    if (!(o.momentum >= 0 && o.momentum <= 1) && o.momentum != AK_NONE) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: momentum must be in [0, 1] or AK_NONE, got %g", name,
-                o.momentum);
-        return NULL;
-    }
-    ak_module *m = norm_layer_make(ctx, name, batch_norm_layer_forward, channels, o.eps);
+    ak_module *m = norm_layer_make(ctx, name, &batch_norm_kind, channels,
+                                   (norm_layer){ .batch = o, .eps = o.eps });
     if (!m)
         return NULL;
-    norm_layer *l = ak_module_user(m);
-    l->batch = o;
-    l->running_mean = ak_module_add_buffer(m, "running_mean", AK_SHAPE(channels));
-    l->running_var = ak_module_add_buffer(m, "running_var", AK_SHAPE(channels));
-    if (!ak_is_poison(l->running_var))
-        ak_fill(l->running_var, 1);
+    ak_module_add_buffer(m, "running_mean", AK_SHAPE(channels));
+    ak_tensor *variance = ak_module_add_buffer(m, "running_var", AK_SHAPE(channels));
+    if (!ak_is_poison(variance))
+        ak_fill(variance, 1);
     ak_module_describe(m, "batch norm %" PRId64 "%s", channels, o.relu ? " + ReLU" : "");
     return ak_error(ctx) == AK_OK ? m : NULL;
 }
@@ -124,8 +129,9 @@ ak_module *ak_nn_layer_norm(ak_ctx *ctx, const char *name, int64_t dim, double e
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = norm_layer_make(ctx, name, layer_norm_layer_forward, dim, eps);
-    ak_module_describe(m, "layer norm %" PRId64, dim);
+    ak_module *m = norm_layer_make(ctx, name, &layer_norm_kind, dim, (norm_layer){ .eps = eps });
+    if (m)
+        ak_module_describe(m, "layer norm %" PRId64, dim);
     return m;
 }
 
@@ -133,8 +139,9 @@ ak_module *ak_nn_rms_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = norm_layer_make(ctx, name, rms_norm_layer_forward, dim, eps);
-    ak_module_describe(m, "RMS norm %" PRId64, dim);
+    ak_module *m = norm_layer_make(ctx, name, &rms_norm_kind, dim, (norm_layer){ .eps = eps });
+    if (m)
+        ak_module_describe(m, "RMS norm %" PRId64, dim);
     return m;
 }
 
@@ -143,15 +150,9 @@ ak_module *ak_nn_group_norm(ak_ctx *ctx, const char *name, int64_t channels, int
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    if (groups < 1 || channels % groups) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: groups %d must be at least 1 and divide %" PRId64
-                " channels", name, groups, channels);
-        return NULL;
-    }
-    ak_module *m = norm_layer_make(ctx, name, group_norm_layer_forward, channels, eps);
-    if (!m)
-        return NULL;
-    ((norm_layer *)ak_module_user(m))->groups = groups;
-    ak_module_describe(m, "group norm %" PRId64 ", %d groups", channels, groups);
+    ak_module *m = norm_layer_make(ctx, name, &group_norm_kind, channels,
+                                   (norm_layer){ .eps = eps, .groups = groups });
+    if (m)
+        ak_module_describe(m, "group norm %" PRId64 ", %d groups", channels, groups);
     return m;
 }

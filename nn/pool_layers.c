@@ -51,21 +51,31 @@ static ak_tensor *l2_layer_forward(ak_module *m, ak_tensor *x)
     return x->shape.n >= 1 ? ak_l2_normalize(x) : ak__module_shape_error(m, x, "[.., D]");
 }
 
-static bool pool_fits(ak_ctx *ctx, const char *name, ak_pool_options o)
+#define KIND(layer, text)                                                                          \
+    static const ak_module_kind layer##_kind = {                                                   \
+        .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(pool_layer) }
+KIND(max_pool, "max pool");
+KIND(avg_pool, "average pool");
+KIND(adaptive_pool, "average pool");
+KIND(global_pool, "global average pool");
+KIND(flatten, "flatten");
+KIND(l2, "unit length");
+
+static bool pool_fits(ak_module *m, ak_pool_options o)
 {
-    if (!ak__module_positive(ctx, name, "kernel", o.kernel))
+    if (!ak__module_positive(m, "kernel", o.kernel))
         return false;
     if (o.stride >= 0 && o.padding >= 0 && o.padding <= o.kernel / 2)
         return true;
-    ak_fail(ctx, AK_ERR_VALUE, "%s: stride %d must be >= 0, padding %d in [0, kernel/2 = %d]", name,
-            o.stride, o.padding, o.kernel / 2);
+    ak_fail(m->ctx, AK_ERR_VALUE, "%s: stride %d must be >= 0, padding %d in [0, kernel/2 = %d]",
+            m->name, o.stride, o.padding, o.kernel / 2);
     return false;
 }
 
-static ak_module *pool_layer_make(ak_ctx *ctx, const char *name, ak_forward_fn forward,
+static ak_module *pool_layer_make(ak_ctx *ctx, const char *name, const ak_module_kind *kind,
                                   pool_layer with)
 {
-    ak_module *m = ak__module_make(ctx, name, forward, sizeof(pool_layer));
+    ak_module *m = ak_module_make(ctx, name, kind);
     if (m)
         *(pool_layer *)ak_module_user(m) = with;
     return m;
@@ -75,9 +85,9 @@ ak_module *ak_nn_max_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    if (!pool_fits(ctx, name, o))
+    ak_module *m = pool_layer_make(ctx, name, &max_pool_kind, (pool_layer){ .options = o });
+    if (!m || !pool_fits(m, o))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, max_pool_layer_forward, (pool_layer){ .options = o });
     ak_module_describe(m, "max pool %d, stride %d", o.kernel, o.stride ? o.stride : o.kernel);
     return m;
 }
@@ -86,9 +96,9 @@ ak_module *ak_nn_avg_pool2d(ak_ctx *ctx, const char *name, ak_pool_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    if (!pool_fits(ctx, name, o))
+    ak_module *m = pool_layer_make(ctx, name, &avg_pool_kind, (pool_layer){ .options = o });
+    if (!m || !pool_fits(m, o))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, avg_pool_layer_forward, (pool_layer){ .options = o });
     ak_module_describe(m, "average pool %d, stride %d", o.kernel, o.stride ? o.stride : o.kernel);
     return m;
 }
@@ -97,11 +107,11 @@ ak_module *ak_nn_adaptive_avg_pool2d(ak_ctx *ctx, const char *name, int64_t oh, 
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    if (!ak__module_positive(ctx, name, "the height of the result", oh) ||
-        !ak__module_positive(ctx, name, "the width of the result", ow))
-        return NULL;
-    ak_module *m = pool_layer_make(ctx, name, adaptive_pool_layer_forward,
+    ak_module *m = pool_layer_make(ctx, name, &adaptive_pool_kind,
                                    (pool_layer){ .oh = oh, .ow = ow });
+    if (!m || !ak__module_positive(m, "the height of the result", oh) ||
+        !ak__module_positive(m, "the width of the result", ow))
+        return NULL;
     ak_module_describe(m, "average pool to %" PRId64 " x %" PRId64, oh, ow);
     return m;
 }
@@ -110,25 +120,19 @@ ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, global_pool_layer_forward, (pool_layer){ 0 });
-    ak_module_describe(m, "global average pool");
-    return m;
+    return pool_layer_make(ctx, name, &global_pool_kind, (pool_layer){ 0 });
 }
 
 ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, flatten_layer_forward, (pool_layer){ 0 });
-    ak_module_describe(m, "flatten");
-    return m;
+    return pool_layer_make(ctx, name, &flatten_kind, (pool_layer){ 0 });
 }
 
 ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = pool_layer_make(ctx, name, l2_layer_forward, (pool_layer){ 0 });
-    ak_module_describe(m, "unit length");
-    return m;
+    return pool_layer_make(ctx, name, &l2_kind, (pool_layer){ 0 });
 }

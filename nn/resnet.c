@@ -4,107 +4,93 @@
 
 #include <inttypes.h>
 
-typedef struct basic_block {
-    ak_module *conv1, *bn1, *conv2, *bn2;
-    ak_module *shortcut_conv, *shortcut_bn;     /* NULL: x itself */
-} basic_block;
+/* A convolution, its batch norm, and the unit of both, in the open module. Convolutions start as
+ * torchvision's: kaiming_normal_(mode="fan_out", nonlinearity="relu"). */
+typedef struct unit {
+    const char *name, *conv, *norm;
+    int in, out, kernel, stride;
+    ak_conv_norm_options o;
+} unit;
 
-typedef struct resnet {
-    int        channels;
-    ak_module *stem, *stem_norm, *stem_pool;    /* stem_pool NULL: none */
-    ak_module *blocks[8];
-    ak_module *fc;                              /* NULL: features */
-} resnet;
-
-/* Convolutions start as torchvision's: kaiming_normal_(mode="fan_out", nonlinearity="relu"). */
-static ak_module *add_conv(ak_module *m, const char *name, int in, int out, int kernel, int stride)
+static void add_unit(ak_ctx *ctx, unit u)
 {
-    char path[AK__NAME_MAX];
-    return ak_module_add(m, ak_nn_conv2d(ak_module_ctx(m), ak__module_path(path, m, name), in, out,
-                                         kernel, (ak_conv_layer_options){
-        .stride = stride, .padding = kernel / 2, .no_bias = true,
-        .weight = { .kind = AK_INIT_HE_NORMAL, .fan_out = true } }));
+    ak_module *conv = ak_nn_conv2d(ctx, u.conv, u.in, u.out, u.kernel, (ak_conv_layer_options){
+        .stride = u.stride, .padding = u.kernel / 2, .no_bias = true,
+        .weight = { .kind = AK_INIT_HE_NORMAL, .fan_out = true } });
+    ak_module *norm = ak_nn_batch_norm(ctx, u.norm, u.out, (ak_batch_norm_options){ 0 });
+    ak_nn_conv_norm(ctx, u.name, conv, norm, u.o);
 }
 
-static ak_module *add_norm(ak_module *m, const char *name, int channels, bool relu)
-{
-    char path[AK__NAME_MAX];
-    return ak_module_add(m, ak_nn_batch_norm(ak_module_ctx(m), ak__module_path(path, m, name),
-                                             channels, (ak_batch_norm_options){ .relu = relu }));
-}
+/* ---- a block --------------------------------------------------------------------------------- */
 
-static ak_tensor *conv_norm(ak_module *conv, ak_module *norm, ak_tensor *x)
-{
-    ak_tensor *moments, *c = ak__forward_to_norm(conv, x, &moments);
-    ak_tensor *y = ak__batch_norm_forward(norm, c, moments, NULL);
-    ak_done_with(c, false);
-    return y;
-}
+enum { FIRST, SECOND, SHORTCUT };       /* children; no shortcut: x itself */
 
 /* y = relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)) */
 static ak_tensor *basic_block_forward(ak_module *m, ak_tensor *x)
 {
-    const basic_block *b = ak_module_user(m);
-    ak_tensor *y1 = conv_norm(b->conv1, b->bn1, x);
-    ak_tensor *moments, *c2 = ak__forward_to_norm(b->conv2, y1, &moments);
-    ak_done_with(y1, true);
-    ak_tensor *s = b->shortcut_conv ? conv_norm(b->shortcut_conv, b->shortcut_bn, x) : x;
-    ak_tensor *y = ak__batch_norm_forward(b->bn2, c2, moments, s);
-    ak_done_with(c2, false);
+    ak_module *shortcut = ak_module_child(m, SHORTCUT);
+    ak_tensor *y = ak_forward(m->children[FIRST], x);
+    ak_tensor *s = shortcut ? ak_forward(shortcut, x) : x;
+    y = ak__conv_norm_forward(m->children[SECOND], y, s, true);
     if (s != x)
         ak_done_with(s, true);
     return y;
 }
 
-static ak_module *basic_block_make(ak_ctx *ctx, const char *name, int in, int out, int stride)
+static const ak_module_kind block_kind = { .name = "basic block", .forward = basic_block_forward };
+
+static void add_block(ak_ctx *ctx, const char *name, int in, int out, int stride)
 {
-    ak_module *m = ak__module_make(ctx, name, basic_block_forward, sizeof(basic_block));
+    ak_module *m = ak_module_make(ctx, name, &block_kind);
     if (!m)
-        return NULL;
-    basic_block *b = ak_module_user(m);
-    b->conv1 = add_conv(m, "conv1", in, out, 3, stride);
-    b->bn1 = add_norm(m, "bn1", out, true);
-    b->conv2 = add_conv(m, "conv2", out, out, 3, 1);
-    b->bn2 = add_norm(m, "bn2", out, true);     /* after the shortcut is added */
-    if (stride != 1 || in != out) {
-        b->shortcut_conv = add_conv(m, "downsample/0", in, out, 1, stride);
-        b->shortcut_bn = add_norm(m, "downsample/1", out, false);
-    }
+        return;
     ak_module_describe(m, "basic block %d -> %d, stride %d", in, out, stride);
-    return m;
+    ak_module_begin(m);
+    add_unit(ctx, (unit){ "unit1", "conv1", "bn1", in, out, 3, stride, { AK_RELU, false } });
+    add_unit(ctx, (unit){ "unit2", "conv2", "bn2", out, out, 3, 1, { AK_RELU, true } });
+    if (stride != 1 || in != out)
+        add_unit(ctx, (unit){ "downsample", "downsample/0", "downsample/1", in, out, 1, stride,
+                              { AK_IDENTITY, false } });
+    ak_module_end(m);
 }
+
+/* ---- the net --------------------------------------------------------------------------------- */
+
+typedef struct resnet {
+    int  channels;
+    bool stem_pool, map, fc;        /* children: unit, maxpool if so, 8 blocks, fc if so */
+} resnet;
 
 static ak_tensor *resnet_forward(ak_module *m, ak_tensor *x)
 {
     const resnet *r = ak_module_user(m);
     if (x->shape.n != 4 || ak_last_dim(x) != r->channels)
         return ak__module_shape_error(m, x, "[N, H, W, %d]", r->channels);
-    ak_tensor *y = conv_norm(r->stem, r->stem_norm, x);
-    if (r->stem_pool) {
-        ak_tensor *pooled = ak_forward(r->stem_pool, y);
-        ak_done_with(y, true);
-        y = pooled;
-    }
-    for (int i = 0; i < 8; i++) {
-        ak_tensor *out = ak_forward(r->blocks[i], y);
+    const int64_t maps = 1 + r->stem_pool + 8;
+    ak_tensor *y = ak_forward(m->children[0], x);
+    for (int64_t i = 1; i < maps; i++) {
+        ak_tensor *out = ak_forward(m->children[i], y);
         ak_done_with(y, true);
         y = out;
     }
+    if (r->map)
+        return y;
     x = ak_global_avg_pool(y);
     ak_done_with(y, false);
-    return r->fc ? ak_forward(r->fc, x) : x;
+    return r->fc ? ak_forward(m->children[maps], x) : x;
 }
 
-static void add_stages(ak_module *m, resnet *r, int width)
+static const ak_module_kind resnet_kind = { .name = "ResNet-18", .forward = resnet_forward,
+                                            .state_bytes = sizeof(resnet) };
+
+static void add_stages(ak_ctx *ctx, int width)
 {
     int in = width;
     for (int i = 0; i < 8; i++) {
         const int stage = i / 2, out = width << stage;
-        char part[32], path[AK__NAME_MAX];
+        char part[32];
         snprintf(part, sizeof part, "layer%d/%d", stage + 1, i % 2);
-        r->blocks[i] = ak_module_add(m, basic_block_make(ak_module_ctx(m),
-                                                         ak__module_path(path, m, part), in, out,
-                                                         stage > 0 && i % 2 == 0 ? 2 : 1));
+        add_block(ctx, part, in, out, stage > 0 && i % 2 == 0 ? 2 : 1);
         in = out;
     }
 }
@@ -113,30 +99,28 @@ ak_module *ak_resnet18(ak_ctx *ctx, const char *name, ak_resnet_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = ak__module_make(ctx, name, resnet_forward, sizeof(resnet));
+    ak_module *m = ak_module_make(ctx, name, &resnet_kind);
     if (!m)
         return NULL;
     const int channels = o.channels ? o.channels : 3, width = o.width ? o.width : 64;
     const int stem = o.stem ? o.stem : 3;
     if ((stem != 3 && stem != 7) || channels < 1 || width < 1 || width > 1 << 20 ||
-        o.classes < 0) {
+        o.classes < 0 || (o.map && o.classes)) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: channels %d and width %d must be >= 1, stem %d is 3 or 7, "
-                "classes %d >= 0", name, channels, width, stem, o.classes);
+                "classes %d >= 0, and 0 with .map", m->name, channels, width, stem, o.classes);
         return NULL;
     }
-    resnet *r = ak_module_user(m);
-    char path[AK__NAME_MAX];
-    r->channels = channels;
-    r->stem = add_conv(m, "conv1", channels, width, stem, stem == 7 ? 2 : 1);
-    r->stem_norm = add_norm(m, "bn1", width, true);
-    if (stem == 7)
-        r->stem_pool = ak_module_add(m, ak_nn_max_pool2d(ctx, ak__module_path(path, m, "maxpool"),
-                                                         (ak_pool_options){ 3, 2, 1 }));
-    add_stages(m, r, width);
-    if (o.classes > 0)
-        r->fc = ak_module_add(m, ak_nn_linear(ctx, ak__module_path(path, m, "fc"), 8 * width,
-                                              o.classes, (ak_linear_options){ 0 }));
+    *(resnet *)ak_module_user(m) = (resnet){ .channels = channels, .stem_pool = stem == 7,
+                                             .map = o.map, .fc = o.classes > 0 };
     ak_module_describe(m, "ResNet-18, %dx%d stem -> %d", stem, stem,
                        o.classes ? o.classes : 8 * width);
-    return ak_error(ctx) == AK_OK ? m : NULL;
+    ak_module_begin(m);
+    add_unit(ctx, (unit){ "stem", "conv1", "bn1", channels, width, stem, stem == 7 ? 2 : 1,
+                          { AK_RELU, false } });
+    if (stem == 7)
+        ak_nn_max_pool2d(ctx, "maxpool", (ak_pool_options){ 3, 2, 1 });
+    add_stages(ctx, width);
+    if (o.classes > 0)
+        ak_nn_linear(ctx, "fc", 8 * width, o.classes, (ak_linear_options){ 0 });
+    return ak_module_end(m);
 }

@@ -65,14 +65,28 @@ static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *re
     return NULL;
 }
 
+/* What the teacher, a copy of the student, has of a tensor that is part of the student but not
+ * named below it; NULL if there is none. */
+static ak_tensor *copy_of(ak_ctx *ctx, const ak_tensor *from, const char *teacher,
+                          const char *student)
+{
+    ak_tensor *t;
+    for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++)
+        if (t->twin && t->twin->from == from && strcmp(t->twin->root, student) == 0 &&
+            below(t->name, teacher))
+            return t;
+    return NULL;
+}
+
 static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
 {
     const ak_tensor *from, *last_from = NULL, *last_to = NULL;
     for (int64_t at = 0; (from = ak__param_next(ctx, &at)) != NULL; ) {
         const char *rest = below(from->name, plan->student);
-        if (!rest)
+        ak_tensor *to = rest ? counterpart(ctx, from, rest, plan->teacher)
+                             : copy_of(ctx, from, plan->teacher, plan->student);
+        if (!to && !rest)
             continue;
-        ak_tensor *to = counterpart(ctx, from, rest, plan->teacher);
         if (!to)
             return false;
         if (last_to && ak__param_adjacent(last_from, from) && ak__param_adjacent(last_to, to))
@@ -99,7 +113,9 @@ static bool teacher_has_no_more(ak_ctx *ctx, const char *teacher, const char *st
     const ak_tensor *t;
     for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
         const char *rest = below(t->name, teacher);
-        if (rest && !namesake(ctx, student, rest)) {
+        const bool copied = t->twin && strcmp(t->twin->root, student) == 0 &&
+                            !below(t->twin->from->name, student);
+        if (rest && !copied && !namesake(ctx, student, rest)) {
             ak_fail(ctx, AK_ERR_NOT_FOUND, "ema_update: %s has no counterpart %s/%s\n    hint: "
                     "name the parts that both have: \"%s/encoder\"", t->name, student, rest,
                     teacher);

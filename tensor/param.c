@@ -125,10 +125,8 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
         return &ak__poison;
     char    text[AK_SHAPE_TEXT];
     int64_t size = ak__shape_check(shape);
-    if (!*name) {
-        ak_fail(ctx, AK_ERR_VALUE, "param: the name is empty, it must have one byte at least");
+    if (!ak__name_legal(ctx, "param", name))
         return &ak__poison;
-    }
     if (size < 1) {
         ak_fail(ctx, AK_ERR_SHAPE, "param: \"%s\": no such shape: %s", name,
                 ak_shape_text(shape, text));

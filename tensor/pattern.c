@@ -61,6 +61,28 @@ bool ak_match(const char *pattern, const char *name)
     return found || only_excludes;
 }
 
+bool ak__name_legal(ak_ctx *ctx, const char *who, const char *name)
+{
+    const size_t n = strlen(name), sign = strcspn(name, "*?,!~");
+    size_t control = 0;
+    while (control < n && (unsigned char)name[control] >= ' ' && name[control] != 0x7f)
+        control++;
+    if (n == 0)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the name is empty, it must have one byte at least", who);
+    else if (sign < n)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.200s\" has a '%c', which patterns of names "
+                "use (* ? , ! ~)", who, name, name[sign]);
+    else if (control < n)
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.*s..\" has the control character 0x%02x", who,
+                (int)(control < 200 ? control : 200), name, (unsigned char)name[control]);
+    else if (*name == '/' || name[n - 1] == '/' || strstr(name, "//"))
+        ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.200s\" is no path: an empty part before or "
+                "after a '/'", who, name);
+    else
+        return true;
+    return false;
+}
+
 /* ---- what fits nothing ----------------------------------------------------------------------- */
 
 enum { LONGEST = 120, NEAR = 3 };

@@ -73,6 +73,11 @@ typedef struct ak__names {
     const char *(*at)(void *of, int64_t i);
     void *of;
 } ak__names;
+/* Which parameter one of a copied module is the copy of, and the path of that module. */
+typedef struct ak__twin { const ak_tensor *from; const char *root; } ak__twin;
+/* Is this a path that patterns reach: not empty, no empty part between slashes, none of the signs
+ * of patterns, no control character? Else AK_ERR_VALUE "<who>: the name ..". */
+bool ak__name_legal(ak_ctx *ctx, const char *who, const char *name);
 /* How many names fit. -1: an error is recorded; AK_ERR_VALUE for what is no pattern,
  * AK_ERR_NOT_FOUND with near names for an alternative that fits none and has no "~". */
 int64_t ak__pattern_count(ak_ctx *ctx, const char *who, const char *pattern, ak__names names);

@@ -46,8 +46,14 @@ typedef struct ak_features {
     const char *const *class_names; /* of the data set, ended by NULL; NULL = none are known */
 } ak_features;
 
+/* What an encoder that takes more than x is handed for `count` items from `start` on: token ids and
+ * lengths, say, from an array of the program's own. Items come in order, in evaluation mode. */
+typedef ak_inputs (*ak_inputs_fn)(ak_dataset *ds, int64_t start, int64_t count, void *user);
+
 typedef struct ak_features_options {
-    int64_t batch;      /* items the encoder gets at a time, [1, ...); 0 = 500 */
+    int64_t      batch;     /* items the encoder gets at a time, [1, ...); 0 = 500 */
+    ak_inputs_fn inputs;    /* NULL = { .x = ak_dataset_batch(ds, start, count) } */
+    void        *user;      /* for .inputs */
 } ak_features_options;
 
 /* What an encoder makes of every item of a data set.
@@ -57,8 +63,8 @@ typedef struct ak_features_options {
  *   enc       NULL = the items themselves (the raw-pixel baseline)
  *   returns   lives until ak_features_close(), at the latest until ak_close(); NULL on failure
  *   grad      none; the context's mode (train or evaluation) is left as it was
- *   errors    AK_ERR_VALUE (an item without label, batch < 1), AK_ERR_NUMBER (items whose features
- *             are not finite, counted), AK_ERR_MEMORY, AK_ERR_STATE if
+ *   errors    AK_ERR_VALUE (an item without label, batch < 1, .inputs without enc), AK_ERR_NUMBER
+ *             (items whose features are not finite, counted), AK_ERR_MEMORY, AK_ERR_STATE if
  *             recorded calls of this step are still to be used; what the encoder records
  */
 AK_API ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_options options);
@@ -114,6 +120,7 @@ typedef struct ak_knn_options {
     double temperature; /* of the weights, (0, inf); 0 = 0.1 */
     bool   leave_one_out;   /* train and test are the same items: item i is no neighbour of itself,
                              * and k is at most N - 1 */
+    ak_features_options features;   /* of ak_eval_knn, which makes some; else AK_ERR_VALUE */
 } ak_knn_options;
 
 /* Classify every test item by the votes of its k nearest training items.
@@ -151,6 +158,7 @@ typedef struct ak_linear_probe_options {
     int    max_iterations;  /* [1, ...); 0 = 300 */
     double gradient_norm;   /* stop when no component of the gradient is larger; 0 = 1e-3 */
     int    memory;          /* pairs that L-BFGS remembers, [1, 100]; 0 = 10 */
+    ak_features_options features;   /* of ak_eval_linear, which makes some; else AK_ERR_VALUE */
 } ak_linear_probe_options;
 
 /* Softmax regression on standardised features, trained on `train`, scored on `test`.

@@ -12,9 +12,16 @@
  *     ak_module_print(enc, stdout);
  *     ak_tensor *z = ak_forward(head, ak_forward(enc, pictures));         // [N, 64]
  *
- * A module of one's own:
+ * A module of one's own: what it is stands in a record, and its parts are made between begin and
+ * end, which names them below it ("gated/value/weight") and makes them its children:
  *
  *     typedef struct gate { ak_module *value, *gate; } gate;
+ *     static void gate_bind(ak_module *m)
+ *     {
+ *         gate *g = ak_module_user(m);
+ *         g->value = ak_module_child(m, 0);
+ *         g->gate = ak_module_child(m, 1);
+ *     }
  *     static ak_tensor *gate_forward(ak_module *m, ak_tensor *x)
  *     {
  *         gate *g = ak_module_user(m);
@@ -22,12 +29,13 @@
  *         ak_tensor *gate = ak_forward(g->gate, x);       // a call comes first: one a statement
  *         return ak_mul(value, ak_sigmoid(gate));
  *     }
- *     static gate g;                                  // must outlive the module
- *     ak_module *m = ak_module_new(ctx, "gated", gate_forward, &g);
- *     g.value = ak_module_add(m, ak_nn_linear(ctx, "gated/value", 64, 64,
- *                                               (ak_linear_options){ 0 }));
- *     g.gate  = ak_module_add(m, ak_nn_linear(ctx, "gated/gate", 64, 64,
- *                                               (ak_linear_options){ 0 }));
+ *     static const ak_module_kind gate_kind = { .name = "gate", .state_bytes = sizeof(gate),
+ *                                               .forward = gate_forward, .bind = gate_bind };
+ *
+ *     ak_module *m = ak_module_begin(ak_module_make(ctx, "gated", &gate_kind));
+ *     ak_nn_linear(ctx, "value", 64, 64, (ak_linear_options){ 0 });
+ *     ak_nn_linear(ctx, "gate", 64, 64, (ak_linear_options){ 0 });
+ *     m = ak_module_end(m);
  *
  * Constructors return NULL after an error (recorded in the context: wrong sizes AK_ERR_VALUE, a
  * name in use AK_ERR_VALUE, AK_ERR_MEMORY) and while one is pending. While one is, every function
@@ -52,13 +60,73 @@ typedef struct ak_module ak_module;
 
 /* ---- running modules ------------------------------------------------------------------------- */
 
-/* Apply a module.
+/* What a module can be handed: bit, kind, name. */
+#define AK_INPUT_MAP(FIELD)                                                                        \
+    FIELD(X, TENSOR, x)                                                                            \
+    FIELD(IDS, INDEX, ids)                                                                         \
+    FIELD(TYPES, INDEX, types)                                                                     \
+    FIELD(LENGTHS, INDEX, lengths)                                                                 \
+    FIELD(MASK, INDEX, mask)                                                                       \
+    FIELD(MEMORY, TENSOR, memory)                                                                  \
+    FIELD(MEMORY_LENGTHS, INDEX, memory_lengths)                                                   \
+    FIELD(MEMORY_MASK, INDEX, memory_mask)                                                         \
+    FIELD(BIAS, TENSOR, bias)                                                                      \
+    FIELD(SKIP, TENSOR, skip)                                                                      \
+    FIELD(STATE, POINTER, state)
+
+/* NULL = not there. */
+typedef struct ak_inputs {
+    ak_tensor *x;               /* what goes from module to module: pictures, vectors, [N, T, C] */
+    ak_index  *ids;             /* [N, T] tokens, or numbers of categories */
+    ak_index  *types;           /* [N, T] what kind of token each is */
+    ak_index  *lengths;         /* [N] positions of x or ids that are no padding */
+    ak_index  *mask;            /* [N, T] 1 = no padding, where lengths can not say it */
+    ak_tensor *memory;          /* [N, S, C] what cross-attention looks at */
+    ak_index  *memory_lengths;  /* [N] likewise, */
+    ak_index  *memory_mask;     /* [N, S] of memory */
+    ak_tensor *bias;            /* added to the scores of attention (ak_attention_options) */
+    ak_tensor *skip;            /* added before the last activation (ak_nn_conv_norm) */
+    void      *state;           /* of the caller, between calls: a decoder's keys and values */
+} ak_inputs;
+
+/* A bit a field: AK_IN_X, AK_IN_IDS, .. */
+enum ak_input_places {
+#define AK_INPUT_PLACE(bit, kind, field) AK_IN_PLACE_##bit,
+    AK_INPUT_MAP(AK_INPUT_PLACE)
+#undef AK_INPUT_PLACE
+    AK_IN_COUNT
+};
+typedef enum ak_input {
+#define AK_INPUT_BIT(bit, kind, field) AK_IN_##bit = 1 << AK_IN_PLACE_##bit,
+    AK_INPUT_MAP(AK_INPUT_BIT)
+#undef AK_INPUT_BIT
+    AK_IN_ALL = (1 << AK_IN_COUNT) - 1
+} ak_input;
+
+/* Apply a module to x alone.
  *
- *   returns   what its forward function returns, step lifetime; poison while an error is pending
- *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_VALUE for NULL
- *             and for a forward function that returns NULL
+ *   returns   one tensor, what its forward function returns, step lifetime; poison while an error
+ *             is pending. An encoder returns the sequence [N, T, C] or map [N, H, W, C]; what a
+ *             method wants beside it, a pooled vector, is a function of that: ak_global_avg_pool(y)
+ *   errors    AK_ERR_SHAPE with the module's path and the shape it expects, AK_ERR_VALUE for NULL,
+ *             for a module that needs more than x, and for a forward function that returns NULL;
+ *             AK_ERR_STATE where an ak_module_end is missing
  */
 AK_API ak_tensor *ak_forward(ak_module *m, ak_tensor *x);
+/* The same with several inputs. Index arrays must live as long as the tape.
+ *
+ *     y = ak_forward_with(text, (ak_inputs){ .ids = tokens, .lengths = lengths });
+ *
+ *   containers  hand x on, and every part gets those of the other fields that it takes
+ *   errors      also AK_ERR_VALUE, naming path and field, for a field that the module does not take
+ *               and for one that it needs and is not there; AK_ERR_STALE, AK_ERR_CONTEXT,
+ *               AK_ERR_STATE (poison) for each field
+ */
+AK_API ak_tensor *ak_forward_with(ak_module *m, ak_inputs in);
+/* What a module takes, AK_IN bits: of a container, what its parts take. 0 after an error. */
+AK_API unsigned ak_module_takes(const ak_module *m);
+/* x, and those of the other fields that m takes: for a container of one's own. */
+AK_API ak_inputs ak_inputs_for(const ak_module *m, ak_inputs in);
 
 /* Keep a module and everything below it in evaluation mode (false), whatever ak_train_mode says:
  * a frozen encoder whose running statistics must stay. true: follow the context again. */
@@ -78,20 +146,69 @@ AK_API int64_t ak_module_size(const ak_module *m);
 /* A tree: name, what it is, shapes, numbers of parameters. */
 AK_API void ak_module_print(const ak_module *m, FILE *file);
 
-/* ---- modules of one's own -------------------------------------------------------------------- */
+/* ---- building -------------------------------------------------------------------------------- */
+
+/* Names are paths of parts between slashes. None may be empty, hold a sign of patterns (* ? , ! ~)
+ * or a control character: AK_ERR_VALUE, so that a pattern reaches every name. */
+
+/* Every module that is made from here to ak_module_end(m) is named below m ("fc1" in "net" is
+ * "net/fc1") and becomes its child, in the order in which they are made:
+ *
+ *     ak_module *net = ak_module_begin(ak_nn_sequential(ctx, "net", NULL));
+ *     ak_nn_linear(ctx, "fc1", 64, 32, (ak_linear_options){ .relu = true });   // net/fc1/weight
+ *     ak_nn_dropout(ctx, "drop", 0.1);
+ *     ak_nn_linear(ctx, "fc2", 32, 10, (ak_linear_options){ 0 });
+ *     net = ak_module_end(net);
+ *
+ * They nest. A part that is handed to a container made there (a list of ak_nn_sequential, a body of
+ * ak_nn_residual) moves into that, and keeps its name.
+ *
+ *   returns   m
+ *   errors    AK_ERR_STATE if m is open already. A name that m has already is AK_ERR_VALUE in the
+ *             constructor. While a module is open none can be run, saved, loaded or copied
+ *             (AK_ERR_STATE): a forgotten end is found there
+ */
+AK_API ak_module *ak_module_begin(ak_module *m);
+/* returns m; NULL after an error since the begin, and m can not be run then (AK_ERR_STATE)
+ * errors: AK_ERR_STATE if m is not open, or a module inside of it still is (both are closed) */
+AK_API ak_module *ak_module_end(ak_module *m);
 
 typedef ak_tensor *(*ak_forward_fn)(ak_module *m, ak_tensor *x);
 
-/* A module without parameters.
+/* What modules of one kind have in common; it must live as long as the context. */
+typedef struct ak_module_kind {
+    const char   *name;         /* for listings and messages, until ak_module_describe */
+    /* One of the two; they may call ops and ak_forward: */
+    ak_forward_fn forward;      /* of x alone, */
+    ak_tensor   *(*forward_with)(ak_module *m, const ak_inputs *in);    /* or of several inputs: */
+    unsigned      needs;        /* AK_IN bits that must be there, */
+    unsigned      takes;        /* and those that may be there as well */
+    bool          container;    /* takes what its children take (ak_inputs_for) */
+    size_t        state_bytes;  /* zeroed memory for ak_module_user: options, and pointers to own
+                                 * parameters and children that */
+    void        (*bind)(ak_module *m);  /* sets (ak_module_find, ak_module_child): called before
+                                 * the first forward after some were added, and in a copy */
+    const struct ak__fusion *fusion;    /* private */
+} ak_module_kind;
+
+/* A module of a kind, without parameters yet.
  *
- *   name      its path, unique among the names of its parent; copied
- *   forward   may call ops and ak_forward; never NULL
- *   user      handed out by ak_module_user; must live as long as the context; may be NULL
+ *   name      its path, or below the open module what its path adds to that; copied
+ *   errors    AK_ERR_VALUE for a name that is none, and for a kind without forward function
+ */
+AK_API ak_module *ak_module_make(ak_ctx *ctx, const char *name, const ak_module_kind *kind);
+/* The short form: a function of x.
+ *
+ *   forward   never NULL
+ *   user      handed out by ak_module_user; must live as long as the context; may be NULL. With one
+ *             that is not NULL there is no ak_module_clone
  */
 AK_API ak_module *ak_module_new(ak_ctx *ctx, const char *name, ak_forward_fn forward, void *user);
-/* Make child part of m (listing, state list, evaluation mode). A module may stand at several
- * places: they share its weights, which state list and ak_module_size count once. Returns child.
- * errors: AK_ERR_VALUE if m is child, or a part of it: modules form a tree; AK_ERR_CONTEXT */
+/* Make child, which was made elsewhere, part of m (listing, state list, evaluation mode); it keeps
+ * its name. A module may stand at several places: they share its weights, which state list and
+ * ak_module_size count once. Returns child.
+ * errors: AK_ERR_VALUE if m is child, or a part of it: modules form a tree, and for what was made
+ * inside m while m is open: it is its child already; AK_ERR_CONTEXT */
 AK_API ak_module *ak_module_add(ak_module *m, ak_module *child);
 /* A parameter or buffer "path/name" of m: zeros, to be filled by ak_init_fill or ak_fill.
  * flags: ak_param_flags. Poison after an error. */
@@ -101,6 +218,42 @@ AK_API void *ak_module_user(const ak_module *m);
 AK_API ak_ctx *ak_module_ctx(const ak_module *m);
 /* What ak_module_print shows beside the name; copied. */
 AK_API void ak_module_describe(ak_module *m, const char *format, ...) AK_PRINTF(2, 3);
+
+/* ---- copies and files ------------------------------------------------------------------------ */
+
+/* A copy of m and everything below it: a teacher, a momentum encoder.
+ *
+ *     ak_module *teacher = ak_module_clone(student, "teacher");
+ *     ... in every step: ak_ema_update(ctx, "teacher", "student", 0.99);
+ *
+ *   names     those of m with `name` in place of m's path; a part that is not named below m keeps
+ *             its name behind "name/", and ak_ema_update finds it all the same
+ *   values    parameters and buffers are copied; parameters are frozen (ak_freeze thaws them);
+ *             ak_module_train(m, false) holds for the copy as well
+ *   parts     a part that stands at several places in m does so in the copy
+ *   state     of a kind with .state_bytes: copied, then .bind sets its pointers
+ *   returns   the copy, context lifetime; NULL after an error
+ *   errors    AK_ERR_VALUE, before anything is made, for a name in use and for a module that can
+ *             not be copied: one of ak_module_new with a user pointer; AK_ERR_VALUE for state that
+ *             points to parts of m when .bind has been called; AK_ERR_STATE
+ */
+AK_API ak_module *ak_module_clone(ak_module *m, const char *name);
+
+/* All parameters and buffers of m as an archive of arrays, named by their paths below m
+ * ("conv1/weight"); numpy.load reads it. Numbers that are not finite are written with a warning.
+ *
+ *   returns   AK_OK; the file is complete or, on failure, the old one is untouched
+ *   errors    AK_ERR_VALUE for a module without parameters, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE
+ */
+AK_API ak_status ak_module_save_npz(ak_module *m, const char *path);
+/* Take them from such a file, f4, f8 or f2, written here or by numpy.savez. The arrays that were
+ * read stay in memory until the context closes.
+ *
+ *   errors    AK_ERR_FORMAT, and nothing has changed, if file and module do not fit; the message
+ *             lists every array that is missing, unexpected, of another shape or no floating-point
+ *             numbers; AK_ERR_VALUE for a number beyond ak_real; else as ak_npz_open
+ */
+AK_API ak_status ak_module_load_npz(ak_module *m, const char *path);
 
 /* ---- initialisers ---------------------------------------------------------------------------- */
 
@@ -194,13 +347,31 @@ AK_API ak_module *ak_nn_global_avg_pool(ak_ctx *ctx, const char *name);   /* [N,
 AK_API ak_module *ak_nn_flatten(ak_ctx *ctx, const char *name);             /* [N, ..] -> [N, D] */
 AK_API ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name);
 
+typedef struct ak_conv_norm_options {
+    ak_activation activation;   /* default AK_RELU; AK_IDENTITY = none */
+    bool          skip;         /* needs .skip beside .x: added before the activation */
+} ak_conv_norm_options;
+/* y = activation(norm(conv(x)) + skip) as one unit: in train mode the convolution takes the batch
+ * norm's statistics of what it writes, ReLU and sum need no pass of their own, and the map between
+ * the two is given back early.
+ *
+ *   conv, norm   of ak_nn_conv2d or ak_nn_conv1d, and of ak_nn_batch_norm without .relu; the unit's
+ *                children
+ *   errors       AK_ERR_VALUE for other modules, AK_ERR_SHAPE (with the unit's path) when skip is
+ *                not like the result
+ */
+AK_API ak_module *ak_nn_conv_norm(ak_ctx *ctx, const char *name, ak_module *conv, ak_module *norm,
+                                  ak_conv_norm_options o);
+
 /* ---- containers ------------------------------------------------------------------------------ */
 
 /* One after the other; the list ends with NULL, after 1000 modules at most (AK_ERR_VALUE):
- *     ak_nn_sequential(ctx, "net", (ak_module *[]){ a, b, c, NULL }) */
+ *     ak_nn_sequential(ctx, "net", (ak_module *[]){ a, b, c, NULL })
+ * parts NULL: none yet, they are made between ak_module_begin and ak_module_end. */
 AK_API ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *const *parts);
-/* y = activation(body(x) + shortcut(x)); shortcut NULL = x itself. errors: AK_ERR_SHAPE (with the
- * module's path) when the two differ. */
+/* y = activation(body(x) + shortcut(x)); shortcut NULL = x itself. body NULL as well: the first
+ * module that is made inside is the body, a second one the shortcut. errors: AK_ERR_SHAPE (with the
+ * module's path) when the two differ, AK_ERR_VALUE when it is run with no part or more than two. */
 AK_API ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body,
                                  ak_module *shortcut, ak_activation activation);
 
@@ -233,11 +404,12 @@ AK_API ak_module *ak_predictor(ak_ctx *ctx, const char *name, int dim, int hidde
 typedef struct ak_convnet_options {
     int channels[AK_CONVNET_MAX + 1];   /* of the picture, then of each layer; ends with 0 */
     int pool;                           /* side of the pooled map, >= 1; 0 = 1 */
+    bool map;                           /* the map before pooling; without .pool */
 } ak_convnet_options;
 /* 3x3 convolutions (the first with stride 1, the others with stride 2) without bias, each followed
  * by batch norm + ReLU; adaptive average pooling to pool x pool; flattened.
  *
- *   x [N, H, W, channels[0]] -> [N, pool * pool * last channels]
+ *   x [N, H, W, channels[0]] -> [N, pool * pool * last channels], or the map [N, H', W', last]
  *   parameters   conv1/weight, bn1/weight, bn1/bias, conv2/..; buffers bn1/running_mean, ..
  */
 AK_API ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o);
@@ -248,6 +420,7 @@ typedef struct ak_resnet_options {
     int stem;           /* 3 = one 3x3 layer with stride 1 and no pooling, for small pictures;
                          * 7 = 7x7 with stride 2 and 3x3 max pooling; 0 = 3 */
     int classes;        /* outputs of a last linear layer "fc"; 0 = none: features [N, 8 width] */
+    bool map;           /* the map [N, H', W', 8 width] before pooling; without classes */
 } ak_resnet_options;
 /* ResNet-18 (He et al. 2016): four stages of two blocks; global average pooling.
  *

@@ -172,7 +172,8 @@ AK_API ak_status ak_clip_grad_value(ak_optim *opt, double limit);
  *
  *   teacher, student   name prefixes without the final slash. Each tensor below one needs its
  *                      namesake below the other; where only a part is shared, name that part
- *                      ("teacher/encoder")
+ *                      ("teacher/encoder"). A copy (ak_module_clone) also knows the parts that the
+ *                      student has under other names
  *   momentum           [0, 1]; 0 copies, 1 leaves the parameters alone. Above 0.99994 (in double
  *                      1 - 1e-13) steps can be smaller than half a unit in the last place, where a
  *                      rounded average stands still: numbers are then rounded up or down by chance,

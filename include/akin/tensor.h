@@ -65,6 +65,7 @@ struct ak_tensor {
     int64_t     owner_offset;   /* elements from owner->data to data */
     uint64_t    walk;           /* the last backward that added to grad (leaves) */
     uint64_t    grad_step;      /* the step whose memory grad is; 0 = its own */
+    const struct ak__twin *twin;    /* of a module's copy: what it was copied from */
 };
 
 /* ---- creation ------------------------------------------------------------------------------- */
@@ -103,7 +104,9 @@ typedef enum ak_param_flags {
  *   name      unique in the context, path-like ("encoder/conv1/weight"); copied
  *   returns   [shape], context lifetime, needs_grad, grad zeroed
  *   flags     ak_param_flags; another bit is AK_ERR_VALUE
- *   errors    AK_ERR_VALUE for a used or empty name, AK_ERR_SHAPE, AK_ERR_MEMORY
+ *   errors    AK_ERR_VALUE for a used name, and for one that no pattern reaches: empty, with an
+ *             empty part between slashes, a sign of patterns (* ? , ! ~) or a control character;
+ *             AK_ERR_SHAPE, AK_ERR_MEMORY
  */
 AK_API ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags);
 /* State without gradient that a checkpoint holds; otherwise as ak_param. */

@@ -21,7 +21,8 @@ static struct world {
     ak_tensor *x, *list[3], *out[AK_MAX_IN], *number, *vector, *cube, *picture;
     ak_tensor *filter1, *filter2, *kept[1], *running_mean, *running_var;
     ak_index *ids, *found;
-    ak_module *net, *parts[2];
+    ak_module *net, *conv, *norm, *parts[2];
+    ak_module_kind kind;
     ak_dataset *set, *sets[2];
     ak_field fields[3];
     ak_join joins[3];
@@ -133,6 +134,10 @@ static void build_world(void)
     w.op = ak_op_find("square");
     w.net = ak_nn_linear(w.ctx, "net", 2, 2, (ak_linear_options){ 0 });
     w.parts[0] = w.net;
+    w.conv = ak_nn_conv2d(w.ctx, "conv", 2, 2, 1, (ak_conv_layer_options){ 0 });
+    w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
+    w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
+    ak_module_save_npz(w.net, "net.npz");
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
     w.fields[0] = (ak_field){ "x", AK_FIELD_VECTOR,

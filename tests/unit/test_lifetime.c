@@ -280,7 +280,7 @@ static size_t forward_bytes(bool tape)
 {
     ak_ctx *ctx = quiet();
     ak_module *net = ak_resnet18(ctx, "net", (ak_resnet_options){ .width = 8 });
-    ak_tensor *x = ak_keep(ak_randn(ctx, AK_SHAPE(32, 32, 32, 3)));
+    ak_tensor *x = ak_keep(ak_randn(ctx, AK_SHAPE(32, 64, 64, 3)));
     ak_step_end(ctx);
     if (!tape)
         ak_no_grad_begin(ctx);

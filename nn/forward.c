@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Running modules: what is handed in against what a module takes, evaluation mode, the call. */
+#include "nn/module.h"
+
+#include "base/text.h"
+#include "tensor/tensor_internal.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* ---- inputs ---------------------------------------------------------------------------------- */
+
+typedef enum field_kind { TENSOR, INDEX, POINTER } field_kind;
+typedef struct field {
+    const char *name;
+    unsigned    bit;
+    field_kind  kind;
+    size_t      offset;
+} field;
+
+#define FIELD_TENSOR TENSOR
+#define FIELD_INDEX INDEX
+#define FIELD_POINTER POINTER
+static const field fields[] = {
+#define FIELD(bit, kind, name) { #name, AK_IN_##bit, FIELD_##kind, offsetof(ak_inputs, name) },
+    AK_INPUT_MAP(FIELD)
+#undef FIELD
+};
+#define FIELDS (sizeof fields / sizeof *fields)
+
+static void *value_of(const ak_inputs *in, const field *f)
+{
+    void *value;
+    memcpy(&value, (const char *)in + f->offset, sizeof value);
+    return value;
+}
+
+static unsigned given(const ak_inputs *in)
+{
+    unsigned bits = 0;
+    for (size_t i = 0; i < FIELDS; i++)
+        bits |= value_of(in, &fields[i]) ? fields[i].bit : 0;
+    return bits;
+}
+
+/* ".x, .lengths" */
+static const char *list(unsigned bits, char buf[160])
+{
+    ak__text text = ak__text_in(buf, 160);
+    for (size_t i = 0; i < FIELDS; i++)
+        if (bits & fields[i].bit)
+            ak__text_add(&text, "%s.%s", text.n ? ", " : "", fields[i].name);
+    if (!text.n)
+        ak__text_add(&text, "nothing");
+    return buf;
+}
+
+unsigned ak_module_takes(const ak_module *m)
+{
+    if (!AK__GIVEN(NULL, m))
+        return 0;
+    unsigned takes = m->kind->needs | m->kind->takes | (m->kind->forward ? AK_IN_X : 0u);
+    for (int64_t i = 0; m->kind->container && i < m->n_children; i++)
+        takes |= ak_module_takes(m->children[i]);
+    return takes ? takes : AK_IN_X;         /* a container without parts hands x on */
+}
+
+ak_inputs ak_inputs_for(const ak_module *m, ak_inputs in)
+{
+    const unsigned takes = m ? ak_module_takes(m) | AK_IN_X : AK_IN_ALL;
+    if (!AK__GIVEN(NULL, m))
+        return in;
+    for (size_t i = 0; i < FIELDS; i++)
+        if (!(takes & fields[i].bit))
+            memset((char *)&in + fields[i].offset, 0, sizeof(void *));
+    return in;
+}
+
+/* Fits what is there with what is taken, and is all of it usable? */
+static bool inputs_fit(const ak_module *m, const ak_inputs *in)
+{
+    const unsigned there = given(in), takes = ak_module_takes(m);
+    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
+    char a[160], b[160], c[160], what[40];
+    if (there & ~takes) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s (%s): is handed %s, which it does not take; it takes %s",
+                m->name, m->what, list(there & ~takes, a), list(takes, b));
+        return false;
+    }
+    if (needs & ~there) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s (%s): %s is missing; it is handed %s and needs %s\n"
+                "    hint: ak_forward_with(m, (ak_inputs){ .x = .., .. })", m->name, m->what,
+                list(needs & ~there, a), list(there, b), list(needs, c));
+        return false;
+    }
+    for (size_t i = 0; i < FIELDS; i++) {
+        const void *value = value_of(in, &fields[i]);
+        ak__format(what, sizeof what, "input .%s", fields[i].name);
+        if (value && ((fields[i].kind == TENSOR &&
+                       !ak__tensor_check(m->ctx, value, "ak_forward_with", what)) ||
+                      (fields[i].kind == INDEX &&
+                       !ak__index_known(m->ctx, value, "ak_forward_with", what))))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the call -------------------------------------------------------------------------------- */
+
+static ak_tensor *call(ak_module *m, const ak_inputs *in, const ak__handed *h)
+{
+    if (h && h->wanted && ak_is_training(m->ctx))
+        return m->kind->fusion->to_norm(m, in->x, h->wanted);
+    if (h && !h->wanted)
+        return m->kind->fusion->norm(m, in->x, h);
+    return m->forward ? m->forward(m, in->x) : m->kind->forward_with(m, in);
+}
+
+ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
+{
+    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in) || ak_error(m->ctx) != AK_OK)
+        return &ak__poison;
+    if (!m->bound && m->kind->bind)
+        m->kind->bind(m);
+    m->bound = true;
+    const bool training = ak_is_training(m->ctx);
+    if (m->evaluating)
+        ak_train_mode(m->ctx, false);
+    ak_tensor *y = call(m, in, h);
+    if (m->evaluating)
+        ak_train_mode(m->ctx, training);
+    if (!y) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s: its forward function returned NULL\n    hint: a tensor "
+                "is wanted, poison after an error", m->name);
+        return &ak__poison;
+    }
+    return y;
+}
+
+ak_tensor *ak_forward(ak_module *m, ak_tensor *x)
+{
+    if (!AK__GIVEN(x ? x->ctx : NULL, m) || !AK__TENSOR(m->ctx, x))
+        return &ak__poison;
+    return ak__run(m, &(ak_inputs){ .x = x }, NULL);
+}
+
+ak_tensor *ak_forward_with(ak_module *m, ak_inputs in)
+{
+    if (!AK__GIVEN(in.x ? in.x->ctx : NULL, m))
+        return &ak__poison;
+    return ak__run(m, &in, NULL);
+}
+
+void ak_module_train(ak_module *m, bool train)
+{
+    if (!AK__GIVEN(NULL, m))
+        return;
+    m->evaluating = !train;
+}
+
+ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
+{
+    char expected[160], got[AK_SHAPE_TEXT];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(expected, sizeof expected, format, args);
+    va_end(args);
+    ak_fail(m->ctx, AK_ERR_SHAPE, "%s (%s): expected x %s, got %s%s%s", m->name, m->what, expected,
+            x->name ? x->name : "", x->name ? " " : "", ak_shape_text(x->shape, got));
+    return &ak__poison;
+}

@@ -10,22 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-void ak__call_operands_text(const ak_call *k, char *buf, size_t size)
-{
-    ak__text all = ak__text_in(buf, size);
-    char     text[AK_SHAPE_TEXT];
-    for (int i = 0; i < k->n_in && !all.cut; i++) {
-        const ak_tensor *t = k->in[i];
-        const char      *comma = i ? ", " : "";
-        if (!t)
-            ak__text_add(&all, "%snone", comma);
-        else if (t->name)
-            ak__text_add(&all, "%s\"%s\" %s", comma, t->name, ak_shape_text(t->shape, text));
-        else
-            ak__text_add(&all, "%s%s", comma, ak_shape_text(t->shape, text));
-    }
-}
-
 ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
 {
     if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
@@ -46,41 +30,6 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
                    "; run with AK_TRACE=1 to see what ran%s", k->op->name, what, operands,
                    k->number, k->ctx->generation, hint);
-}
-
-void ak_call_hint(ak_call *k, const char *format, ...)
-{
-    if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, format))
-        return;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(k->ctx->hint, sizeof k->ctx->hint, format, args);
-    va_end(args);
-    k->ctx->hint_of = k;
-}
-
-void *ak_call_save(ak_call *k, size_t bytes)
-{
-    if (!AK__GIVEN(NULL, k))
-        return NULL;
-    if (!k->saved)
-        k->saved = ak__step_alloc(k->ctx, bytes);
-    return k->saved;
-}
-
-void *ak_call_scratch(ak_call *k, size_t bytes)
-{
-    return AK__GIVEN(NULL, k) ? ak__scratch_take(k->ctx, bytes) : NULL;
-}
-
-bool ak_call_recorded(const ak_call *k)
-{
-    return AK__GIVEN(NULL, k) && k->out->maker == k;
-}
-
-double ak__call_flops(const ak_call *k)
-{
-    return k->op->flops ? k->op->flops(k) : (double)k->out->size;
 }
 
 /* "operand b" into buf: by its name in the record, or by its number. */
@@ -182,15 +131,6 @@ static void check_numbers(ak_call *k)
     }
 }
 
-static double bytes_of(const ak_call *k)
-{
-    double numbers = (double)k->out->size;
-    for (int i = 0; i < k->n_in; i++)
-        if (k->in[i])
-            numbers += (double)k->in[i]->size;
-    return numbers * (double)sizeof(ak_real);
-}
-
 ak_status ak_call_constant(ak_call *k, int i, const char *what)
 {
     if (!AK__GIVEN(NULL, k))
@@ -279,7 +219,7 @@ ak_tensor *ak_apply(const ak_op *op, ak_tensor *const *in, int n_in, const void 
     ak__scratch_end(ctx);
     if (ctx->tracing) {
         k->seconds = ak__now() - start;
-        ak__trace_add(ctx, op, false, k->seconds, bytes_of(k), ak__call_flops(k));
+        ak__trace_add(ctx, op, false, k->seconds, ak__call_bytes(k), ak__call_flops(k));
     }
     if (ctx->check_numbers && ctx->status == AK_OK)
         check_numbers(k);

@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of autograd: what apply, backward, tracing and the tape printer share. */
+/* The inside of autograd: what apply, backward, tracing and the tape printer share. Files call
+ * downward in this list:
+ *
+ *     gradcheck.c registry.c  what an op says of itself, and whether it is true
+ *     backward.c              the walk over the tape
+ *     apply.c                 the funnel, and how a call fails: after the tape is printed
+ *     lifetime.c              values that are given back and made again
+ *     tape_print.c trace.c    what ran
+ *     call.c                  one call by itself
+ */
 #ifndef AK_TAPE_H
 #define AK_TAPE_H
 
@@ -42,5 +51,6 @@ void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, 
 /* "matmul: a "w" [3,4] x ..." - operands with names and shapes into buf. */
 void ak__call_operands_text(const ak_call *k, char *buf, size_t size);
 double ak__call_flops(const ak_call *k);
+double ak__call_bytes(const ak_call *k);    /* of the operands and the output */
 
 #endif

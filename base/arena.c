@@ -82,17 +82,16 @@ void ak__free(void *p)
 
 /* ---- arena ---------------------------------------------------------------------------------- */
 
-#define HEADER ((sizeof(ak__block) + AK__ALIGN - 1) / AK__ALIGN * AK__ALIGN)
 
 static char *block_data(ak__block *b)
 {
-    return (char *)b + HEADER;
+    return (char *)b + AK__BLOCK_DATA;
 }
 
 static bool push_block(ak__arena *arena, size_t size)
 {
     size = ak__round_up(size);          /* pieces from its end are aligned as well */
-    ak__block *b = ak__malloc(HEADER + size);
+    ak__block *b = ak__malloc(AK__BLOCK_DATA + size);
     if (!b)
         return false;
     *b = (ak__block){ .next = arena->top, .size = size };
@@ -191,7 +190,7 @@ void ak__arena_reset(ak__arena *arena)
             free_block(arena, arena->top);
             arena->top = next;
         }
-        joined = ak__malloc(HEADER + total);
+        joined = ak__malloc(AK__BLOCK_DATA + total);
         if (joined) {
             *joined = (ak__block){ .size = total };
             POISON(block_data(joined), total);
@@ -247,57 +246,57 @@ void ak__arena_release(ak__arena *arena, ak__arena_mark mark)
     arena->in_use = mark.in_use;
 }
 
-/* ---- heads ---------------------------------------------------------------------------------- */
+/* ---- shells --------------------------------------------------------------------------------- */
 
-enum { HEADS_PER_BLOCK = 128 };
+enum { SHELLS_PER_BLOCK = 128 };
 
-typedef struct ak__head_block {
-    struct ak__head_block *next;
-} ak__head_block;               /* slots follow at AK__ALIGN */
+typedef struct ak__shell_block {
+    struct ak__shell_block *next;
+} ak__shell_block;               /* slots follow at AK__ALIGN */
 
-void *ak__heads_take(ak__heads *heads)
+void *ak__shells_take(ak__shells *shells)
 {
-    if (!heads->current || heads->used == HEADS_PER_BLOCK) {
-        ak__head_block **next = heads->current ? &heads->current->next : &heads->first;
+    if (!shells->current || shells->used == SHELLS_PER_BLOCK) {
+        ak__shell_block **next = shells->current ? &shells->current->next : &shells->first;
         if (!*next) {
-            *next = ak__malloc(AK__ALIGN + HEADS_PER_BLOCK * AK__HEAD_SIZE);
+            *next = ak__malloc(AK__ALIGN + SHELLS_PER_BLOCK * AK__SHELL_SIZE);
             if (!*next)
                 return NULL;
             (*next)->next = NULL;
         }
-        heads->current = *next;
-        heads->used = 0;
+        shells->current = *next;
+        shells->used = 0;
     }
-    return (char *)heads->current + AK__ALIGN + AK__HEAD_SIZE * heads->used++;
+    return (char *)shells->current + AK__ALIGN + AK__SHELL_SIZE * shells->used++;
 }
 
-void ak__heads_reset(ak__heads *heads)
+void ak__shells_reset(ak__shells *shells)
 {
-    heads->current = NULL;
-    heads->used = 0;
+    shells->current = NULL;
+    shells->used = 0;
 }
 
-void ak__heads_match(ak__heads *to, const ak__heads *from)
+void ak__shells_match(ak__shells *to, const ak__shells *from)
 {
-    ak__head_block **last = &to->first;
-    for (const ak__head_block *b = from->first; b; b = b->next, last = &(*last)->next) {
+    ak__shell_block **last = &to->first;
+    for (const ak__shell_block *b = from->first; b; b = b->next, last = &(*last)->next) {
         if (*last)
             continue;
-        *last = ak__malloc(AK__ALIGN + HEADS_PER_BLOCK * AK__HEAD_SIZE);
+        *last = ak__malloc(AK__ALIGN + SHELLS_PER_BLOCK * AK__SHELL_SIZE);
         if (!*last)
-            return;         /* ak__heads_take tries again and reports */
+            return;         /* ak__shells_take tries again and reports */
         (*last)->next = NULL;
     }
 }
 
-void ak__heads_free(ak__heads *heads)
+void ak__shells_free(ak__shells *shells)
 {
-    while (heads->first) {
-        ak__head_block *next = heads->first->next;
-        ak__free(heads->first);
-        heads->first = next;
+    while (shells->first) {
+        ak__shell_block *next = shells->first->next;
+        ak__free(shells->first);
+        shells->first = next;
     }
-    *heads = (ak__heads){ 0 };
+    *shells = (ak__shells){ 0 };
 }
 
 /* ---- pool ----------------------------------------------------------------------------------- */

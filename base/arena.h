@@ -7,6 +7,12 @@
 
 #define AK__ALIGN 64
 
+/* The size that is really set aside for `bytes`. */
+static inline size_t ak__round_up(size_t bytes)
+{
+    return (bytes + (AK__ALIGN - 1)) & ~(size_t)(AK__ALIGN - 1);
+}
+
 /* The only door to the system allocator: counted, can be made to fail (ak_fail_alloc_after),
  * 64-byte aligned. NULL when out of memory; records nothing. Freeing NULL is fine. */
 void *ak__malloc(size_t bytes);
@@ -16,7 +22,9 @@ typedef struct ak__block {
     struct ak__block *next;     /* the one before */
     size_t            size, used;
     size_t            top_used; /* from the other end */
-} ak__block;                    /* data follows at AK__ALIGN */
+} ak__block;                    /* data follows at AK__BLOCK_DATA */
+
+#define AK__BLOCK_DATA ak__round_up(sizeof(ak__block))
 
 /* A bump allocator over blocks that grow. Reset keeps the memory and makes one block of it, so
  * that a step like the last one needs no system call. Large pieces come from the far end of a
@@ -41,16 +49,16 @@ void ak__arena_release(ak__arena *arena, ak__arena_mark mark);
 /* Slots for the structs of step tensors and index arrays. They are used again from the first on in
  * every second step, but never wiped, poisoned or freed before the context closes: a pointer that
  * is kept too long still points to a struct whose generation tells. */
-#define AK__HEAD_SIZE 192
-typedef struct ak__heads {
-    struct ak__head_block *first, *current;
+#define AK__SHELL_SIZE 192
+typedef struct ak__shells {
+    struct ak__shell_block *first, *current;
     size_t used;                /* slots of current */
-} ak__heads;
-void *ak__heads_take(ak__heads *heads);     /* NULL: out of memory */
-void  ak__heads_reset(ak__heads *heads);
+} ak__shells;
+void *ak__shells_take(ak__shells *shells);   /* NULL: out of memory */
+void  ak__shells_reset(ak__shells *shells);
 /* Give `to` as many slots as `from` has, so that the next step asks the system for none. */
-void  ak__heads_match(ak__heads *to, const ak__heads *from);
-void  ak__heads_free(ak__heads *heads);
+void  ak__shells_match(ak__shells *to, const ak__shells *from);
+void  ak__shells_free(ak__shells *shells);
 
 /* Free large pieces of a step's memory, by address; neighbours are joined. Backward returns the
  * gradients of intermediates here, and values that nobody reads any more. Pieces are arena memory:
@@ -65,10 +73,5 @@ typedef struct ak__pool { ak__free_piece *first; } ak__pool;
 /* From the smallest piece that fits; NULL if there is none. */
 void *ak__pool_take(ak__pool *pool, size_t bytes);
 void  ak__pool_give(ak__pool *pool, void *p, size_t bytes);
-/* The size that is really set aside for `bytes`. */
-static inline size_t ak__round_up(size_t bytes)
-{
-    return (bytes + (AK__ALIGN - 1)) & ~(size_t)(AK__ALIGN - 1);
-}
 
 #endif

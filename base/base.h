@@ -16,8 +16,8 @@ char *ak__ctx_strdup(ak_ctx *ctx, const char *text);
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes);
 /* Give such memory back before the step ends. */
 void ak__step_give(ak_ctx *ctx, void *p, size_t bytes);
-/* A slot of AK__HEAD_SIZE bytes for the struct of a step tensor. NULL: out of memory, recorded. */
-void *ak__step_head(ak_ctx *ctx);
+/* A slot of AK__SHELL_SIZE bytes for the struct of a step tensor. NULL: out of memory, recorded. */
+void *ak__step_shell(ak_ctx *ctx);
 /* Run fn(obj) in ak_close(), newest first. False: out of memory, recorded. */
 bool ak__at_close(ak_ctx *ctx, void (*fn)(void *), void *obj);
 
@@ -46,7 +46,7 @@ struct ak_ctx {
     uint64_t generation;        /* of the running step, from 1 */
 
     ak__arena step;             /* everything of the running step */
-    ak__heads heads[2];         /* structs of its tensors and index arrays; of the last step's */
+    ak__shells shells[2];       /* structs of its tensors and index arrays; of the last step's */
     struct ak__block *owned;    /* ak__ctx_alloc, newest first */
     struct ak__closer *closers;
     size_t   owned_bytes;

@@ -219,8 +219,8 @@ ak_status ak_close(ak_ctx *ctx)
         ctx->owned = next;
     }
     ak__arena_free(&ctx->step);
-    ak__heads_free(&ctx->heads[0]);
-    ak__heads_free(&ctx->heads[1]);
+    ak__shells_free(&ctx->shells[0]);
+    ak__shells_free(&ctx->shells[1]);
     ak__free(ctx);
     return first;
 }
@@ -241,36 +241,36 @@ ak_status ak_step_end(ak_ctx *ctx)
     ctx->generation++;
     ctx->steps++;
     ak__arena_reset(&ctx->step);
-    ak__heads_match(&ctx->heads[1], &ctx->heads[0]);
-    const ak__heads last = ctx->heads[0];
-    ctx->heads[0] = ctx->heads[1];
-    ctx->heads[1] = last;
-    ak__heads_reset(&ctx->heads[0]);
+    ak__shells_match(&ctx->shells[1], &ctx->shells[0]);
+    const ak__shells last = ctx->shells[0];
+    ctx->shells[0] = ctx->shells[1];
+    ctx->shells[1] = last;
+    ak__shells_reset(&ctx->shells[0]);
     return status;
 }
 
 /* ---- marks ---------------------------------------------------------------------------------- */
 
-/* What a mark stands for, in a slot of the step's heads. The list holds those that can be released
+/* What a mark stands for, in a slot of the step's shells. The list holds those that can be released
  * to: a mark is looked for in it by address and is never followed itself. */
 typedef struct ak__place {
     struct ak__place *next;     /* the one before */
     uint64_t       number;
     ak__arena_mark arena;
     struct ak_call *tape;
-    struct ak__head_block *head;
-    size_t         head_used;
+    struct ak__shell_block *shell;
+    size_t         shell_used;
     uint64_t       adopted;
 } ak__place;
-_Static_assert(sizeof(ak__place) <= AK__HEAD_SIZE, "a place fits into a slot");
+_Static_assert(sizeof(ak__place) <= AK__SHELL_SIZE, "a place fits into a slot");
 
 static bool same_place(const ak_ctx *ctx, const ak__place *p)
 {
     const ak__arena_mark now = ak__arena_mark_get(&ctx->step);
     return p && p->arena.block == now.block && p->arena.used == now.used &&
            p->arena.top_used == now.top_used && p->tape == ctx->tape &&
-           p->adopted == ctx->adopted && p->head == ctx->heads[0].current &&
-           p->head_used == ctx->heads[0].used;
+           p->adopted == ctx->adopted && p->shell == ctx->shells[0].current &&
+           p->shell_used == ctx->shells[0].used;
 }
 
 ak_mark ak_mark_step(ak_ctx *ctx)
@@ -279,12 +279,12 @@ ak_mark ak_mark_step(ak_ctx *ctx)
         return (ak_mark){ 0 };
     ak__place *p = ctx->marks;
     if (!same_place(ctx, p)) {          /* a loop that marks and releases needs one in all */
-        p = ak__step_head(ctx);
+        p = ak__step_shell(ctx);
         if (!p)
             return (ak_mark){ 0 };
         *p = (ak__place){ .next = ctx->marks, .number = ++ctx->marks_made,
                           .arena = ak__arena_mark_get(&ctx->step), .tape = ctx->tape,
-                          .head = ctx->heads[0].current, .head_used = ctx->heads[0].used,
+                          .shell = ctx->shells[0].current, .shell_used = ctx->shells[0].used,
                           .adopted = ctx->adopted };
         ctx->marks = p;
     }
@@ -309,8 +309,8 @@ ak_status ak_release(ak_ctx *ctx, ak_mark mark)
                        "by ak_backward, or because values given back were made again");
     ak__arena_release(&ctx->step, p->arena);
     ctx->marks = p;
-    ctx->heads[0].current = p->head;
-    ctx->heads[0].used = p->head_used;
+    ctx->shells[0].current = p->shell;
+    ctx->shells[0].used = p->shell_used;
     ctx->pool.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
 }
@@ -326,11 +326,10 @@ ak_memory ak_memory_use(const ak_ctx *ctx)
 
 /* ---- what belongs to the context ------------------------------------------------------------ */
 
-#define HEADER ((sizeof(ak__block) + AK__ALIGN - 1) / AK__ALIGN * AK__ALIGN)
 
 void *ak__ctx_alloc(ak_ctx *ctx, size_t bytes)
 {
-    ak__block *b = bytes < SIZE_MAX / 2 ? ak__malloc(HEADER + bytes) : NULL;
+    ak__block *b = bytes < SIZE_MAX / 2 ? ak__malloc(AK__BLOCK_DATA + bytes) : NULL;
     if (!b) {
         ak__fail_memory(ctx, bytes);
         return NULL;
@@ -338,7 +337,7 @@ void *ak__ctx_alloc(ak_ctx *ctx, size_t bytes)
     *b = (ak__block){ .next = ctx->owned, .size = bytes };
     ctx->owned = b;
     ctx->owned_bytes += bytes;
-    return memset((char *)b + HEADER, 0, bytes);
+    return memset((char *)b + AK__BLOCK_DATA, 0, bytes);
 }
 
 char *ak__ctx_strdup(ak_ctx *ctx, const char *text)
@@ -383,11 +382,11 @@ void ak__scratch_end(ak_ctx *ctx)
     }
 }
 
-void *ak__step_head(ak_ctx *ctx)
+void *ak__step_shell(ak_ctx *ctx)
 {
-    void *p = ak__heads_take(&ctx->heads[0]);
+    void *p = ak__shells_take(&ctx->shells[0]);
     if (!p)
-        ak__fail_memory(ctx, AK__HEAD_SIZE);
+        ak__fail_memory(ctx, AK__SHELL_SIZE);
     return p;
 }
 

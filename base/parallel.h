@@ -15,7 +15,7 @@
 #ifndef AK_PARALLEL_H
 #define AK_PARALLEL_H
 
-#include <stdint.h>
+#include "base/whole.h"
 
 extern int ak__forked;          /* forked off since a context was opened? base/ctx.c */
 
@@ -33,7 +33,7 @@ static inline int  ak__thread_id(void) { return 0; }
 static inline int  ak__in_parallel(void) { return 0; }
 #endif
 
-static inline int64_t ak__chunk_count(int64_t n, int64_t size) { return (n + size - 1) / size; }
+static inline int64_t ak__chunk_count(int64_t n, int64_t size) { return ak__ceil_div(n, size); }
 
 /* A loop over independent items; `big` says whether the work is worth waking threads. */
 #define AK__PARALLEL_FOR(i, n, big)                                                                \

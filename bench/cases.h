@@ -4,7 +4,7 @@
 #ifndef AK_BENCH_CASES_H
 #define AK_BENCH_CASES_H
 
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 #include "tensor/gemm.h"
 
 /* ---- C[M,N] = op(A) op(B) ------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Modules without parameters: pooling, activations, flattening, length normalisation. */
+/* Modules without parameters: pooling, flattening, length normalisation. */
 #include "tensor/tensor_internal.h"
 #include "nn/module.h"
 
@@ -8,7 +8,6 @@
 typedef struct pool_layer {
     ak_pool_options options;
     int64_t         oh, ow;
-    ak_activation   activation;
 } pool_layer;
 
 static bool is_picture(const ak_tensor *x)
@@ -50,12 +49,6 @@ static ak_tensor *flatten_layer_forward(ak_module *m, ak_tensor *x)
 static ak_tensor *l2_layer_forward(ak_module *m, ak_tensor *x)
 {
     return x->shape.n >= 1 ? ak_l2_normalize(x) : ak__module_shape_error(m, x, "[.., D]");
-}
-
-static ak_tensor *activation_layer_forward(ak_module *m, ak_tensor *x)
-{
-    const pool_layer *l = ak_module_user(m);
-    return ak_activate(x, l->activation);
 }
 
 static bool pool_fits(ak_ctx *ctx, const char *name, ak_pool_options o)
@@ -137,52 +130,5 @@ ak_module *ak_nn_l2_normalize(ak_ctx *ctx, const char *name)
         return NULL;
     ak_module *m = pool_layer_make(ctx, name, l2_layer_forward, (pool_layer){ 0 });
     ak_module_describe(m, "unit length");
-    return m;
-}
-
-/* ---- activations ----------------------------------------------------------------------------- */
-
-static const char *const activation_names[] = {
-    [AK_RELU] = "ReLU",         [AK_LEAKY_RELU] = "leaky ReLU", [AK_ELU] = "ELU",
-    [AK_GELU] = "GELU",         [AK_GELU_TANH] = "GELU (tanh)", [AK_SILU] = "SiLU",
-    [AK_SIGMOID] = "sigmoid",   [AK_TANH] = "tanh",             [AK_SOFTPLUS] = "softplus",
-    [AK_HARDSWISH] = "hardswish", [AK_QUICK_GELU] = "quick GELU", [AK_IDENTITY] = "identity",
-};
-
-ak_tensor *ak_activate(ak_tensor *x, ak_activation kind)
-{
-    if (!AK__TENSOR(NULL, x))
-        return &ak__poison;
-    switch (kind) {
-    case AK_RELU:       return ak_relu(x);
-    case AK_LEAKY_RELU: return ak_leaky_relu(x, 0.01);
-    case AK_ELU:        return ak_elu(x, 1);
-    case AK_GELU:       return ak_gelu(x);
-    case AK_GELU_TANH:  return ak_gelu_tanh(x);
-    case AK_SILU:       return ak_silu(x);
-    case AK_SIGMOID:    return ak_sigmoid(x);
-    case AK_TANH:       return ak_tanh(x);
-    case AK_SOFTPLUS:   return ak_softplus(x);
-    case AK_HARDSWISH:  return ak_hardswish(x);
-    case AK_QUICK_GELU: return ak_quick_gelu(x);
-    case AK_IDENTITY:   return AK__TENSOR(NULL, x) ? x : &ak__poison;
-    }
-    if (AK__TENSOR(NULL, x))
-        ak_fail(x->ctx, AK_ERR_VALUE, "ak_activate: unknown activation %d (ak_activation: 0 to %d)",
-                (int)kind, (int)AK_IDENTITY);
-    return &ak__poison;
-}
-
-ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind)
-{
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
-        return NULL;
-    if ((int)kind < 0 || kind > AK_IDENTITY) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: unknown activation %d", name, (int)kind);
-        return NULL;
-    }
-    ak_module *m = pool_layer_make(ctx, name, activation_layer_forward,
-                                   (pool_layer){ .activation = kind });
-    ak_module_describe(m, "%s", activation_names[kind]);
     return m;
 }

@@ -34,11 +34,6 @@ static const char *below(const char *name, const char *path)
     return strncmp(name, path, n) == 0 && name[n] == '/' ? name + n + 1 : NULL;
 }
 
-static bool right_behind(const ak_tensor *a, const ak_tensor *b)
-{
-    return ak__optim_adjacent(a, ak__optim_room(a), b);
-}
-
 /* The tensor "path/rest"; NULL if there is none. */
 static ak_tensor *namesake(ak_ctx *ctx, const char *path, const char *rest)
 {
@@ -70,33 +65,24 @@ static ak_tensor *counterpart(ak_ctx *ctx, const ak_tensor *from, const char *re
     return NULL;
 }
 
-/* Slabs of tensors by flags, each in order of creation, so that neighbours meet. */
-static const int slab_order[] = { 0, AK_PARAM_NO_DECAY, AK_PARAM_BUFFER | AK_PARAM_NO_DECAY,
-                                  AK_PARAM_BUFFER };
-#define SLAB_FLAGS (AK_PARAM_NO_DECAY | AK_PARAM_BUFFER)
-
 static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
 {
-    for (size_t s = 0; s < sizeof slab_order / sizeof *slab_order; s++) {
-        const ak_tensor *from, *last_from = NULL, *last_to = NULL;
-        for (int64_t i = 0; (from = ak_param_at(ctx, i)) != NULL; i++) {
-            const char *rest = below(from->name, plan->student);
-            if (!rest || (from->flags & SLAB_FLAGS) != slab_order[s])
-                continue;
-            ak_tensor *to = counterpart(ctx, from, rest, plan->teacher);
-            if (!to)
-                return false;
-            if (last_to && right_behind(last_from, from) &&
-                right_behind(last_to, to))
-                plan->runs[plan->n - 1].n = (to->data - plan->runs[plan->n - 1].y) + to->size;
-            else
-                plan->runs[plan->n++] = (ema_run){ .y = to->data, .x = from->data,
-                                                   .n = to->size,
-                                                   .buffer = from->flags & AK_PARAM_BUFFER };
-            plan->changed[plan->n_changed++] = to;
-            last_from = from;
-            last_to = to;
-        }
+    const ak_tensor *from, *last_from = NULL, *last_to = NULL;
+    for (int64_t at = 0; (from = ak__param_next(ctx, &at)) != NULL; ) {
+        const char *rest = below(from->name, plan->student);
+        if (!rest)
+            continue;
+        ak_tensor *to = counterpart(ctx, from, rest, plan->teacher);
+        if (!to)
+            return false;
+        if (last_to && ak__param_adjacent(last_from, from) && ak__param_adjacent(last_to, to))
+            plan->runs[plan->n - 1].n = (to->data - plan->runs[plan->n - 1].y) + to->size;
+        else
+            plan->runs[plan->n++] = (ema_run){ .y = to->data, .x = from->data, .n = to->size,
+                                               .buffer = from->flags & AK_PARAM_BUFFER };
+        plan->changed[plan->n_changed++] = to;
+        last_from = from;
+        last_to = to;
     }
     if (plan->n)
         return true;

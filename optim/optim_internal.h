@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the optimisers share: the list of parameters, their settings, runs over the slabs. */
+/* What the optimisers share: the list of parameters, their settings, runs over the slabs. Files
+ * call downward in this list:
+ *
+ *     sgd.c adamw.c lars.c    a method: its options and its update of a run
+ *     param_group.c           making an optimiser: its parameters and settings
+ *     optim_state.c           what a checkpoint holds of it
+ *     clip.c                  gradients cut before the step
+ *     optim_step.c            the step over runs of parameters
+ *     home.c                  what optim/ keeps in a context: who owns what; plans of ema.c
+ */
 #ifndef AK_OPTIM_INTERNAL_H
 #define AK_OPTIM_INTERNAL_H
 
@@ -16,8 +25,7 @@
 typedef struct ak__optim_entry {
     ak_tensor *param;
     double     lr_scale, decay;
-    int64_t    room;            /* size with padding */
-    int64_t    at;              /* place in the moment arrays */
+    int64_t    at;              /* place in the arrays of history */
     int64_t    steps;           /* that it took part in: fewer than the optimiser's if frozen */
     bool       idle;            /* takes no part in this step: frozen, or without a gradient */
     bool       was_frozen;
@@ -25,7 +33,7 @@ typedef struct ak__optim_entry {
 
 /* Adjacent parameters with the same settings: one stretch of memory. */
 typedef struct ak__optim_run {
-    ak_real *p, *g, *m1, *m2;   /* moments; NULL where the method has none */
+    ak_real *p, *g, *m1, *m2;   /* history; NULL where the method has none */
     int64_t  n;
     double   lr, decay;         /* lr with schedule and group */
     int64_t  steps;             /* made before, by these parameters */
@@ -38,8 +46,8 @@ struct ak_optim {
     const char *pattern;
     ak__optim_entry *entries;
     int64_t     n;
-    ak_real    *moment[2];
-    int64_t     moment_size;
+    ak_real    *history[2];     /* of gradients: velocity, or Adam's moments; docs call both so */
+    int64_t     history_size;
     double      lr;
     ak_schedule schedule;
     int64_t     steps;
@@ -63,13 +71,12 @@ typedef struct ak__optim_home {
 } ak__optim_home;
 ak__optim_home *ak__optim_home_of(ak_ctx *ctx);     /* NULL: out of memory, recorded */
 
-/* Is b right behind a in memory, values and gradients (if any)? room: a's size with padding. */
-bool ak__optim_adjacent(const ak_tensor *a, int64_t room, const ak_tensor *b);
-/* Size with the padding up to the next parameter of a slab. */
-int64_t ak__optim_room(const ak_tensor *t);
-/* A new optimiser with its entries; `moments` arrays of state. NULL after an error. */
+/* The optimiser that moves t; NULL: none. */
+const ak_optim *ak__optim_owner(const ak__optim_home *home, const ak_tensor *t);
+
+/* A new optimiser with its entries; `arrays` of history. NULL after an error. */
 ak_optim *ak__optim_new(ak_ctx *ctx, const char *kind, const char *pattern, double lr,
-                        double decay, ak_schedule schedule, int moments);
+                        double decay, ak_schedule schedule, int arrays);
 /* Records AK_ERR_VALUE and returns false if !(lo <= x < hi), with x as given or rounded to ak_real:
  * an eps of 1e-50 is 0 in float, a beta of 0.999999999 is 1. */
 #define AK__NO_LIMIT ((double)INFINITY)     /* for hi: any finite number */

@@ -21,8 +21,10 @@
  * has as many queries as a panel, and left operands, which else stay where they are, are packed. */
 #include "attention_tiles.h"
 
+#include "base/carve.h"
 #include "base/parallel.h"
 #include "base/real.h"
+#include "base/whole.h"
 #include "split_panels.h"
 
 #include <string.h>
@@ -42,16 +44,11 @@
 /* Pieces that are enough for all threads of most machines. */
 #define ENOUGH_PIECES 32
 
-static int64_t min_count(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max_count(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static int64_t round_to(int64_t n, int64_t unit) { return parts_of(n, unit) * unit; }
-
 /* n in equal blocks of at most `most`, rounded up to whole units. */
 static int64_t even_block(int64_t n, int64_t most, int64_t unit)
 {
-    return n > 0 ? min_count(round_to(parts_of(n, parts_of(n, most)), unit), round_to(most, unit))
-                 : unit;
+    const int64_t block = n > 0 ? ak__ceil_div(n, ak__ceil_div(n, most)) : 1;
+    return ak__min(ak__round_to(block, unit), n > 0 ? ak__round_to(most, unit) : unit);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
@@ -73,8 +70,8 @@ int64_t ak__attention_split_from = 256;
 static bool worth_splitting(const ak__attention *a)
 {
     const int64_t from = ak__attention_split_from;
-    return ak__k.split_multiply && min_count(a->D, a->Dv) >= min_count(SPLIT_WIDTH, from) &&
-           min_count(a->Tq, a->Tk) >= from;
+    return ak__k.split_multiply && ak__min(a->D, a->Dv) >= ak__min(SPLIT_WIDTH, from) &&
+           ak__min(a->Tq, a->Tk) >= from;
 }
 
 static attention_plan plan_tiles(const ak__attention *a, bool backward)
@@ -87,16 +84,16 @@ static attention_plan plan_tiles(const ak__attention *a, bool backward)
                                        : even_block(a->Tk, MOST_KEYS, ak__k.nr),
                          .queries = backward ? even_block(a->Tq, queries, strip) : strip,
                          .split = split, .strip = strip };
-    p.ld = round_to(p.keys, 32) + 16;
+    p.ld = ak__round_to(p.keys, 32) + 16;
     if (!backward) {
         p.piece = even_block(a->Tq, heads < ENOUGH_PIECES ? PIECE_QUERIES_FEW : PIECE_QUERIES,
                              p.queries);
-        p.pieces = max_count(parts_of(a->Tq, p.piece), 1);
+        p.pieces = ak__max(ak__ceil_div(a->Tq, p.piece), 1);
         return p;
     }
-    p.pieces = max_count(min_count(a->Tk / PIECE_KEYS, ENOUGH_PIECES / max_count(heads, 1)), 1);
-    p.piece = max_count(round_to(parts_of(a->Tk, p.pieces), p.keys), 1);
-    p.pieces = max_count(parts_of(a->Tk, p.piece), 1);
+    p.pieces = ak__max(ak__min(a->Tk / PIECE_KEYS, ENOUGH_PIECES / ak__max(heads, 1)), 1);
+    p.piece = ak__max(ak__round_to(ak__ceil_div(a->Tk, p.pieces), p.keys), 1);
+    p.pieces = ak__max(ak__ceil_div(a->Tk, p.piece), 1);
     return p;
 }
 
@@ -113,42 +110,35 @@ typedef struct attention_space {
     ak_real *delta;                     /* [Tq]: <y, dy> of each query of the head */
 } attention_space;
 
-/* The next part of memory, of which `used` elements are taken; NULL memory: only count. */
-static ak_real *take_part(ak_real *memory, int64_t *used, int64_t size)
-{
-    ak_real *part = memory ? memory + *used : NULL;
-    *used += round_to(size, 16);        /* 64 bytes and more: panels are aligned */
-    return part;
-}
-
 /* Elements of a right operand [K, N], packed. */
 static int64_t packed_size(const attention_plan *p, int64_t K, int64_t N)
 {
-    return p->split ? parts_of(N, AK_SPLIT_SIDE) * AK_SPLIT_SIZE(K) : round_to(N, ak__k.nr) * K;
+    return p->split ? ak__ceil_div(N, AK_SPLIT_SIDE) * AK_SPLIT_SIZE(K)
+                    : ak__round_to(N, ak__k.nr) * K;
 }
 
 /* Lay out the space of one thread in memory; returns its size. */
 static int64_t lay_out(attention_space *x, const ak__attention *a, const attention_plan *p,
                        bool backward, ak_real *memory)
 {
-    const int64_t longest = max_count(max_count(p->keys, p->queries), max_count(a->D, a->Dv));
-    int64_t used = 0;
-    *x = (attention_space){ .keys = take_part(memory, &used, packed_size(p, a->D, p->keys)) };
-    x->left = take_part(memory, &used, p->split ? AK_SPLIT_SIZE(longest) : 0);
-    x->s = take_part(memory, &used, p->queries * p->ld);
+    const int64_t longest = ak__max(ak__max(p->keys, p->queries), ak__max(a->D, a->Dv));
+    ak__carver area = { .base = (char *)memory };
+    *x = (attention_space){ .keys = ak__carve_reals(&area, packed_size(p, a->D, p->keys)) };
+    x->left = ak__carve_reals(&area, p->split ? AK_SPLIT_SIZE(longest) : 0);
+    x->s = ak__carve_reals(&area, p->queries * p->ld);
     if (!backward) {
-        x->values = take_part(memory, &used, packed_size(p, p->keys, a->Dv));
-        x->top = take_part(memory, &used, p->piece);
-        x->sum = take_part(memory, &used, p->piece);
-        return used;
+        x->values = ak__carve_reals(&area, packed_size(p, p->keys, a->Dv));
+        x->top = ak__carve_reals(&area, p->piece);
+        x->sum = ak__carve_reals(&area, p->piece);
+        return (int64_t)(area.used / sizeof(ak_real));
     }
-    x->values = take_part(memory, &used, packed_size(p, a->Dv, p->keys));
-    x->ds = take_part(memory, &used, p->queries * p->ld);
-    x->rows_k = take_part(memory, &used, packed_size(p, p->keys, a->D));
-    x->rows_q = take_part(memory, &used, packed_size(p, p->queries, a->D));
-    x->rows_dy = take_part(memory, &used, packed_size(p, p->queries, a->Dv));
-    x->delta = take_part(memory, &used, a->Tq);
-    return used;
+    x->values = ak__carve_reals(&area, packed_size(p, a->Dv, p->keys));
+    x->ds = ak__carve_reals(&area, p->queries * p->ld);
+    x->rows_k = ak__carve_reals(&area, packed_size(p, p->keys, a->D));
+    x->rows_q = ak__carve_reals(&area, packed_size(p, p->queries, a->D));
+    x->rows_dy = ak__carve_reals(&area, packed_size(p, p->queries, a->Dv));
+    x->delta = ak__carve_reals(&area, a->Tq);
+    return (int64_t)(area.used / sizeof(ak_real));
 }
 
 static int64_t space_size(const ak__attention *a, const attention_plan *p, bool backward)
@@ -160,7 +150,7 @@ static int64_t space_size(const ak__attention *a, const attention_plan *p, bool 
 /* What one piece but the first of each head has for dq. */
 static int64_t part_size(const ak__attention *a)
 {
-    return round_to(a->N * a->H * a->Tq * a->D, 16);
+    return ak__round_to(a->N * a->H * a->Tq * a->D, 16);
 }
 
 size_t ak__attention_memory(const ak__attention *a, bool backward)
@@ -181,12 +171,12 @@ typedef struct head_sums {
     bool     fresh;                     /* what is there is not to be added to */
 } head_sums;
 
-static head_rows rows_of(const ak_real *data, const ak__heads *at, int64_t n, int64_t h)
+static head_rows rows_of(const ak_real *data, const ak__head_place *at, int64_t n, int64_t h)
 {
     return (head_rows){ data + n * at->sample + h * at->head, at->row };
 }
 
-static head_sums sums_of(ak_real *data, const ak__heads *at, int64_t n, int64_t h, bool fresh)
+static head_sums sums_of(ak_real *data, const ak__head_place *at, int64_t n, int64_t h, bool fresh)
 {
     return (head_sums){ data ? data + n * at->sample + h * at->head : NULL, at->row, fresh };
 }
@@ -201,7 +191,7 @@ static void zero_rows(const head_sums *x, int64_t begin, int64_t end, int64_t wi
 /* Keys of sample n that may exist: up to the last that is not masked. */
 static int64_t last_key(const ak__attention *a, int64_t n)
 {
-    int64_t keys = a->key_lengths ? min_count(a->key_lengths[n], a->Tk) : a->Tk;
+    int64_t keys = a->key_lengths ? ak__min(a->key_lengths[n], a->Tk) : a->Tk;
     while (a->key_mask && keys > 0 && a->key_mask[n * a->Tk + keys - 1] == 0)
         keys--;
     return keys;
@@ -221,7 +211,7 @@ static attention_tile strip_of(const attention_tile *t, int64_t i)
 {
     attention_tile strip = *t;
     strip.r0 += i;
-    strip.m = min_count(t->rows, t->m - i);
+    strip.m = ak__min(t->rows, t->m - i);
     return strip;
 }
 
@@ -236,19 +226,19 @@ static int64_t visible(const attention_tile *t, int64_t i)
 {
     if (!t->a->causal)
         return t->n;
-    return max_count(min_count(t->r0 + i + 1 - t->c0, t->n), 0);
+    return ak__max(ak__min(t->r0 + i + 1 - t->c0, t->n), 0);
 }
 
 /* Keys that register tiles read of the row of query i; those that it does not see must be 0. */
 static int64_t read_of_row(const attention_tile *t, int64_t i)
 {
-    return t->a->causal ? max_count(min_count(t->r0 + i + t->rows - t->c0, t->n), 0) : t->n;
+    return t->a->causal ? ak__max(ak__min(t->r0 + i + t->rows - t->c0, t->n), 0) : t->n;
 }
 
 /* First query of the tile that sees its key j. */
 static int64_t first_query(const attention_tile *t, int64_t j)
 {
-    return t->a->causal ? max_count(min_count(t->c0 + j - t->r0, t->m), 0) : 0;
+    return t->a->causal ? ak__max(ak__min(t->c0 + j - t->r0, t->m), 0) : 0;
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -261,7 +251,7 @@ static void pack_right(const attention_plan *p, ak_real *dst, const head_rows *x
     const ak_real *from = x->data + first * x->ld;
     for (int64_t j = 0; j < N; j += width) {
         const ak_real *at = turned ? from + j * x->ld : from + j;
-        const int64_t n = min_count(width, N - j);
+        const int64_t n = ak__min(width, N - j);
         if (p->split)
             ak__split_pack(dst + j / width * size, at, x->ld, n, K, alpha, !turned, false);
         else
@@ -286,7 +276,7 @@ static void make_scores(const attention_tile *strip, ak_real *s, const head_rows
     }
     for (int64_t j = 0; j < seen; j += nr)
         ak__k.gemm_direct(K, rows, x->ld, 1, packed + j * K, nr, s + j, strip->ld, (int)strip->m,
-                          (int)min_count(nr, strip->n - j), false);
+                          (int)ak__min(nr, strip->n - j), false);
 }
 
 /* c = or += s[m, n] B[n, N] of a strip, c = rows of queries. */
@@ -304,7 +294,7 @@ static void add_to_queries(const attention_tile *strip, const ak_real *s, const 
     }
     for (int64_t j = 0; j < N; j += nr)
         ak__k.gemm_direct(K, s, strip->ld, 1, packed + j * strip->n, nr, to + j, c->ld,
-                          (int)strip->m, (int)min_count(nr, N - j), add);
+                          (int)strip->m, (int)ak__min(nr, N - j), add);
 }
 
 /* c = or += s^T[n, m] B[m, N], c = rows of keys. */
@@ -314,7 +304,7 @@ static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real
     const int64_t nr = ak__k.nr;
     const bool add = !(c->fresh && first);
     for (int64_t i = 0; i < t->n; i += t->rows) {
-        const int64_t from = first_query(t, i), n = min_count(t->rows, t->n - i);
+        const int64_t from = first_query(t, i), n = ak__min(t->rows, t->n - i);
         ak_real *to = c->data + (t->c0 + i) * c->ld;
         if (t->left) {
             ak__split_pack(t->left, s + from * t->ld + i, t->ld, n, t->m - from, 1, true, true);
@@ -325,7 +315,7 @@ static void add_to_keys(const attention_tile *t, const ak_real *s, const ak_real
         for (int64_t j = 0; j < N; j += nr)
             ak__k.gemm_direct(t->m - from, s + from * t->ld + i, 1, t->ld,
                               packed + j * t->m + from * nr, nr, to + j, c->ld, (int)n,
-                              (int)min_count(nr, N - j), add);
+                              (int)ak__min(nr, N - j), add);
     }
 }
 
@@ -421,7 +411,7 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
     const head_rows q = rows_of(a->q, &a->at_q, n, h), k = rows_of(a->k, &a->at_k, n, h);
     const head_rows v = rows_of(a->v, &a->at_v, n, h);
     const head_sums y = sums_of(a->y, &a->at_y, n, h, true);
-    const int64_t exist = last_key(a, n), keys = a->causal ? min_count(exist, end) : exist;
+    const int64_t exist = last_key(a, n), keys = a->causal ? ak__min(exist, end) : exist;
     for (int64_t i = 0; i < end - begin; i++) {
         x->top[i] = -(ak_real)INFINITY;
         x->sum[i] = 0;
@@ -430,12 +420,12 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
         zero_rows(&y, begin, end, a->Dv);
     for (int64_t c = 0; c < keys; c += p->keys) {
         attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
-                             .n = min_count(p->keys, keys - c), .ld = p->ld, .rows = p->strip,
+                             .n = ak__min(p->keys, keys - c), .ld = p->ld, .rows = p->strip,
                              .left = p->split ? x->left : NULL };
         pack_right(p, x->keys, &k, c, a->D, t.n, a->scale, true);
         pack_right(p, x->values, &v, c, t.n, a->Dv, 1, false);
         for (t.r0 = begin; t.r0 < end; t.r0 += p->queries) {
-            t.m = min_count(p->queries, end - t.r0);
+            t.m = ak__min(p->queries, end - t.r0);
             if (is_hidden(&t))
                 continue;
             make_scores(&t, x->s, &q, x->keys, a->D);
@@ -465,7 +455,7 @@ void ak__attention_forward(const ak__attention *a)
         lay_out(&x, a, &p, false, a->memory + (nested ? 0 : ak__thread_id()) * room);
         const int64_t head = item / p.pieces, begin = item % p.pieces * p.piece;
         forward_piece(a, &p, &x, head / a->H, head % a->H, begin,
-                      min_count(begin + p.piece, a->Tq));
+                      ak__min(begin + p.piece, a->Tq));
     }
 }
 
@@ -557,7 +547,7 @@ static void backward_block(const backward_work *w, const attention_space *x, att
         pack_right(&w->plan, x->rows_k, &k, t.c0, t.n, a->D, 1, false);
     bool first_k = true;
     for (t.r0 = 0; t.r0 < a->Tq; t.r0 += w->plan.queries) {
-        t.m = min_count(w->plan.queries, a->Tq - t.r0);
+        t.m = ak__min(w->plan.queries, a->Tq - t.r0);
         backward_tile(w, x, &t, d, first_q, first_k);
         first_k = first_k && is_hidden(&t);
     }
@@ -575,11 +565,11 @@ static void backward_piece(const backward_work *w, const attention_space *x, int
     const ak__attention_grads *g = w->g;
     const head_grads d = { query_sums(w, piece, n, h), sums_of(g->dk, &a->at_k, n, h, g->fresh_k),
                            sums_of(g->dv, &a->at_v, n, h, g->fresh_v) };
-    const int64_t keys = max_count(min_count(end, last_key(a, n)), begin);
+    const int64_t keys = ak__max(ak__min(end, last_key(a, n)), begin);
     make_delta(w, x->delta, n, h);
     for (int64_t c = begin; c < keys; c += w->plan.keys) {
         const attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
-                                   .n = min_count(w->plan.keys, keys - c), .ld = w->plan.ld,
+                                   .n = ak__min(w->plan.keys, keys - c), .ld = w->plan.ld,
                                    .rows = w->plan.strip,
                                    .left = w->plan.split ? x->left : NULL };
         backward_block(w, x, t, &d, c == begin);
@@ -616,7 +606,7 @@ void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g
         const int64_t head = item / p->pieces, piece = item % p->pieces;
         const int64_t begin = piece * p->piece;
         backward_piece(&w, &x, piece, head / a->H, head % a->H, begin,
-                       min_count(begin + p->piece, a->Tk));
+                       ak__min(begin + p->piece, a->Tk));
     }
     if (p->pieces > 1 && g->dq) {
         AK__PARALLEL_FOR(head, heads, worth_threads(a, heads))

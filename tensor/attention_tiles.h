@@ -14,9 +14,9 @@
 
 /* Where the numbers of one head are: element d of position t of head h of sample n is
  * data[n * sample + h * head + t * row + d]. [N, H, T, D] and [N, T, H D] differ in these only. */
-typedef struct ak__heads {
+typedef struct ak__head_place {
     int64_t sample, head, row;
-} ak__heads;
+} ak__head_place;
 
 /* Of a query's scores: the largest, and 1 / the sum of e^(s - top). In one number, the log-sum-exp,
  * both would lose digits where the scores are far from 0. */
@@ -36,7 +36,7 @@ typedef struct ak__attention {
 
     const ak_real *q, *k, *v;
     ak_real *y;                         /* the output */
-    ak__heads at_q, at_k, at_v, at_y;
+    ak__head_place at_q, at_k, at_v, at_y;
     ak__query_sum *query;               /* [N, H, Tq] */
     ak_real *memory;                    /* ak__attention_memory() elements */
 } ak__attention;

@@ -20,6 +20,7 @@
 
 #include "base/arena.h"
 #include "base/parallel.h"
+#include "base/whole.h"
 #include "split_panels.h"
 
 #include <assert.h>
@@ -113,19 +114,19 @@ static void give_spaces(int n, pack_space *const out[])
 
 /* ---- operands ------------------------------------------------------------------------------- */
 
-static void pack_matrix(const ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
-                        int64_t nk, int width)
-{
-    const ak_real *from = x->data + (x->k_major ? k0 * x->ld + i0 : i0 * x->ld + k0);
-    ak__k.gemm_pack(dst, from, x->ld, ni, nk, width, x->k_major);
-}
+/* Left A[M,K], or A[K,M] if k_major; right B[N,K], or B[K,N] if k_major: position i is the row of C
+ * for the left one, the column for the right one. */
+typedef struct operand {
+    const ak_real *data;
+    int64_t        ld;
+    bool           k_major;
+} operand;
 
-ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major)
+/* The numbers of position i from k on. */
+static const ak_real *operand_at(const operand *x, int64_t i, int64_t k)
 {
-    return (ak__operand){.pack = pack_matrix, .data = data, .ld = ld, .k_major = k_major};
+    return x->data + (x->k_major ? k * x->ld + i : i * x->ld + k);
 }
-
-static bool is_matrix(const ak__operand *x) { return x->pack == pack_matrix; }
 
 /* Threads with at least so many rows each pack B for themselves: that costs less than to wait for
  * each other twice a block. */
@@ -137,7 +138,7 @@ typedef struct gemm_job {
     int64_t            M, N, K;
     int64_t            k_from;              /* k in [k_from, K) */
     ak_real            alpha, beta;
-    const ak__operand *X, *Y;
+    operand            X, Y;
     ak_real           *C;
     int64_t            ldc;
     const ak__epilogue *ep;
@@ -156,8 +157,6 @@ typedef struct grid_place {
     int64_t width;                          /* of the widest piece in any column of the grid */
 } grid_place;
 
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* To pack an element takes as long as so many multiply-adds. */
 #define PACK_WORK       16
@@ -176,14 +175,14 @@ static int64_t piece_work(const gemm_job *job, int64_t rows, int64_t cols)
 static grid_place place_of(const gemm_job *job, int thread, int threads)
 {
     const int64_t mr = job->mr, nr = job->nr;
-    const int64_t pm = ceil_div(job->M, mr), pn = ceil_div(job->N, nr);
+    const int64_t pm = ak__ceil_div(job->M, mr), pn = ak__ceil_div(job->N, nr);
     grid_place g = {.tm = 1, .tn = threads};
     int64_t least = INT64_MAX;
     for (int tm = threads; tm >= 1; tm--) {
         if (threads % tm != 0)
             continue;
-        const int64_t rows = min_of(ceil_div(pm, tm) * mr, job->M);
-        const int64_t cols = min_of(ceil_div(pn, threads / tm) * nr, job->N);
+        const int64_t rows = ak__min(ak__ceil_div(pm, tm) * mr, job->M);
+        const int64_t cols = ak__min(ak__ceil_div(pn, threads / tm) * nr, job->N);
         const int64_t work = piece_work(job, rows, cols);
         if (work < least) {
             least = work;
@@ -193,11 +192,11 @@ static grid_place place_of(const gemm_job *job, int thread, int threads)
     }
     g.ti = thread % g.tm;
     g.tj = thread / g.tm;
-    g.i0 = min_of(pm * g.ti / g.tm * mr, job->M);
-    g.i1 = min_of(pm * (g.ti + 1) / g.tm * mr, job->M);
-    g.j0 = min_of(pn * g.tj / g.tn * nr, job->N);
-    g.j1 = min_of(pn * (g.tj + 1) / g.tn * nr, job->N);
-    g.width = ceil_div(pn, g.tn) * nr;
+    g.i0 = ak__min(pm * g.ti / g.tm * mr, job->M);
+    g.i1 = ak__min(pm * (g.ti + 1) / g.tm * mr, job->M);
+    g.j0 = ak__min(pn * g.tj / g.tn * nr, job->N);
+    g.j1 = ak__min(pn * (g.tj + 1) / g.tn * nr, job->N);
+    g.width = ak__ceil_div(pn, g.tn) * nr;
     return g;
 }
 
@@ -211,16 +210,17 @@ typedef struct b_block {
 /* Pack panels of `width` of positions [i0, i1), every stride-th, one after the other into dst. A
  * matrix stored [K, I] is taken in slices of K across all panels: a row of it is read from one end
  * to the other while its cache lines and pages are at hand. */
-static ak_real *pack_panels(const ak__operand *x, ak_real *dst, int64_t i0, int64_t i1,
+static ak_real *pack_panels(const operand *x, ak_real *dst, int64_t i0, int64_t i1,
                             int64_t stride, const b_block *b, int width)
 {
-    const int64_t slice = is_matrix(x) && x->k_major ? 16 : b->kb;
+    const int64_t slice = x->k_major ? 16 : b->kb;
     ak_real *end = dst;
     for (int64_t k = 0; k < b->kb; k += slice) {
-        const int64_t nk = min_of(slice, b->kb - k);
+        const int64_t nk = ak__min(slice, b->kb - k);
         ak_real *panel = dst;
         for (int64_t i = i0; i < i1; i += stride * width, panel += width * b->kb)
-            x->pack(x, panel + k * width, i, min_of(width, i1 - i), b->k0 + k, nk, width);
+            ak__k.gemm_pack(panel + k * width, operand_at(x, i, b->k0 + k), x->ld,
+                            ak__min(width, i1 - i), nk, width, x->k_major);
         end = panel;
     }
     return end;
@@ -234,10 +234,10 @@ static void pack_b(const gemm_job *job, const grid_place *g, const b_block *b)
     const pack_space *mine = job->team[g->tj * g->tm + g->ti];
     const int64_t rest = (b->j1 - b->j0) % nr;
     if (!job->direct_b)
-        (void)pack_panels(job->Y, mine->b, b->j0 + (b->tm > 1 ? (int64_t)g->ti * nr : 0), b->j1,
+        (void)pack_panels(&job->Y, mine->b, b->j0 + (b->tm > 1 ? (int64_t)g->ti * nr : 0), b->j1,
                           b->tm, b, nr);
     else if (rest > 0)
-        (void)pack_panels(job->Y, mine->b, b->j1 - rest, b->j1, 1, b, nr);
+        (void)pack_panels(&job->Y, mine->b, b->j1 - rest, b->j1, 1, b, nr);
 }
 
 /* Where the panel that starts at column j is, and its leading dimension. */
@@ -249,8 +249,8 @@ static const ak_real *panel_b(const gemm_job *job, const grid_place *g, const b_
     if (job->direct_b) {
         if (j + nr > b->j1)
             return job->team[g->tj * g->tm + g->ti]->b;
-        *ldb = job->Y->ld;
-        return job->Y->data + b->k0 * job->Y->ld + j;
+        *ldb = job->Y.ld;
+        return job->Y.data + b->k0 * job->Y.ld + j;
     }
     const int64_t p = (j - b->j0) / nr;
     return b->owners[p % b->tm]->b + p / b->tm * nr * b->kb;
@@ -258,7 +258,7 @@ static const ak_real *panel_b(const gemm_job *job, const grid_place *g, const b_
 
 static void pack_a(const gemm_job *job, ak_real *dst, int64_t i0, int64_t i1, const b_block *b)
 {
-    const ak_real *end = pack_panels(job->X, dst, i0, i1, 1, b, ak__k.mr);
+    const ak_real *end = pack_panels(&job->X, dst, i0, i1, 1, b, ak__k.mr);
     if (job->alpha != 1)
         ak__k.scale(dst, job->alpha, dst, end - dst);
 }
@@ -270,15 +270,15 @@ static void tiles(const gemm_job *job, const grid_place *g, const b_block *b, co
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
     const bool accumulate = b->k0 > job->k_from || job->beta != 0;
     const bool finish = job->ep && b->k0 + b->kb == job->K;
-    const ak__operand *X = job->X;
+    const operand *X = &job->X;
     const int64_t rs = packed || X->k_major ? 1 : X->ld;
     const int64_t cs = packed ? mr : X->k_major ? X->ld : 1;
     for (int64_t j = b->j0; j < b->j1; j += nr) {
-        const int n = (int)min_of(nr, b->j1 - j);
+        const int n = (int)ak__min(nr, b->j1 - j);
         int64_t ldb;
         const ak_real *pb = panel_b(job, g, b, j, &ldb);
         for (int64_t i = i0; i < i1; i += mr) {
-            const int m = (int)min_of(mr, i1 - i);
+            const int m = (int)ak__min(mr, i1 - i);
             const ak_real *pa = packed ? packed + (i - i0) * b->kb : X->data + i * rs + b->k0 * cs;
             ak_real *c = job->C + i * job->ldc + j;
             ak__k.gemm_direct(b->kb, pa, rs, cs, pb, ldb, c, job->ldc, m, n, accumulate);
@@ -297,10 +297,10 @@ static void row_blocks(const gemm_job *job, const grid_place *g, const b_block *
     const int64_t rows = g->i1 - g->i0;
     if (rows == 0)
         return;
-    const int64_t most = min_of(job->mb, mine->room_a / b->kb / mr * mr);
-    const int64_t mc = ceil_div(ceil_div(rows, ceil_div(rows, most)), mr) * mr;
+    const int64_t most = ak__min(job->mb, mine->room_a / b->kb / mr * mr);
+    const int64_t mc = ak__round_to(ak__ceil_div(rows, ak__ceil_div(rows, most)), mr);
     for (int64_t i = g->i0; i < g->i1; i += mc) {
-        const int64_t end = min_of(i + mc, g->i1);
+        const int64_t end = ak__min(i + mc, g->i1);
         if (!job->direct_a)
             pack_a(job, mine->a, i, end, b);
         tiles(job, g, b, job->direct_a ? NULL : mine->a, i, end);
@@ -330,14 +330,13 @@ typedef struct split_block {
     int64_t step;                           /* elements from one block of B to the next */
 } split_block;
 
-static void pack_split(const gemm_job *job, const ak__operand *x, ak_real *dst, int64_t i0,
+static void pack_split(const gemm_job *job, const operand *x, ak_real *dst, int64_t i0,
                        int64_t i1, int64_t k, int64_t nk)
 {
-    const bool left = x == job->X;
+    const bool left = x == &job->X;
     for (int64_t i = i0; i < i1; i += AK_SPLIT_SIDE, dst += AK_SPLIT_SIZE(nk)) {
-        const ak_real *from = x->data + (x->k_major ? k * x->ld + i : i * x->ld + k);
-        ak__split_pack(dst, from, x->ld, min_of(AK_SPLIT_SIDE, i1 - i), nk, left ? job->alpha : 1,
-                       x->k_major, left);
+        ak__split_pack(dst, operand_at(x, i, k), x->ld, ak__min(AK_SPLIT_SIDE, i1 - i), nk,
+                       left ? job->alpha : 1, x->k_major, left);
     }
 }
 
@@ -350,8 +349,8 @@ static void split_rows(const gemm_job *job, const pack_space *mine, const split_
     ak_real *c = job->C + i0 * job->ldc + b->j0;
     const ak_real *packed = mine->b;
     for (int64_t k = b->k0; k < b->k1; k += job->kb, packed += b->step) {
-        const int64_t nk = min_of(job->kb, b->k1 - k);
-        pack_split(job, job->X, mine->a, i0, i1, k, nk);
+        const int64_t nk = ak__min(job->kb, b->k1 - k);
+        pack_split(job, &job->X, mine->a, i0, i1, k, nk);
         ak__split_multiply(nk, mine->a, packed, AK_SPLIT_SIZE(nk), c, job->ldc, m, n,
                            k > job->k_from || job->beta != 0);
     }
@@ -364,18 +363,18 @@ static void split_rows(const gemm_job *job, const pack_space *mine, const split_
 static void run_split(const gemm_job *job, const grid_place *g, const pack_space *mine)
 {
     const int64_t panel = AK_SPLIT_SIZE(job->kb);
-    const int64_t room = min_of(mine->room_b / panel, SPLIT_PANELS);
-    const int64_t panels = min_of(ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
+    const int64_t room = ak__min(mine->room_b / panel, SPLIT_PANELS);
+    const int64_t panels = ak__min(ak__ceil_div(g->j1 - g->j0, AK_SPLIT_SIDE), room);
     const int64_t nc = panels * AK_SPLIT_SIDE, depth = panels > 0 ? room / panels * job->kb : 1;
     for (int64_t j = g->j0; j < g->j1; j += nc) {
         for (int64_t k = job->k_from; k < job->K; k += depth) {
-            const split_block b = {j, min_of(j + nc, g->j1), k, min_of(k + depth, job->K),
+            const split_block b = {j, ak__min(j + nc, g->j1), k, ak__min(k + depth, job->K),
                                    panels * panel};
             ak_real *to = mine->b;
             for (int64_t at = k; at < b.k1; at += job->kb, to += b.step)
-                pack_split(job, job->Y, to, b.j0, b.j1, at, min_of(job->kb, b.k1 - at));
+                pack_split(job, &job->Y, to, b.j0, b.j1, at, ak__min(job->kb, b.k1 - at));
             for (int64_t i = g->i0; i < g->i1; i += AK_SPLIT_SIDE)
-                split_rows(job, mine, &b, i, min_of(i + AK_SPLIT_SIDE, g->i1));
+                split_rows(job, mine, &b, i, ak__min(i + AK_SPLIT_SIDE, g->i1));
         }
     }
 }
@@ -398,12 +397,12 @@ static void run_thread(const gemm_job *job, int thread, int threads)
     const bool shared = g.tm > 1 && !job->direct_b && job->M < OWN_B_ROWS * g.tm;
     pack_space *const *owners = shared ? column : column + g.ti;
     const int sharing = shared ? g.tm : 1;
-    const int64_t slots = min_of(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
+    const int64_t slots = ak__min(ak__k.nc, column[g.ti]->room_b / job->kb) / nr;
     const int64_t nc = job->direct_b ? g.width : slots * nr * sharing;
     for (int64_t jc = 0; jc < g.width; jc += nc) {
-        const int64_t j0 = min_of(g.j0 + jc, g.j1);
+        const int64_t j0 = ak__min(g.j0 + jc, g.j1);
         for (int64_t k = job->k_from; k < job->K; k += job->kb) {
-            const b_block b = {j0, min_of(j0 + nc, g.j1), k, min_of(job->kb, job->K - k), sharing,
+            const b_block b = {j0, ak__min(j0 + nc, g.j1), k, ak__min(job->kb, job->K - k), sharing,
                                owners};
             pack_b(job, &g, &b);
             if (shared) {
@@ -439,34 +438,34 @@ static void run_thread(const gemm_job *job, int thread, int threads)
 
 static bool worth_splitting(const gemm_job *job)
 {
-    return ak__k.split_multiply && is_matrix(job->X) && is_matrix(job->Y) &&
-           job->K >= SPLIT_LEAST_K && job->M * job->N >= SPLIT_USES * (job->M + job->N);
+    return ak__k.split_multiply && job->K >= SPLIT_LEAST_K &&
+           job->M * job->N >= SPLIT_USES * (job->M + job->N);
 }
 
 static void choose_split(gemm_job *job)
 {
     job->split = true;
     job->mr = job->nr = AK_SPLIT_SIDE;
-    const int64_t block = ceil_div(job->K, ceil_div(job->K, SPLIT_KC));
-    job->kb = ceil_div(block, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
+    const int64_t block = ak__ceil_div(job->K, ak__ceil_div(job->K, SPLIT_KC));
+    job->kb = ak__round_to(block, AK_SPLIT_SIDE);
 }
 
 static void choose_paths(gemm_job *job)
 {
     job->mr = ak__k.mr;
     job->nr = ak__k.nr;
-    const bool thin = job->N <= THIN_N, columns = is_matrix(job->X) && job->X->k_major;
+    const bool thin = job->N <= THIN_N, columns = job->X.k_major;
     const int64_t kc = !thin ? ak__k.kc : columns ? THIN_COLUMNS_K : THIN_K;
-    const int64_t blocks = ceil_div(job->K, kc);
-    job->kb = min_of(ceil_div(ceil_div(job->K, blocks), 8) * 8, kc);
+    const int64_t blocks = ak__ceil_div(job->K, kc);
+    job->kb = ak__min(ak__round_to(ak__ceil_div(job->K, blocks), 8), kc);
     job->mb = thin && columns ? job->M : ak__k.mc;
     const int64_t a_bytes = job->M * job->kb * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
     const bool in_place = columns ? job->N <= COLUMNS_IN_PLACE_N && a_bytes <= SMALL_A_BYTES
                                   : job->N <= ROWS_IN_PLACE_N;
-    job->direct_a = is_matrix(job->X) && job->alpha == 1 && in_place;
-    const int64_t pack_rows = job->Y->ld <= SHORT_B ? PACK_SHORT_B_ROWS : PACK_B_ROWS;
-    job->direct_b = is_matrix(job->Y) && job->Y->k_major &&
+    job->direct_a = job->alpha == 1 && in_place;
+    const int64_t pack_rows = job->Y.ld <= SHORT_B ? PACK_SHORT_B_ROWS : PACK_B_ROWS;
+    job->direct_b = job->Y.k_major &&
                     (job->M <= pack_rows || b_bytes <= SMALL_B_BYTES);
 }
 
@@ -477,8 +476,8 @@ static int choose_threads(const gemm_job *job)
         return 1;
     const double work = (double)job->M * (double)job->N * (double)job->K;
     const double useful = work / MIN_WORK_PER_THREAD;
-    const int64_t tile_count = ceil_div(job->M, job->mr) * ceil_div(job->N, job->nr);
-    int64_t n = min_of(ak__max_threads(), min_of(tile_count, MAX_TEAM));
+    const int64_t tile_count = ak__ceil_div(job->M, job->mr) * ak__ceil_div(job->N, job->nr);
+    int64_t n = ak__min(ak__max_threads(), ak__min(tile_count, MAX_TEAM));
     if (useful < (double)n)
         n = (int64_t)useful;
     return n > 1 ? (int)n : 1;
@@ -564,7 +563,7 @@ static void run_pieces(pieces_job *all, pack_space *space, int thread, int threa
     for (int p = thread; p < all->pieces; p += threads) {
         gemm_job piece = *all->whole;
         piece.k_from = p * all->length;
-        piece.K = min_of(piece.k_from + all->length, piece.K);
+        piece.K = ak__min(piece.k_from + all->length, piece.K);
         piece.beta = 0;
         piece.ep = NULL;
         piece.C = all->part[p];
@@ -593,7 +592,7 @@ static void add_pieces(const pieces_job *all, int thread, int threads)
 static void run_in_pieces(gemm_job *job, int pieces)
 {
     pack_space *team[PIECE_MOST];
-    const int want = (int)min_of(choose_threads(job), pieces);
+    const int want = (int)ak__min(choose_threads(job), pieces);
     int have = take_spaces(want, team);
     while (have == 0) {
         /* another thread of control will give one back; there are none before the first context */
@@ -604,7 +603,7 @@ static void run_in_pieces(gemm_job *job, int pieces)
         have = take_spaces(want, team);
     }
     pieces_job all = {.whole = job, .pieces = pieces};
-    all.length = ceil_div(ceil_div(job->K, pieces), 8) * 8;
+    all.length = ak__round_to(ak__ceil_div(job->K, pieces), 8);
     if (have == 1) {
         run_pieces(&all, team[0], 0, 1);
         add_pieces(&all, 0, 1);
@@ -634,14 +633,15 @@ static void run_job(gemm_job *job)
         run_whole(job);
 }
 
-void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak__operand *X,
-                       const ak__operand *Y, ak_real beta, ak_real *C, int64_t ldc,
-                       const ak__epilogue *ep)
+void ak__gemm(ak__gemm_form form, int64_t M, int64_t N, int64_t K, ak_real alpha,
+              const ak_real *A, int64_t lda, const ak_real *B, int64_t ldb, ak_real beta,
+              ak_real *C, int64_t ldc, const ak__epilogue *ep)
 {
     if (M <= 0 || N <= 0)
         return;
     gemm_job job = {.M = M, .N = N, .K = alpha == 0 ? 0 : K, .alpha = alpha, .beta = beta,
-                    .X = X, .Y = Y, .C = C, .ldc = ldc};
+                    .X = {A, lda, form == AK__TN}, .Y = {B, ldb, form != AK__NT}, .C = C,
+                    .ldc = ldc};
     if (ep && (ep->bias || ep->relu))
         job.ep = ep;
     if (job.K <= 0) {
@@ -655,15 +655,6 @@ void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak_
     run_job(&job);
 }
 
-void ak__gemm(ak__gemm_form form, int64_t M, int64_t N, int64_t K, ak_real alpha,
-              const ak_real *A, int64_t lda, const ak_real *B, int64_t ldb, ak_real beta,
-              ak_real *C, int64_t ldc, const ak__epilogue *ep)
-{
-    const ak__operand X = ak__operand_matrix(A, lda, form == AK__TN || form == AK__TT);
-    const ak__operand Y = ak__operand_matrix(B, ldb, form == AK__NN || form == AK__TN);
-    ak__gemm_operands(M, N, K, alpha, &X, &Y, beta, C, ldc, ep);
-}
-
 /* ---- many products of one shape ------------------------------------------------------------- */
 
 /* One product this large keeps all threads busy by itself. */
@@ -674,7 +665,7 @@ void ak__gemm_batched(ak__gemm_form form, int64_t batch, int64_t M, int64_t N, i
                       const ak_real *B, int64_t ldb, int64_t stride_b, ak_real beta,
                       ak_real *C, int64_t ldc, int64_t stride_c)
 {
-    const bool rows_of_a = form == AK__NN || form == AK__NT;
+    const bool rows_of_a = form != AK__TN;
     if (stride_b == 0 && rows_of_a && stride_a == M * lda && stride_c == M * ldc) {
         ak__gemm(form, batch * M, N, K, alpha, A, lda, B, ldb, beta, C, ldc, NULL);
         return;

@@ -14,8 +14,8 @@
 
 #include "kernels/kernels.h"
 
-/* nn: A[M,K] B[K,N];  nt: A[M,K] B[N,K]^T;  tn: A[K,M]^T B[K,N];  tt: A[K,M]^T B[N,K]^T */
-typedef enum ak__gemm_form { AK__NN, AK__NT, AK__TN, AK__TT } ak__gemm_form;
+/* nn: A[M,K] B[K,N];  nt: A[M,K] B[N,K]^T;  tn: A[K,M]^T B[K,N] */
+typedef enum ak__gemm_form { AK__NN, AK__NT, AK__TN } ak__gemm_form;
 
 /* What happens to a finished piece of C while it is still in cache, in this order. */
 typedef struct ak__epilogue {
@@ -35,28 +35,6 @@ void ak__gemm_batched(ak__gemm_form form, int64_t batch, int64_t M, int64_t N, i
                       ak_real alpha, const ak_real *A, int64_t lda, int64_t stride_a,
                       const ak_real *B, int64_t ldb, int64_t stride_b, ak_real beta,
                       ak_real *C, int64_t ldc, int64_t stride_c);
-
-/* An operand that is not stored as a matrix (the patches of a convolution): its packer writes
- * the panel that the register tile reads.
- *   pack_rows: for i in [i0, i0+ni), k in [k0, k0+nk):  dst[(k-k0)*width + (i-i0)] = X(i, k),
- *   ni <= width; positions ni..width-1 of each k are set to 0. dst is 64-byte aligned.
- * For the left operand i is the row of C, for the right operand the column. */
-typedef struct ak__operand {
-    void (*pack)(const struct ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
-                 int64_t nk, int width);
-    const ak_real *data;
-    int64_t        ld;
-    bool           k_major;     /* stored [K, I] instead of [I, K] */
-    const void    *user;
-} ak__operand;
-
-/* Plain matrices as operands: left A[M,K] (or k_major A[K,M]), right B[N,K] (or k_major B[K,N]). */
-ak__operand ak__operand_matrix(const ak_real *data, int64_t ld, bool k_major);
-
-/* C[M,N] = alpha sum_k X(i,k) Y(j,k) + beta C, then the epilogue. */
-void ak__gemm_operands(int64_t M, int64_t N, int64_t K, ak_real alpha, const ak__operand *X,
-                       const ak__operand *Y, ak_real beta, ak_real *C, int64_t ldc,
-                       const ak__epilogue *ep);
 
 /* Make sure that packing buffers for `threads` threads exist. False: out of memory. */
 bool ak__gemm_reserve(int threads);

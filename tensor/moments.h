@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "base/whole.h"
 #include "tensor/kernels/kernels.h"
 
 static inline int64_t ak__moment_numbers(int64_t C) { return 3 * C + 1; }
@@ -35,7 +36,7 @@ int64_t ak__moment_rows(int64_t C);
 static inline int64_t ak__statistics_room(int64_t R, int64_t C)
 {
     const int64_t rows = ak__moment_rows(C);
-    return (R + rows - 1) / rows * ak__moment_numbers(C) + C;
+    return ak__ceil_div(R, rows) * ak__moment_numbers(C) + C;
 }
 void ak__column_statistics(const ak_real *x, int64_t R, int64_t C, ak_real *room, double *mean,
                            double *var);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters and buffers: slabs, names, freezing, the hash of the weights. */
+#include "base/whole.h"
 #include "tensor/tensor_internal.h"
 
 #include <inttypes.h>
@@ -61,7 +62,7 @@ static bool make_room(ak_ctx *ctx, params *p)
 
 static bool slab_take(ak_ctx *ctx, slab *s, int64_t size, bool grad, ak_real **data, ak_real **g)
 {
-    int64_t need = (size + STEP - 1) / STEP * STEP;
+    const int64_t need = ak__round_to(size, STEP);
     if (!s->data || s->size - s->used < need) {
         slab fresh = { .size = need > SLAB_NUMBERS ? need : SLAB_NUMBERS };
         fresh.data = ak__ctx_alloc(ctx, (size_t)fresh.size * sizeof(ak_real));
@@ -84,6 +85,38 @@ static bool slab_take(ak_ctx *ctx, slab *s, int64_t size, bool grad, ak_real **d
     *g = grad ? s->grad + s->used : NULL;
     s->used += need;
     return true;
+}
+
+static int slab_of(int flags)
+{
+    if (flags & AK_PARAM_BUFFER)
+        return BUFFERS;
+    return flags & AK_PARAM_NO_DECAY ? WITHOUT_DECAY : WITH_DECAY;
+}
+
+int64_t ak__param_room(const ak_tensor *t)
+{
+    return ak__round_to(t->size, STEP);
+}
+
+bool ak__param_adjacent(const ak_tensor *a, const ak_tensor *b)
+{
+    const int64_t room = ak__param_room(a);
+    if (b->data != a->data + room || !a->grad != !b->grad)
+        return false;
+    return !a->grad || b->grad == a->grad + room;
+}
+
+ak_tensor *ak__param_next(ak_ctx *ctx, int64_t *at)
+{
+    const params *p = *ak__ctx_slot(ctx, AK__SLOT_PARAMS);
+    while (p && *at < SLABS * p->n) {
+        const int64_t i = (*at)++;
+        ak_tensor *t = p->list[i % p->n];
+        if (slab_of(t->flags) == i / p->n)
+            return t;
+    }
+    return NULL;
 }
 
 ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
@@ -116,8 +149,7 @@ ak_tensor *ak_param(ak_ctx *ctx, const char *name, ak_shape shape, int flags)
         return &ak__poison;
     }
     bool       buffer = flags & AK_PARAM_BUFFER;
-    slab      *s = &p->slabs[buffer ? BUFFERS : flags & AK_PARAM_NO_DECAY ? WITHOUT_DECAY
-                                                                         : WITH_DECAY];
+    slab      *s = &p->slabs[slab_of(flags)];
     ak_tensor *t = ak__ctx_alloc(ctx, sizeof *t);
     char      *copy = t ? ak__ctx_strdup(ctx, name) : NULL;
     ak_real   *data = NULL, *grad = NULL;

@@ -6,15 +6,15 @@
 #include <string.h>
 
 /* One alternative: "~" it may fit nothing, "!" it excludes, then [text, end). */
-typedef struct part { const char *text, *end; bool optional, excludes; } part;
+typedef struct clause { const char *text, *end; bool optional, excludes; } clause;
 
-/* The part that begins at *at, which moves to the next one. False at the end of the pattern. */
-static bool next_part(const char **at, part *p)
+/* The clause that begins at *at, which moves to the next one. False at the end of the pattern. */
+static bool next_clause(const char **at, clause *p)
 {
     if (!*at)
         return false;
     const char *comma = strchr(*at, ',');
-    *p = (part){ .text = *at, .end = comma ? comma : *at + strlen(*at) };
+    *p = (clause){ .text = *at, .end = comma ? comma : *at + strlen(*at) };
     p->optional = *p->text == '~';
     p->text += p->optional;
     p->excludes = *p->text == '!';
@@ -23,7 +23,7 @@ static bool next_part(const char **at, part *p)
     return true;
 }
 
-static bool fits(const part *p, const char *name)
+static bool fits(const clause *p, const char *name)
 {
     const char *pattern = p->text, *star = NULL, *retry = NULL;
     while (*name) {
@@ -50,8 +50,8 @@ bool ak_match(const char *pattern, const char *name)
     if (!AK__GIVEN(NULL, pattern) || !AK__GIVEN(NULL, name) || !*pattern)
         return false;
     bool found = false, only_excludes = true;
-    part p;
-    for (const char *at = pattern; next_part(&at, &p); ) {
+    clause p;
+    for (const char *at = pattern; next_clause(&at, &p); ) {
         const bool fit = fits(&p, name);
         if (p.excludes && fit)
             return false;
@@ -65,9 +65,9 @@ bool ak_match(const char *pattern, const char *name)
 
 enum { LONGEST = 120, NEAR = 3 };
 
-/* Fewest letters to change, add or take away until the part fits the name: Levenshtein's distance
+/* Fewest letters to change, add or take away until the clause fits the name: Levenshtein's distance
  * where a star is free. */
-static int distance(const part *p, const char *name)
+static int distance(const clause *p, const char *name)
 {
     int row[LONGEST + 1] = { 0 };
     const int n = p->end - p->text < LONGEST ? (int)(p->end - p->text) : LONGEST;
@@ -89,7 +89,7 @@ static int distance(const part *p, const char *name)
 }
 
 /* "a", "b", "c": the nearest names, the earlier one first where two are equally near. */
-static void near_names(const part *p, ak__names names, char *buf, size_t size)
+static void near_names(const clause *p, ak__names names, char *buf, size_t size)
 {
     const char *near[NEAR], *name;
     int         far[NEAR], n = 0;
@@ -114,7 +114,7 @@ static void near_names(const part *p, ak__names names, char *buf, size_t size)
         at += (size_t)snprintf(buf + at, size - at, "%s\"%.80s\"", i ? ", " : "", near[i]);
 }
 
-static void fail_none(ak_ctx *ctx, const char *who, const char *pattern, const part *p,
+static void fail_none(ak_ctx *ctx, const char *who, const char *pattern, const clause *p,
                       ak__names names)
 {
     char near[300];
@@ -133,8 +133,8 @@ static void fail_none(ak_ctx *ctx, const char *who, const char *pattern, const p
 
 static bool is_pattern(ak_ctx *ctx, const char *who, const char *pattern)
 {
-    part p;
-    for (const char *at = pattern; next_part(&at, &p); ) {
+    clause p;
+    for (const char *at = pattern; next_clause(&at, &p); ) {
         if (p.text < p.end && *p.text != '!' && *p.text != '~')
             continue;
         ak_fail(ctx, AK_ERR_VALUE, "%s: \"%.*s\" is no pattern: %s", who, LONGEST,
@@ -153,9 +153,9 @@ int64_t ak__pattern_count(ak_ctx *ctx, const char *who, const char *pattern, ak_
     if (!is_pattern(ctx, who, pattern))
         return -1;
     const char *name;
-    part p;
+    clause p;
     bool optional = true;
-    for (const char *at = pattern; next_part(&at, &p); ) {
+    for (const char *at = pattern; next_clause(&at, &p); ) {
         bool any = p.optional;
         for (int64_t i = 0; !any && (name = names.at(names.of, i)) != NULL; i++)
             any = *name && fits(&p, name);
@@ -196,6 +196,6 @@ int64_t ak__pattern_params(ak_ctx *ctx, const char *who, const char *pattern, bo
 
 void ak__near_params(ak_ctx *ctx, const char *path, char *buf, size_t size)
 {
-    const part p = { .text = path, .end = path + strlen(path) };
+    const clause p = { .text = path, .end = path + strlen(path) };
     near_names(&p, (ak__names){ .at = name_of_any, .of = ctx }, buf, size);
 }

@@ -7,10 +7,8 @@
 
 #include "base/parallel.h"
 #include "base/real.h"
+#include "base/whole.h"
 #include "tensor/kernels/kernels.h"
-
-static inline int64_t at_least(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t at_most(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Positions [lo, hi) of an axis. */
 typedef struct window { int64_t lo, hi; } window;
@@ -18,12 +16,12 @@ typedef struct window { int64_t lo, hi; } window;
 static window fixed_window(int64_t i, int64_t size, const ak__pool2d *g)
 {
     const int64_t lo = i * g->stride - g->padding;
-    return (window){ at_least(lo, 0), at_most(lo + g->kernel, size) };
+    return (window){ ak__max(lo, 0), ak__min(lo + g->kernel, size) };
 }
 
 static window adaptive_window(int64_t i, int64_t size, int64_t out)
 {
-    return (window){ i * size / out, ((i + 1) * size + out - 1) / out };
+    return (window){ i * size / out, ak__ceil_div((i + 1) * size, out) };
 }
 
 /* ---- largest --------------------------------------------------------------------------------- */
@@ -118,7 +116,7 @@ static void mean_pixel(const ak__pool2d *g, const ak_real *image, window h, wind
 {
     if ((h.hi - h.lo) * (w.hi - w.lo) > LARGE_WINDOW) {
         for (int64_t c = 0; c < g->C; c += LANES)
-            large_mean(g, image, h, w, c, at_most(LANES, g->C - c), y);
+            large_mean(g, image, h, w, c, ak__min(LANES, g->C - c), y);
         ak__k.scale(y, scale, y, g->C);
         return;
     }
@@ -199,8 +197,8 @@ typedef struct between { int64_t lo, hi; ak_real t; } between;
 static between source_of(int64_t i, int64_t size, int64_t out)
 {
     const double at = fmax(((double)i + 0.5) * (double)size / (double)out - 0.5, 0.0);
-    const int64_t lo = at_most((int64_t)at, size - 1);
-    return (between){ lo, at_most(lo + 1, size - 1), (ak_real)(at - (double)lo) };
+    const int64_t lo = ak__min((int64_t)at, size - 1);
+    return (between){ lo, ak__min(lo + 1, size - 1), (ak_real)(at - (double)lo) };
 }
 
 void ak__resize(const ak__pool2d *g, const ak_real *x, ak_real *y)

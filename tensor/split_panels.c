@@ -6,6 +6,8 @@
  * behind it: [32 k][32 positions]. All steps of a panel are of one kind. */
 #include "split_panels.h"
 
+#include "base/whole.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -20,7 +22,6 @@
 _Static_assert(MARK_BYTES + SIDE * SIDE * 4 <= 32 * 32 * 6, "a step has room for its numbers");
 #endif
 
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static bool is_marked(const void *step)
 {
@@ -36,7 +37,7 @@ static void keep_numbers(ak_real *dst, const ak_real *x, int64_t ld, int64_t ni,
     const uint32_t mark = MARK;
     for (int64_t k = 0; k < nk; k += SIDE, dst += STEP) {
         ak_real *to = dst + MARK_BYTES / sizeof *dst;
-        const int64_t n = min_of(SIDE, nk - k);
+        const int64_t n = ak__min(SIDE, nk - k);
         memcpy(dst, &mark, sizeof mark);
         ak__k.gemm_pack(to, k_major ? x + k * ld : x + k, ld, ni, n, SIDE, k_major);
         if (alpha != 1)
@@ -53,7 +54,7 @@ void ak__split_pack(void *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t
 
 /* ---- products with such panels --------------------------------------------------------------- */
 
-static ak_real part_value(const char *at)
+static ak_real third_value(const char *at)
 {
     uint16_t half;
     memcpy(&half, at, sizeof half);
@@ -63,15 +64,15 @@ static ak_real part_value(const char *at)
     return (ak_real)x;
 }
 
-/* The number at position i and k of a split step: the sum of its parts is exact. */
+/* The number at position i and k of a split step: the sum of its thirds is exact. */
 static ak_real joined(const char *step, int i, int k, bool left)
 {
     const ak__split_operand o = ak__split_panels(step, 0);
     const int side = SIDE / 2, pair = k % side;
     const int64_t row = left ? i % side : pair, column = left ? pair : i % side;
     const char *at = step + i / side * o.half + row * o.row + column * 4 + k / side * 2;
-    const ak_real low = part_value(at + o.part) + part_value(at + 2 * o.part);
-    return (part_value(at) + low) * (ak_real)0x1p-23;
+    const ak_real low = third_value(at + o.third) + third_value(at + 2 * o.third);
+    return (third_value(at) + low) * (ak_real)0x1p-23;
 }
 
 /* The numbers [32 k][32 positions] of a step of either kind: where they are, or in `room`. */
@@ -96,9 +97,9 @@ static void multiply_numbers(int64_t nk, const ak_real *a, const ak_real *b, ak_
         const ak_real *x = numbers_of(a, true, left), *y = numbers_of(b, false, right);
         for (int j = 0; j < n; j += nr)
             for (int i = 0; i < m; i += mr)
-                ak__k.gemm_direct(min_of(SIDE, nk - k), x + i, 1, SIDE, y + j, SIDE,
-                                  c + i * ldc + j, ldc, (int)min_of(mr, m - i),
-                                  (int)min_of(nr, n - j), accumulate || k > 0);
+                ak__k.gemm_direct(ak__min(SIDE, nk - k), x + i, 1, SIDE, y + j, SIDE,
+                                  c + i * ldc + j, ldc, (int)ak__min(mr, m - i),
+                                  (int)ak__min(nr, n - j), accumulate || k > 0);
     }
 }
 
@@ -118,7 +119,7 @@ void ak__split_multiply(int64_t nk, const void *a, const ak_real *b, int64_t ste
         return;
     }
     for (int64_t j = 0; j < n; j += SIDE, b += step) {
-        const int some = (int)min_of(SIDE, n - j);
+        const int some = (int)ak__min(SIDE, n - j);
         if (is_marked(a) || is_marked(b))
             multiply_numbers(nk, a, b, c + j, ldc, m, some, accumulate);
         else

@@ -63,7 +63,7 @@ char *ak_shape_text(ak_shape shape, char buf[AK_SHAPE_TEXT])
 
 /* ---- creation ------------------------------------------------------------------------------- */
 
-_Static_assert(sizeof(ak_tensor) <= AK__HEAD_SIZE && sizeof(ak_index) <= AK__HEAD_SIZE,
+_Static_assert(sizeof(ak_tensor) <= AK__SHELL_SIZE && sizeof(ak_index) <= AK__SHELL_SIZE,
                "the structs of step tensors fit into a slot");
 
 ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
@@ -76,7 +76,7 @@ ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape)
         ak_fail(ctx, AK_ERR_SHAPE, "tensor: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison;
     }
-    ak_tensor *t = ak__step_head(ctx);
+    ak_tensor *t = ak__step_shell(ctx);
     ak_real   *data = t ? ak__step_alloc(ctx, (size_t)size * sizeof(ak_real)) : NULL;
     if (!data)
         return &ak__poison;
@@ -248,7 +248,7 @@ static ak_index *index_new(ak_ctx *ctx, ak_shape shape)
         ak_fail(ctx, AK_ERR_SHAPE, "index: no such shape: %s", ak_shape_text(shape, text));
         return &ak__poison_index;
     }
-    ak_index *x = ak__step_head(ctx);
+    ak_index *x = ak__step_shell(ctx);
     int32_t  *data = x ? ak__step_alloc(ctx, (size_t)size * sizeof(int32_t)) : NULL;
     if (!data)
         return &ak__poison_index;
@@ -291,7 +291,7 @@ ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset)
     ak_ctx *ctx = x->ctx;
     if (ctx->status != AK_OK)
         return &ak__poison;
-    ak_tensor *t = ak__step_head(ctx);
+    ak_tensor *t = ak__step_shell(ctx);
     if (!t)
         return &ak__poison;
     *t = *x;

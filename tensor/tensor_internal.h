@@ -45,6 +45,15 @@ bool ak__tensor_known(ak_ctx *ctx, const ak_tensor *t, const char *who, const ch
 bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what);
 /* Record that poison was used, unless the error that made it is still pending. */
 void ak__fail_poison(ak_ctx *ctx, const char *who, const char *what);
+/* How parameters and buffers lie in their slabs, which param.c alone knows: */
+/* Numbers from t to what comes behind it: its size with padding. */
+int64_t ak__param_room(const ak_tensor *t);
+/* Is b right behind a in memory, values and gradients (if any)? */
+bool ak__param_adjacent(const ak_tensor *a, const ak_tensor *b);
+/* All of them slab by slab (with weight decay, without, buffers), each in order of creation, so
+ * that neighbours in memory follow each other. Not by address: sums over them must not depend on
+ * where the system put a slab. From *at = 0 on; NULL at the end. */
+ak_tensor *ak__param_next(ak_ctx *ctx, int64_t *at);
 /* Zero the gradient of every parameter. */
 void ak__zero_param_grads(ak_ctx *ctx);
 /* Zero one: it has got no gradient then. */

@@ -25,11 +25,11 @@ static head_sizes sizes_of(const ak_tensor *x, int heads)
     return (head_sizes){ d[0], d[1], d[2], d[3] };
 }
 
-static ak__heads places_of(head_sizes s, int heads)
+static ak__head_place places_of(head_sizes s, int heads)
 {
     const int64_t sample = s.H * s.T * s.D;
-    return heads > 0 ? (ak__heads){ .sample = sample, .head = s.D, .row = s.H * s.D }
-                     : (ak__heads){ .sample = sample, .head = s.T * s.D, .row = s.D };
+    return heads > 0 ? (ak__head_place){ .sample = sample, .head = s.D, .row = s.H * s.D }
+                     : (ak__head_place){ .sample = sample, .head = s.T * s.D, .row = s.D };
 }
 
 static ak_status check_layout(ak_call *k, int heads)

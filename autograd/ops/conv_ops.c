@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Convolution, pooling and resizing: the ops around tensor/conv.c and tensor/pool.c. */
+/* Convolution, pooling and resizing: the ops around tensor/conv/conv.c and tensor/pool.c. */
 #include <inttypes.h>
 
 #include <akin/ops.h>
@@ -7,7 +7,7 @@
 #include "autograd/families.h"
 #include "autograd/moments.h"
 #include "autograd/ops/common.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 #include "tensor/moments.h"
 #include "tensor/pool.h"
 
@@ -256,7 +256,7 @@ ak_tensor *ak__conv_moments(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_conv_op
     ak_tensor *in[] = { x, w, b, NULL };
     const ak_op *op = x->shape.n == 3 ? &conv1d : &conv2d;
     const ak__conv g = conv_geometry(&(ak_call){ .ctx = x->ctx, .in = in, .attr = &o });
-    const int64_t parts = ak__conv_parts(&g);
+    const int64_t parts = ak__conv_moment_parts(&g);
     in[3] = parts ? ak_zeros(x->ctx, AK_SHAPE(parts, ak__moment_numbers(g.O))) : NULL;
     *moments = in[3];
     return ak_apply(op, in, in[3] ? 4 : 3, &o);

@@ -179,17 +179,17 @@ void ak__embeddings_carve(ak__pair_run *run, ak__carver *c)
         const int64_t D = run->walk.scores[p].D, n = p == 0 ? z->rows : z->R;
         const bool columns = places_of(o, p).n_y > 0;
         if (copies_x(o, p))
-            rows->x = ak__carve(c, n * D, sizeof(ak_real));
+            rows->x = ak__carve_reals(c, n * D);
         if (!o->normalized) {
-            rows->inverse_x = ak__carve(c, n, sizeof(ak_real));
+            rows->inverse_x = ak__carve_reals(c, n);
             if (columns)
-                rows->inverse_y = ak__carve(c, z->C, sizeof(ak_real));
-            rows->inverse_q = ak__carve(c, z->K, sizeof(ak_real));
+                rows->inverse_y = ak__carve_reals(c, z->C);
+            rows->inverse_q = ak__carve_reals(c, z->K);
         }
         if (once) {
-            rows->gradient_x = ak__carve(c, n * D, sizeof(ak_real));
+            rows->gradient_x = ak__carve_reals(c, n * D);
             if (columns)
-                rows->gradient_y = ak__carve(c, z->C * D, sizeof(ak_real));
+                rows->gradient_y = ak__carve_reals(c, z->C * D);
         }
     }
 }

@@ -153,13 +153,6 @@ ak_status ak__pairs_shape(ak_call *k)
 
 /* ---- memory of a call ------------------------------------------------------------------------ */
 
-void *ak__carve(ak__carver *c, int64_t count, size_t size)
-{
-    const size_t at = c->used;
-    c->used += ((size_t)count * size + 63) / 64 * 64;
-    return c->base ? c->base + at : NULL;
-}
-
 static void carve_targets(ak__pair_run *run, ak__carver *c)
 {
     const ak__pair_loss *o = run->loss;
@@ -169,10 +162,10 @@ static void carve_targets(ak__pair_run *run, ak__carver *c)
         if (o->target.columns) {
             run->list_start[side] = ak__carve(c, n + 1, sizeof(int64_t));
             run->list_other[side] = ak__carve(c, o->target.columns->size, sizeof(int32_t));
-            run->list_weight[side] = ak__carve(c, o->target.columns->size, sizeof(ak_real));
+            run->list_weight[side] = ak__carve_reals(c, o->target.columns->size);
         }
         if (o->matrix >= 0)
-            run->top[side] = ak__carve(c, n, sizeof(ak_real));
+            run->top[side] = ak__carve_reals(c, n);
     }
 }
 
@@ -182,7 +175,7 @@ static void carve_run(ak__pair_run *run, ak__carver *c)
     const ak__pair_loss *o = run->loss;
     ak__embeddings_carve(run, c);
     const int64_t kept = o->program->absorb ? ak__walk_kept(&run->walk) : 0;
-    run->walk.keep = kept > 0 ? ak__carve(c, kept, sizeof(ak_real)) : NULL;
+    run->walk.keep = kept > 0 ? ak__carve_reals(c, kept) : NULL;
     run->row = ak__carve(c, run->size.R, run->stride);
     if (ak__is_symmetric(o))
         run->column = run->row;

@@ -21,6 +21,7 @@
 
 #include <akin/losses.h>
 
+#include "base/carve.h"
 #include "losses/engine/targets.h"
 #include "losses/engine/walk.h"
 
@@ -81,10 +82,6 @@ typedef struct ak__pair_sizes {
     int64_t rows;               /* of all x operands */
     int64_t R, C, K;            /* anchors as rows, columns of the batch, of the queue */
 } ak__pair_sizes;
-
-/* Cuts pieces off one block of memory, cache line by cache line; with base NULL it only counts. */
-typedef struct ak__carver { char *base; size_t used; } ak__carver;
-void *ak__carve(ak__carver *c, int64_t count, size_t size);
 
 /* A call of a loss: lives from forward to backward. */
 typedef struct ak__pair_run {

@@ -2,7 +2,9 @@
 /* The walk over pairs: blocks and tiles, their schedule, products. */
 #include "losses/engine/walk.h"
 
+#include "base/carve.h"
 #include "base/parallel.h"
+#include "base/whole.h"
 #include "tensor/panels.h"
 
 #include <string.h>
@@ -24,11 +26,6 @@ int64_t ak__walk_tile;
 /* Scores are kept from one sweep to the other up to this many (10 MB in float): reading them again
  * costs less than making them again. */
 #define KEPT_SCORES (5 * 512 * 1024)
-
-static int64_t min_side(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max_side(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t n, int64_t to) { return ceil_div(n, to) * to; }
 
 int64_t ak__walk_columns(const ak__walk *w)
 {
@@ -54,7 +51,7 @@ static int64_t longest_row(const ak__walk *w)
 {
     int64_t D = 0;
     for (int p = 0; p < w->matrices; p++)
-        D = max_side(D, w->scores[p].D);
+        D = ak__max(D, w->scores[p].D);
     return D;
 }
 
@@ -70,16 +67,16 @@ typedef struct tile_plan {
 } tile_plan;
 
 /* n in equal parts of at most `side`. */
-static int64_t even_side(int64_t n, int64_t side) { return ceil_div(n, ceil_div(n, side)); }
+static int64_t even_side(int64_t n, int64_t side) { return ak__ceil_div(n, ak__ceil_div(n, side)); }
 
 /* Side of a block along an axis of n embeddings. Larger blocks spend less on packing; smaller ones
  * leave enough of them for the threads. */
 static int64_t block_side(int64_t n, int64_t D)
 {
     const int64_t elements = ak__panels_are_split() ? SPLIT_BLOCK_ELEMENTS : BLOCK_ELEMENTS;
-    const int64_t most = max_side(elements / D, 128);
+    const int64_t most = ak__max(elements / D, 128);
     const int64_t side = n <= 512 ? 128 : n < 4096 ? TILE_SIDE : n < 8192 ? 512 : LARGEST_BLOCK;
-    return even_side(n, min_side(side, most));
+    return even_side(n, ak__min(side, most));
 }
 
 static tile_plan plan_of(const ak__walk *w)
@@ -87,21 +84,21 @@ static tile_plan plan_of(const ak__walk *w)
     const int64_t D = longest_row(w);
     int64_t C = 1;
     for (int i = 0; i < w->sets; i++)
-        C = max_side(C, held(w, i));
+        C = ak__max(C, held(w, i));
     tile_plan p = { .height = block_side(w->R, D), .width = block_side(C, D) };
     if (p.height == w->R && w->R >= 32 && ak__walk_columns(w) >= 1024)
-        p.height = ceil_div(w->R, 2);           /* something for a second thread */
+        p.height = ak__ceil_div(w->R, 2);           /* something for a second thread */
     if (w->symmetric)
         p.width = p.height;
     if (ak__walk_tile > 0)
-        p.height = p.width = min_side(ak__walk_tile, LARGEST_BLOCK);
+        p.height = p.width = ak__min(ak__walk_tile, LARGEST_BLOCK);
     const int64_t side = ak__panels_are_split() ? SPLIT_TILE_SIDE : TILE_SIDE;
     p.tile_height = even_side(p.height, side);
     p.tile_width = even_side(p.width, side);
     p.diagonal = even_side(p.height, DIAGONAL_SIDE);
-    p.row_blocks = ceil_div(w->R, p.height);
+    p.row_blocks = ak__ceil_div(w->R, p.height);
     for (int i = 0; i < w->sets; i++)
-        p.column_blocks += ceil_div(held(w, i), p.width);
+        p.column_blocks += ak__ceil_div(held(w, i), p.width);
     return p;
 }
 
@@ -125,29 +122,20 @@ int64_t ak__walk_kept(const ak__walk *w)
     return scores <= KEPT_SCORES && (one || ak__walk_tile == 0) && !any_made(w) ? scores : 0;
 }
 
-/* A thread's memory for one matrix: where in it what lies, in elements. Parts begin on cache
- * lines. */
+/* A thread's memory for one matrix. */
 typedef struct block_memory {
-    int64_t tile;                               /* scores */
-    int64_t x_rows, y_rows;                     /* times their factors: a block, a tile's width */
-    int64_t x_left;                             /* for S = X Y^T, where it is packed */
-    int64_t y_right;                            /* for S = X Y^T */
-    int64_t x_right, y_below;                   /* for dY += G^T X and dX += G Y */
+    ak_real *tile;                              /* scores */
+    ak_real *x_rows, *y_rows;                   /* times their factors: a block, a tile's width */
+    ak_real *x_left;                            /* for S = X Y^T, where it is packed */
+    ak_real *y_right;                           /* for S = X Y^T */
+    ak_real *x_right, *y_below;                 /* for dY += G^T X and dX += G Y */
 } block_memory;
 
 /* The same for all matrices. */
 typedef struct walk_memory {
-    int64_t scratch, turned;                    /* rows for the program; G^T packed */
+    ak_real *scratch, *turned;                  /* rows for the program; G^T packed */
     block_memory of[AK__MAX_SCORES];
-    int64_t size;
 } walk_memory;
-
-static int64_t take(int64_t *at, int64_t n)
-{
-    const int64_t here = *at;
-    *at += round_up(n, 64 / (int64_t)sizeof(ak_real));
-    return here;
-}
 
 /* Right panels of n embeddings, packed in pieces of `side`, each of which may end in an unfilled
  * panel: to be multiplied along D, or to be summed over the embeddings. */
@@ -155,7 +143,7 @@ static int64_t pieces_size(int64_t n, int64_t side, int64_t D, bool summed)
 {
     int64_t size = 0;
     for (int64_t i = 0; i < n; i += side) {
-        const int64_t piece = min_side(side, n - i);
+        const int64_t piece = ak__min(side, n - i);
         size += summed ? ak__panels_size(D, piece, AK__RIGHT)
                        : ak__panels_size(piece, D, AK__RIGHT);
     }
@@ -168,47 +156,48 @@ static int64_t left_size(int64_t n, int64_t side, int64_t D)
     return n / side * ak__panels_size(side, D, AK__LEFT) + ak__panels_size(n % side, D, AK__LEFT);
 }
 
-static block_memory memory_of_matrix(const tile_plan *p, int64_t D, int64_t *at)
+static block_memory memory_of_matrix(const tile_plan *p, int64_t D, ak__carver *c)
 {
-    block_memory m = { .tile = take(at, p->tile_height * p->tile_width) };
-    m.x_rows = take(at, p->height * D);
-    m.y_rows = take(at, p->tile_width * D);
-    m.x_left = take(at, ak__panels_are_split()
-                            ? max_side(left_size(p->height, p->tile_height, D),
-                                       left_size(p->height, p->diagonal, D)) : 0);
-    m.y_right = take(at, max_side(pieces_size(p->width, p->tile_width, D, false),
-                                  pieces_size(p->width, p->diagonal, D, false)));
-    m.x_right = take(at, max_side(pieces_size(p->height, p->tile_height, D, true),
-                                  pieces_size(p->height, p->diagonal, D, true)));
-    m.y_below = take(at, max_side(pieces_size(p->width, p->tile_width, D, true),
-                                  pieces_size(p->width, p->diagonal, D, true)));
+    block_memory m = { .tile = ak__carve_reals(c, p->tile_height * p->tile_width) };
+    m.x_rows = ak__carve_reals(c, p->height * D);
+    m.y_rows = ak__carve_reals(c, p->tile_width * D);
+    m.x_left = ak__carve_reals(c, ak__panels_are_split()
+                                      ? ak__max(left_size(p->height, p->tile_height, D),
+                                                left_size(p->height, p->diagonal, D)) : 0);
+    m.y_right = ak__carve_reals(c, ak__max(pieces_size(p->width, p->tile_width, D, false),
+                                           pieces_size(p->width, p->diagonal, D, false)));
+    m.x_right = ak__carve_reals(c, ak__max(pieces_size(p->height, p->tile_height, D, true),
+                                           pieces_size(p->height, p->diagonal, D, true)));
+    m.y_below = ak__carve_reals(c, ak__max(pieces_size(p->width, p->tile_width, D, true),
+                                           pieces_size(p->width, p->diagonal, D, true)));
     return m;
 }
 
-static walk_memory memory_of(const ak__walk *w, const tile_plan *p)
+/* Lay out a thread's memory, from `memory` on (NULL: only count); its elements. */
+static int64_t lay_out(walk_memory *m, const ak__walk *w, const tile_plan *p, ak_real *memory)
 {
-    walk_memory m = { 0 };
-    int64_t at = 0;
-    m.scratch = take(&at, AK__TILE_ROWS * p->tile_width);
-    m.turned = take(&at, max_side(ak__panels_size(p->tile_width, p->tile_height, AK__LEFT),
-                                  ak__panels_size(p->diagonal, p->diagonal, AK__LEFT)));
+    ak__carver c = { .base = (char *)memory };
+    m->scratch = ak__carve_reals(&c, AK__TILE_ROWS * p->tile_width);
+    m->turned = ak__carve_reals(&c, ak__max(ak__panels_size(p->tile_width, p->tile_height,
+                                                            AK__LEFT),
+                                            ak__panels_size(p->diagonal, p->diagonal, AK__LEFT)));
     for (int i = 0; i < w->matrices; i++)
-        m.of[i] = memory_of_matrix(p, w->scores[i].D, &at);
-    m.size = at;
-    return m;
+        m->of[i] = memory_of_matrix(p, w->scores[i].D, &c);
+    return (int64_t)(c.used / sizeof(ak_real));
 }
 
 /* Threads that may work at blocks. */
 static int64_t team_of(const tile_plan *p)
 {
-    return min_side(p->row_blocks, p->column_blocks) > 1 && !ak__in_parallel() ? ak__max_threads()
+    return ak__min(p->row_blocks, p->column_blocks) > 1 && !ak__in_parallel() ? ak__max_threads()
                                                                               : 1;
 }
 
 static int64_t memory_of_team(const ak__walk *w)
 {
     const tile_plan p = plan_of(w);
-    return team_of(&p) * memory_of(w, &p).size;
+    walk_memory one;
+    return team_of(&p) * lay_out(&one, w, &p, NULL);
 }
 
 /* The walk over columns first .. first+n-1 of one set, as if those were there. */
@@ -240,7 +229,7 @@ static int64_t chunk_elements(const ak__walk *w)
 {
     int64_t D = 0;
     for (int p = 0; p < w->matrices; p++)
-        D += round_up(w->scores[p].D, 16);
+        D += ak__round_to(w->scores[p].D, 16);
     return 2 * AK__CHUNK * D;
 }
 
@@ -250,8 +239,8 @@ size_t ak__walk_memory(const ak__walk *w)
     for (int i = 0; i < w->sets; i++) {
         if (!is_made(w, i))
             continue;
-        const ak__walk c = chunk_of(w, i, 0, min_side(AK__CHUNK, w->count[i]));
-        size = max_side(size, memory_of_team(&c));
+        const ak__walk c = chunk_of(w, i, 0, ak__min(AK__CHUNK, w->count[i]));
+        size = ak__max(size, memory_of_team(&c));
         chunk = chunk_elements(w);
     }
     return (size_t)(size + chunk);
@@ -264,7 +253,7 @@ size_t ak__walk_memory(const ak__walk *w)
 typedef struct sweep {
     const ak__walk *walk;
     tile_plan    plan;
-    walk_memory  memory;
+    int64_t      room;                  /* elements of a thread's memory */
     ak__tile_fn *fn;
     bool         gradient;
 } sweep;
@@ -296,14 +285,14 @@ static void find_block(const sweep *s, int64_t i, int64_t j, block *b)
     const tile_plan *p = &s->plan;
     int64_t first = j, c0 = w->c0;      /* block of columns within its set */
     int set = 0;
-    while (first >= ceil_div(held(w, set), p->width)) {
+    while (first >= ak__ceil_div(held(w, set), p->width)) {
         c0 += w->count[set];
-        first -= ceil_div(held(w, set++), p->width);
+        first -= ak__ceil_div(held(w, set++), p->width);
     }
     b->r0 = i * p->height;
-    b->m = min_side(p->height, w->R - b->r0);
+    b->m = ak__min(p->height, w->R - b->r0);
     b->start = first * p->width;
-    b->n = min_side(p->width, held(w, set) - b->start);
+    b->n = ak__min(p->width, held(w, set) - b->start);
     b->c0 = c0 + b->start;
     b->set = set;
     b->columns = w->anchors[set] || w->symmetric;
@@ -331,7 +320,7 @@ static void pack_left(const block *b, block_operands *o, ak_real *to, int64_t D)
 {
     const int64_t side = b->tile_height;
     for (int64_t i = 0, a = 0; i < b->m; i += side, a++) {
-        const int64_t m = min_side(side, b->m - i);
+        const int64_t m = ak__min(side, b->m - i);
         o->x_left[a] = ak__panels_pack(to, o->x + i * D, D, false, m, D, 1, AK__LEFT);
         to += ak__panels_size(m, D, AK__LEFT);
     }
@@ -340,20 +329,21 @@ static void pack_left(const block *b, block_operands *o, ak_real *to, int64_t D)
 static bool scores_are_there(const sweep *s, const block *b) { return b->kept && s->walk->kept; }
 
 /* x in pieces of a tile's rows, to be summed over the rows. */
-static void pack_x(const sweep *s, const block *b, int p, block_operands *o, ak_real *memory)
+static void pack_x(const sweep *s, const block *b, int p, block_operands *o,
+                   const walk_memory *memory)
 {
     const ak__score_matrix *w = &s->walk->scores[p];
     const int64_t D = w->D, side = b->tile_height;
     const bool right = s->gradient && w->set[b->set].dy;
     if (scores_are_there(s, b) && !right)
         return;
-    o->x = true_rows(memory + s->memory.of[p].x_rows, w->x, w->x_inverse, b->r0, b->m, D);
+    o->x = true_rows(memory->of[p].x_rows, w->x, w->x_inverse, b->r0, b->m, D);
     if (ak__panels_are_split() && !scores_are_there(s, b))
-        pack_left(b, o, memory + s->memory.of[p].x_left, D);
-    ak_real *to = memory + s->memory.of[p].x_right;
+        pack_left(b, o, memory->of[p].x_left, D);
+    ak_real *to = memory->of[p].x_right;
     ak__panels *out = o->x_right;
     for (int64_t i = 0; right && i < b->m; i += side, out++) {
-        *out = ak__panels_pack(to, o->x + i * D, D, true, D, min_side(side, b->m - i), 1,
+        *out = ak__panels_pack(to, o->x + i * D, D, true, D, ak__min(side, b->m - i), 1,
                                AK__RIGHT);
         to += ak__panels_size(D, out->K, AK__RIGHT);
     }
@@ -361,18 +351,18 @@ static void pack_x(const sweep *s, const block *b, int p, block_operands *o, ak_
 
 /* y in pieces of a tile's columns, to be multiplied along D (`right`) and to be summed over the
  * columns (`below`). */
-static void pack_y(const sweep *s, const block *b, int p, block_operands *o, ak_real *memory)
+static void pack_y(const sweep *s, const block *b, int p, block_operands *o,
+                   const walk_memory *memory)
 {
     const ak__score_matrix *w = &s->walk->scores[p];
     const ak__candidates *from = &w->set[b->set];
-    const block_memory *at = &s->memory.of[p];
+    const block_memory *at = &memory->of[p];
     const int64_t D = w->D, side = b->tile_width;
     const bool right = !scores_are_there(s, b), below = s->gradient && w->dx;
-    ak_real *to_right = memory + at->y_right, *to_below = memory + at->y_below;
+    ak_real *to_right = at->y_right, *to_below = at->y_below;
     for (int64_t j = 0, c = 0; (right || below) && j < b->n; j += side, c++) {
-        const int64_t n = min_side(side, b->n - j);
-        const ak_real *y = true_rows(memory + at->y_rows, from->y, from->inverse, b->start + j, n,
-                                     D);
+        const int64_t n = ak__min(side, b->n - j);
+        const ak_real *y = true_rows(at->y_rows, from->y, from->inverse, b->start + j, n, D);
         if (right) {
             o->y_right[c] = ak__panels_pack(to_right, y, D, false, n, D, (ak_real)w->scale,
                                             AK__RIGHT);
@@ -387,7 +377,7 @@ static void pack_y(const sweep *s, const block *b, int p, block_operands *o, ak_
 
 /* What the scores of a tile give to the gradients: piece a of the rows, c of the columns. */
 static void add_gradients(const sweep *s, const block *b, const ak__tile *t, int p, int64_t a,
-                          int64_t c, ak_real *memory)
+                          int64_t c, const walk_memory *memory)
 {
     const ak__score_matrix *w = &s->walk->scores[p];
     const int64_t D = w->D;
@@ -396,8 +386,8 @@ static void add_gradients(const sweep *s, const block *b, const ak__tile *t, int
                                  w->dx + t->r0 * D, D, true);
     ak_real *dy = w->set[b->set].dy;
     if (dy) {
-        const ak__panels turned = ak__panels_pack(memory + s->memory.turned, t->score[p], t->ld,
-                                                  true, t->n, t->m, 1, AK__LEFT);
+        const ak__panels turned = ak__panels_pack(memory->turned, t->score[p], t->ld, true, t->n,
+                                                  t->m, 1, AK__LEFT);
         ak__panels_multiply(&turned, &b->of[p].x_right[a],
                             dy + (b->start + c * b->tile_width) * D, D, true);
     }
@@ -416,18 +406,19 @@ static void make_scores(const sweep *s, const block *b, const ak__tile *t, int p
                                  t->score[p], t->ld, false);
 }
 
-static void do_tile(const sweep *s, const block *b, int64_t a, int64_t c, ak_real *memory)
+static void do_tile(const sweep *s, const block *b, int64_t a, int64_t c,
+                    const walk_memory *memory)
 {
     const ak__walk *w = s->walk;
     const int64_t i = a * b->tile_height, j = c * b->tile_width;
     ak__tile t = { .ld = b->kept ? s->plan.width : b->tile_width, .r0 = b->r0 + i,
-                   .m = min_side(b->tile_height, b->m - i), .c0 = b->c0 + j,
-                   .n = min_side(b->tile_width, b->n - j), .set = w->set0 + b->set,
+                   .m = ak__min(b->tile_height, b->m - i), .c0 = b->c0 + j,
+                   .n = ak__min(b->tile_width, b->n - j), .set = w->set0 + b->set,
                    .columns = b->columns && !(b->diagonal && a == c),
-                   .scratch = memory + s->memory.scratch, .stride = s->plan.tile_width };
+                   .scratch = memory->scratch, .stride = s->plan.tile_width };
     for (int p = 0; p < w->matrices; p++)
         t.score[p] = b->kept ? b->kept + p * s->plan.height * s->plan.width + i * s->plan.width + j
-                             : memory + s->memory.of[p].tile;
+                             : memory->of[p].tile;
     t.s = t.score[0];
     if (!scores_are_there(s, b)) {
         for (int p = 0; p < w->matrices; p++)
@@ -441,16 +432,17 @@ static void do_tile(const sweep *s, const block *b, int64_t a, int64_t c, ak_rea
 
 static void do_block(const sweep *s, int64_t i, int64_t j, int thread)
 {
-    ak_real *memory = s->walk->memory + thread * s->memory.size;
+    walk_memory memory;
     block b;
+    (void)lay_out(&memory, s->walk, &s->plan, s->walk->memory + thread * s->room);
     find_block(s, i, j, &b);
     for (int p = 0; p < s->walk->matrices; p++) {
-        pack_x(s, &b, p, &b.of[p], memory);
-        pack_y(s, &b, p, &b.of[p], memory);
+        pack_x(s, &b, p, &b.of[p], &memory);
+        pack_y(s, &b, p, &b.of[p], &memory);
     }
     for (int64_t a = 0; a * b.tile_height < b.m; a++)
         for (int64_t c = b.diagonal ? a : 0; c * b.tile_width < b.n; c++)
-            do_tile(s, &b, a, c, memory);
+            do_tile(s, &b, a, c, &memory);
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
@@ -459,7 +451,7 @@ static void do_block(const sweep *s, int64_t i, int64_t j, int thread)
 static void walk_rectangle(const sweep *w)
 {
     const int64_t rows = w->plan.row_blocks, columns = w->plan.column_blocks;
-    const int64_t most = rows > columns ? rows : columns, count = min_side(rows, columns);
+    const int64_t most = ak__max(rows, columns), count = ak__min(rows, columns);
     for (int64_t s = 0; s < most; s++) {
         AK__PARALLEL_FOR_DYNAMIC(a, count, count > 1) {
             const int64_t b = (a + s) % most;
@@ -481,7 +473,7 @@ static void walk_triangle(const sweep *w)
             const int64_t a = (round + k) % ring;
             const int64_t b = k == 0 ? ring : (round - k + ring) % ring;
             if (b < n)
-                do_block(w, min_side(a, b), a > b ? a : b, ak__thread_id());
+                do_block(w, ak__min(a, b), ak__max(a, b), ak__thread_id());
         }
     }
 }
@@ -492,7 +484,8 @@ static void walk_held(const ak__walk *w, ak__tile_fn *fn, bool gradient)
     sweep s = { .walk = w, .plan = plan_of(w), .fn = fn, .gradient = gradient };
     if (s.plan.column_blocks == 0)
         return;
-    s.memory = memory_of(w, &s.plan);
+    walk_memory one;
+    s.room = lay_out(&one, w, &s.plan, NULL);
     if (w->symmetric)
         walk_triangle(&s);
     else
@@ -504,13 +497,13 @@ static void walk_made(const ak__walk *w, int set, ak__tile_fn *fn, bool gradient
 {
     const int64_t behind = (int64_t)ak__walk_memory(w) - chunk_elements(w);
     for (int64_t first = 0; first < w->count[set]; first += AK__CHUNK) {
-        const int64_t n = min_side(AK__CHUNK, w->count[set] - first);
+        const int64_t n = ak__min(AK__CHUNK, w->count[set] - first);
         ak__walk c = chunk_of(w, set, first, n);
         ak_real *at = w->memory + behind;
         for (int p = 0; p < w->matrices; p++) {
             ak__candidates *to = &c.scores[p].set[0];
             const ak__maker *maker = &w->scores[p].set[set].maker;
-            const int64_t size = AK__CHUNK * round_up(w->scores[p].D, 16);
+            const int64_t size = AK__CHUNK * ak__round_to(w->scores[p].D, 16);
             if (!maker->make)
                 continue;
             maker->make(maker->user, first, n, at);

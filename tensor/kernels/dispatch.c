@@ -48,7 +48,7 @@ typedef struct table_entry {
 #define ENTRY(name) {#name, offsetof(ak_kernels, name)}
 
 static const table_entry table_entries[] = {
-    ENTRY(gemm_tile),     ENTRY(gemm_direct),    ENTRY(gemm_pack),      ENTRY(gemm_finish),
+    ENTRY(gemm_direct),   ENTRY(gemm_pack),      ENTRY(gemm_finish),
     ENTRY(split_pack),    ENTRY(split_multiply), ENTRY(split_tiles),   ENTRY(split_lines),
     ENTRY(split_put),
     ENTRY(dot),           ENTRY(sum),            ENTRY(sum_squares),    ENTRY(max),

@@ -131,7 +131,6 @@ void ak__kernels_gemm_avx2(ak_kernels *table)
     table->mc = 144;
     table->kc = 256;
     table->nc = 1024;
-    table->gemm_tile   = gemm_tile_avx2;
     table->gemm_direct = gemm_direct_avx2;
     table->gemm_pack   = gemm_pack_avx2;
     table->gemm_finish = gemm_finish_avx2;

@@ -18,7 +18,6 @@ void ak__kernels_gemm_avx512(ak_kernels *table)
     table->mc = 182;
     table->kc = 384;
     table->nc = 1024;
-    table->gemm_tile   = gemm_tile_avx512;
     table->gemm_direct = gemm_direct_avx512;
     table->gemm_finish = gemm_finish_avx512;
 }

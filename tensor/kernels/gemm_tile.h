@@ -153,12 +153,6 @@ static void FN(gemm_direct)(int64_t kc, const float *a, int64_t rs, int64_t cs, 
         FN(gemm_edge)(kc, a, rs, cs, b, ldb, c, ldc, m, n, accumulate);
 }
 
-static void FN(gemm_tile)(int64_t kc, const float *a, const float *b, float *c, int64_t ldc, int m,
-                          int n, bool accumulate)
-{
-    FN(gemm_direct)(kc, a, 1, MR, b, NR, c, ldc, m, n, accumulate);
-}
-
 static void FN(gemm_finish)(float *c, int64_t ldc, int m, int64_t n, const float *bias, bool relu)
 {
     for (int i = 0; i < m; i++) {

@@ -28,12 +28,12 @@
 /* Split numbers where they are: 32 k a step, of which those of step s begin at[s] bytes behind
  * `data` (NULL: step after step, as in a panel). Sixteen rows of 64 bytes are what the matrix unit
  * takes at once: `row` bytes apart, rows are positions of a left operand, pairs of k of a right
- * one. Then come `half`: to the position 16 further on, `part`: to the next part of the numbers,
+ * one. Then come `half`: to the position 16 further on, `third`: to the next third of the numbers,
  * `panel`: to the position 32 further on. */
 typedef struct ak__split_operand {
     const void    *data;
     const int64_t *at;
-    int64_t        row, half, part, panel;
+    int64_t        row, half, third, panel;
 } ak__split_operand;
 
 /* A panel of split_pack, the next one `panel` bytes further on. */
@@ -91,13 +91,10 @@ typedef struct ak_kernels {
     int     mr, nr;                         /* register tile */
     int64_t mc, kc, nc;                     /* cache blocks: mc a multiple of mr, nc of nr */
     int64_t past;                           /* bytes of a result that no cache keeps */
-    /* C[m,n] = sum_k A[k] outer B[k] (+ C if accumulate). a: packed [kc][mr], b: packed [kc][nr],
-     * both 64-byte aligned; m <= mr, n <= nr (edges); c row-major with leading dimension ldc. */
-    void (*gemm_tile)(int64_t kc, const ak_real *a, const ak_real *b, ak_real *c, int64_t ldc,
-                      int m, int n, bool accumulate);
-    /* The same with A(i, k) at a[i*rs + k*cs] and row k of B at b + k*ldb, so that operands can
-     * stay where they are; same bits as gemm_tile on the packed operands. Rows of B are read to
-     * nr elements, or to nr/2 if n <= nr/2. */
+    /* The register tile: C[m,n] = sum_k A(., k) outer B(k, .) (+ C if accumulate), m <= mr and
+     * n <= nr, with A(i, k) at a[i*rs + k*cs] and row k of B at b + k*ldb: operands can stay where
+     * they are or be packed (gemm_pack: rs 1, cs mr, ldb nr), the bits are the same. Rows of B are
+     * read to nr elements, or to nr/2 if n <= nr/2. C has rows ldc apart. */
     void (*gemm_direct)(int64_t kc, const ak_real *a, int64_t rs, int64_t cs, const ak_real *b,
                         int64_t ldb, ak_real *c, int64_t ldc, int m, int n, bool accumulate);
     /* dst[k*width + i] = x(i, k), i < ni <= width, k < nk; 0 for i in [ni, width).
@@ -109,12 +106,12 @@ typedef struct ak_kernels {
 
     /* ---- matrix product of split operands; NULL = use the one above ----
      * For matrix units that multiply bfloat16 only, many times faster. A float is the sum of three
-     * bfloat16 of 8 bits, and of the nine products of parts the six are summed, in float, that a
-     * float can tell. Errors are a half to a fifth of those of gemm_direct, which adds more numbers
-     * to one sum (kernelcheck holds both to one bound), down to the smallest subnormal number. But
-     * sums overflow beyond 2^82, and a number beyond 2^104 is like an infinite one, which gives
-     * infinity or NaN: such a result has to be made in another way (split_panels.h, conv_plain.c).
-     * A NaN gives NaN. */
+     * bfloat16 of 8 bits, its thirds, and of the nine products of these the six are summed, in
+     * float, that a float can tell. Errors are a half to a fifth of those of gemm_direct, which
+     * adds more numbers to one sum (kernelcheck holds both to one bound), down to the smallest
+     * subnormal number. But sums overflow beyond 2^82, and a number beyond 2^104 is like an
+     * infinite one, which gives infinity or NaN: such a result has to be made in another way
+     * (split_panels.h, conv/plain.c). A NaN gives NaN. */
     /* A panel: x(i, k) times alpha, as in gemm_pack, i < ni <= AK_SPLIT_SIDE; dst is aligned to 64
      * bytes and has AK_SPLIT_SIZE(nk) elements. Left and right operands differ: see
      * ak__split_operand; pair p of a step is k = p and p + 16, and panels hold 2^23 times the
@@ -134,8 +131,8 @@ typedef struct ak_kernels {
                         ak_real *c, int64_t ldc, int64_t m, int64_t n, bool accumulate,
                         const void *ahead, int64_t ahead_bytes);
     /* Split lines, to be put together as operands: sixteen pairs of x[i ld + l] and y[i ld + l],
-     * l < 16 (0 from l = nx, ny on), of line i, at dst + i step bytes, 64-byte aligned: three parts
-     * of 64 bytes. */
+     * l < 16 (0 from l = nx, ny on), of line i, at dst + i step bytes, 64-byte aligned: thirds of
+     * 64 bytes each. */
     void (*split_lines)(void *dst, int64_t step, const ak_real *x, const ak_real *y, int64_t ld,
                         int64_t lines, int nx, int ny);
     /* dst[i dst_step + j] = (accumulate: dst +) src[i src_step + j] + bias[j], j < n.

@@ -47,12 +47,6 @@ static void gemm_direct_ref(int64_t kc, const ak_real *a, int64_t rs, int64_t cs
             c[i * ldc + j] = accumulate ? c[i * ldc + j] + out[i][j] : out[i][j];
 }
 
-static void gemm_4x8_ref(int64_t kc, const ak_real *a, const ak_real *b, ak_real *c, int64_t ldc,
-                         int m, int n, bool accumulate)
-{
-    gemm_direct_ref(kc, a, 1, MR_REF, b, NR_REF, c, ldc, m, n, accumulate);
-}
-
 static void gemm_pack_ref(ak_real *dst, const ak_real *x, int64_t ld, int64_t ni, int64_t nk,
                           int width, bool k_major)
 {
@@ -505,7 +499,6 @@ static void set_gemm_ref(ak_kernels *table)
     table->kc = 256;
     table->nc = 512;
     table->past = 32 << 20;
-    table->gemm_tile = gemm_4x8_ref;
     table->gemm_direct = gemm_direct_ref;
     table->gemm_pack = gemm_pack_ref;
     table->gemm_finish = gemm_finish_ref;

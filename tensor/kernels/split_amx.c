@@ -5,13 +5,13 @@
  * instruction multiplies 16 x 32 by 32 x 16 in 16 cycles, so six of them for each pair of operands
  * take three cycles where the vector units take eight.
  *
- * A step of a panel covers 32 k. It is [part 3][half 2][16][16] pairs of bfloat16: of a left
+ * A step of a panel covers 32 k. It is [third 3][half 2][16][16] pairs of bfloat16: of a left
  * operand a pair for each (position, p), of a right one for each (p, position), as the instruction
  * wants them. Pair p of a step holds k = p and p + 16: both operands agree on it, and two vectors
  * become sixteen pairs without a permutation.
  *
  * The unit takes a subnormal bfloat16 for 0 and makes 0 of a subnormal sum. The smallest float is
- * 2^-149, so numbers are split times 2^23: then no part is subnormal, and what a sum loses lies
+ * 2^-149, so numbers are split times 2^23: then no third is subnormal, and what a sum loses lies
  * below 2^-172, where plain sums lose more. Products of them are stored times 2^-46. All these
  * factors are exact. */
 #define AK__ISA amx
@@ -49,17 +49,17 @@ V_INLINE vi v_put_pairs(uint16_t *dst, vf a, vf b)
     return pairs;
 }
 
-/* The three parts of a and b, `part` apart; x - hi and x - hi - mid are exact. *seen takes up the
- * sizes of the first ones. A NaN has one in its last part, whatever its first one is. */
-V_INLINE void v_split(uint16_t *dst, int64_t part, vf a, vf b, vi *seen)
+/* The thirds of a and b, `third` apart; x - hi and x - hi - mid are exact. *seen takes up the
+ * sizes of the first ones. A NaN has one in its last third, whatever its first one is. */
+V_INLINE void v_split(uint16_t *dst, int64_t third, vf a, vf b, vi *seen)
 {
     const vf hi_a = v_round_half(a), hi_b = v_round_half(b);
     a = v_sub(a, hi_a);
     b = v_sub(b, hi_b);
     const vf mid_a = v_round_half(a), mid_b = v_round_half(b);
     const vi hi = v_put_pairs(dst, hi_a, hi_b);
-    (void)v_put_pairs(dst + part, mid_a, mid_b);
-    (void)v_put_pairs(dst + 2 * part, v_sub(a, mid_a), v_sub(b, mid_b));
+    (void)v_put_pairs(dst + third, mid_a, mid_b);
+    (void)v_put_pairs(dst + 2 * third, v_sub(a, mid_a), v_sub(b, mid_b));
     if (seen)
         *seen = _mm512_max_epu16(*seen, v_and_i(hi, v_set1_i(0x7fff7fff)));
 }
@@ -216,15 +216,15 @@ static const tile_config eight_squares = {
 
 #define LOAD_A(which)                                                                              \
     {                                                                                              \
-        _tile_loadd(4, left + (which) * a->part, a->row);                                          \
+        _tile_loadd(4, left + (which) * a->third, a->row);                                         \
         if (tall)                                                                                  \
-            _tile_loadd(5, left + (which) * a->part + a->half, a->row);                            \
+            _tile_loadd(5, left + (which) * a->third + a->half, a->row);                           \
     }
 #define LOAD_B(which)                                                                              \
     {                                                                                              \
-        _tile_loadd(6, right + (which) * b->part, b->row);                                         \
+        _tile_loadd(6, right + (which) * b->third, b->row);                                        \
         if (wide)                                                                                  \
-            _tile_loadd(7, right + (which) * b->part + b->half, b->row);                           \
+            _tile_loadd(7, right + (which) * b->third + b->half, b->row);                          \
     }
 #define MULTIPLY()                                                                                 \
     {                                                                                              \
@@ -267,7 +267,7 @@ V_INLINE const char *step_of(const ak__split_operand *x, int64_t s)
 }
 
 /* C of 16 or 32 (`tall`) rows and 16 or 32 (`wide`) columns. First all products but those of the
- * largest parts, since what is added to a large sum is rounded as it is: so the others leave no
+ * largest thirds, since what is added to a large sum is rounded as it is: so the others leave no
  * trace, and the largest are as many additions as k has pairs. */
 V_INLINE void split_tile(bool tall, bool wide, int64_t steps, const ak__split_operand *a,
                          const ak__split_operand *b, float *c, int64_t ldc,
@@ -389,13 +389,13 @@ static void split_multiply_amx(int64_t nk, const void *a, const float *b, int64_
 static void split_lines_amx(void *dst, int64_t step, const float *x, const float *y, int64_t ld,
                             int64_t lines, int nx, int ny)
 {
-    const int64_t part = HALF * 2;      /* parts of a line follow each other */
+    const int64_t third = HALF * 2;     /* thirds of a line follow each other */
     const vf factor = v_set1(SPLIT_FACTOR);
     char *to = dst;
     for (int64_t i = 0; i < lines; i++, x += ld, y += ld, to += step) {
         vf a = nx == HALF ? v_load(x) : v_load_n(x, nx);
         vf b = ny == HALF ? v_load(y) : v_load_n(y, ny);
-        v_split((uint16_t *)(void *)to, part, v_mul(a, factor), v_mul(b, factor), NULL);
+        v_split((uint16_t *)(void *)to, third, v_mul(a, factor), v_mul(b, factor), NULL);
     }
 }
 

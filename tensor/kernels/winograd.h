@@ -14,7 +14,7 @@
  * meets the m odd inputs, in m plain products with the same weight. t = 2m + 1: 81 products
  * instead of 144. The data gradient of a tile of 2m x 2m inputs, beginning with an odd one, is
  * made of m + 1 gradients a side in the same manner: its odd inputs are plain products, its even
- * ones have two taps.
+ * ones have two taps. The weight gradient of stride 2 is left to plain sums, which are faster.
  *
  * No transform uses a number whose coefficient is 0, be it a NaN: what only missing results need
  * need not be there. */
@@ -35,8 +35,8 @@ typedef enum ak__winograd_kind {
     AK__WINOGRAD_INPUT,         /* B^T . B, inputs -> t x t */
     AK__WINOGRAD_OUTPUT,        /* A^T . A, t x t -> m x m */
     AK__WINOGRAD_WEIGHT,        /* G . G^T, 3 x 3 -> weights of points */
-    AK__WINOGRAD_DY,            /* A . A^T, m x m -> t x t */
-    AK__WINOGRAD_DW,            /* G^T . G, sums of points -> 3 x 3 */
+    AK__WINOGRAD_DY,            /* A . A^T, m x m -> t x t; stride 1 only */
+    AK__WINOGRAD_DW,            /* G^T . G, sums of points -> 3 x 3; stride 1 only */
     AK__WINOGRAD_DATA_INPUT,    /* of the data gradient; for stride 1 as INPUT and OUTPUT */
     AK__WINOGRAD_DATA_OUTPUT,
 } ak__winograd_kind;

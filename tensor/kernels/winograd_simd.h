@@ -148,8 +148,6 @@ V_INLINE void v_points_out(vf *y, const vf *x)
 
 V_INLINE void v_line_stride2(ak__winograd_kind kind, vf *y, const vf *x)
 {
-    const vf p2 = v_set1(WINO2_P2), q2 = v_set1(WINO2_Q2);
-    const vf gp = v_set1(WINO2_GP), gq = v_set1(WINO2_GQ);
     const vf gpp = v_set1(WINO2_GP * WINO2_P), gqq = v_set1(WINO2_GQ * WINO2_Q);
     vf even[4];
     switch (kind) {
@@ -171,19 +169,6 @@ V_INLINE void v_line_stride2(ak__winograd_kind kind, vf *y, const vf *x)
             y[4] = x[2];
             y[5] = x[1];
             break;
-        case AK__WINOGRAD_DY:
-            v_pair(y, v_fma(p2, x[2], x[0]), WINO2_P, v_fma(p2, x[3], x[1]));
-            v_pair(y + 2, v_fma(q2, x[2], x[0]), WINO2_Q, v_fma(q2, x[3], x[1]));
-            y[4] = x[3];
-            V_UNROLL
-            for (int j = 0; j < 4; j++)
-                y[5 + j] = x[j];
-            break;
-        case AK__WINOGRAD_DW:
-            y[0] = v_fma(gp, v_sub(x[0], x[1]), v_mul(gq, v_sub(x[2], x[3])));
-            y[1] = x[5];
-            y[2] = v_fma(gpp, v_add(x[0], x[1]), v_fma(gqq, v_add(x[2], x[3]), x[4]));
-            break;
         case AK__WINOGRAD_DATA_INPUT:
             v_points_in(y, x, 1);
             V_UNROLL
@@ -198,6 +183,8 @@ V_INLINE void v_line_stride2(ak__winograd_kind kind, vf *y, const vf *x)
                 y[2 * j + 1] = even[j];
             }
             break;
+        case AK__WINOGRAD_DY:
+        case AK__WINOGRAD_DW: break;    /* stride 1 only */
     }
 }
 
@@ -332,14 +319,14 @@ V_INLINE bool winograd_run(ak__winograd_kind kind, int stride, int m, const ak__
     return !v_any(v_is_nan(seen));
 }
 
+#define WINOGRAD_STRIDE_1(kind)                                                                    \
+    case kind:                                                                                     \
+        return c->m == 2 ? winograd_run(kind, 1, 2, c) : winograd_run(kind, 1, 4, c);
 #define WINOGRAD_CASE(kind)                                                                        \
     case kind:                                                                                     \
         if (c->stride == 2)                                                                        \
             return winograd_run(kind, 2, 4, c);                                                    \
-        else if (c->m == 2)                                                                        \
-            return winograd_run(kind, 1, 2, c);                                                    \
-        else                                                                                       \
-            return winograd_run(kind, 1, 4, c);
+        return c->m == 2 ? winograd_run(kind, 1, 2, c) : winograd_run(kind, 1, 4, c);
 
 static bool FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
 {
@@ -351,8 +338,8 @@ static bool FN(winograd)(ak__winograd_kind kind, const ak__winograd_call *c)
         WINOGRAD_CASE(AK__WINOGRAD_INPUT)
         WINOGRAD_CASE(AK__WINOGRAD_OUTPUT)
         WINOGRAD_CASE(AK__WINOGRAD_WEIGHT)
-        WINOGRAD_CASE(AK__WINOGRAD_DY)
-        WINOGRAD_CASE(AK__WINOGRAD_DW)
+        WINOGRAD_STRIDE_1(AK__WINOGRAD_DY)
+        WINOGRAD_STRIDE_1(AK__WINOGRAD_DW)
         case AK__WINOGRAD_DATA_INPUT:
             return winograd_run(AK__WINOGRAD_DATA_INPUT, 2, 4, c);
         case AK__WINOGRAD_DATA_OUTPUT:

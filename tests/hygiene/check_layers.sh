@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Include only downward: a folder may include its own headers and those of the folders listed for
-# it below; public headers follow the same rule. usage: check_layers.sh ROOT
+# it below; public headers follow the same rule. Within a folder there are rooms, with a rule of
+# their own. usage: check_layers.sh ROOT
 #
 # One exception: base/ctx.c and base/cpu.c include the kernel table and tensor/gemm.h, because the
 # first context of a process chooses the instruction set and makes the pool of packing buffers.
@@ -85,6 +86,26 @@ for file in include/akin/*.h; do
         check "$file" "${home[$name]}"
     fi
 done
+
+# Rooms of losses/. A loss goes to the engine and to what specifications share; these know no loss,
+# nor each other.
+room() {        # ROOM PATTERN: of headers that its files must not include
+    local file number name
+    while read -r file; do
+        while IFS=$'\t' read -r number name; do
+            [ -f "$(dirname "$file")/$name" ] && name=$(realpath --relative-to=. "${file%/*}/$name")
+            [[ $name =~ $2 ]] && complain "$file:$number: $1/ must not include $name"
+        done < <(includes "$file")
+    done < <(find "$1" -name '*.[ch]' | sort)
+}
+room losses/engine '^losses/(spec/|[^/]*$)'
+room losses/spec '^losses/(engine/|[^/]*$)'
+
+# The ways of convolution are chosen in tensor/conv/conv.c: all others see conv.h alone.
+while read -r found; do
+    complain "$found: the door of tensor/conv/ is conv.h"
+done < <(grep -rnE '^[[:space:]]*#[[:space:]]*include[[:space:]]*"([^"]*/)?conv/' \
+    --include='*.[ch]' "${!allowed[@]}" | grep -vE '^tensor/conv/|/conv\.h"')
 
 # Programs use the public headers only; benchmarks may look at kernels as well.
 for file in examples/*.c tools/*.c; do

@@ -33,7 +33,7 @@ static void check_tile(const isa_table *isa, int m, int n, int64_t kc, bool accu
     k->gemm_pack(pa, a.x, lda, m, kc, k->mr, false);
     k->gemm_pack(pb, b.x, ldb, n, kc, k->nr, true);
     k->gemm_direct(kc, a.x, lda, 1, b.x, ldb, c.x, ldc, m, n, accumulate);
-    k->gemm_tile(kc, pa, pb, d.x, ldc, m, n, accumulate);
+    k->gemm_direct(kc, pa, 1, k->mr, pb, k->nr, d.x, ldc, m, n, accumulate);
     bool near = true;
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < ldc && i * ldc + j < c.n; j++) {
@@ -48,7 +48,7 @@ static void check_tile(const isa_table *isa, int m, int n, int64_t kc, bool accu
     }
     const bool equal = memcmp(c.x, d.x, (size_t)c.n * sizeof(float)) == 0;
     check_result(near, isa->name, "gemm_direct m %d n %d kc %lld", m, n, (long long)kc);
-    check_result(equal, isa->name, "gemm_tile m %d n %d kc %lld: other bits than gemm_direct", m, n,
+    check_result(equal, isa->name, "gemm_direct m %d n %d kc %lld: other bits where packed", m, n,
                  (long long)kc);
     const bool kept = guarded_free(a) + guarded_free(b) + guarded_free(c) + guarded_free(d) == 4;
     check_result(kept, isa->name, "gemm tile m %d n %d wrote outside", m, n);
@@ -133,7 +133,7 @@ typedef struct product {
     bool          bias, relu;
 } product;
 
-static bool a_k_major(const product *p) { return p->form == AK__TN || p->form == AK__TT; }
+static bool a_k_major(const product *p) { return p->form == AK__TN; }
 static bool b_k_major(const product *p) { return p->form == AK__NN || p->form == AK__TN; }
 
 /* One element in double, and how far the float result may be. */
@@ -218,7 +218,7 @@ static void check_products(const isa_table *isa)
     const int count = isa->emulated ? 1500 : 6000;
     for (int t = 0; t < count; t++) {
         const bool large = t % 20 == 0;
-        product p = {.form = (ak__gemm_form)(random_bits() % 4),
+        product p = {.form = (ak__gemm_form)(random_bits() % 3),
                      .alpha = alphas[random_bits() % 6], .beta = betas[random_bits() % 6],
                      .bias = random_bits() % 3 == 0, .relu = random_bits() % 3 == 0};
         p.M = random_size(k->mr, k->mc, large);
@@ -227,7 +227,7 @@ static void check_products(const isa_table *isa)
         check_product(isa, p);
     }
     /* a long K with a small result */
-    for (int form = 0; form < 4 && !isa->emulated; form++)
+    for (int form = 0; form < 3 && !isa->emulated; form++)
         check_product(isa, (product){.form = (ak__gemm_form)form, .M = 37, .N = 51, .K = 9001,
                                      .alpha = 1, .beta = 0.5F, .bias = true, .relu = form & 1});
 }
@@ -237,7 +237,7 @@ static void check_large_products(const isa_table *isa)
 {
     static const int64_t sides[] = {128, 161, 224, 300, 1057}, depths[] = {48, 63, 64, 129, 300};
     for (int t = 0; t < 48; t++) {
-        product p = {.form = (ak__gemm_form)(t % 4), .M = sides[random_bits() % 5],
+        product p = {.form = (ak__gemm_form)(t % 3), .M = sides[random_bits() % 5],
                      .N = t % 9 ? sides[random_bits() % 5] : 1500, .K = depths[random_bits() % 5],
                      .alpha = t % 3 ? 1 : -0.5F, .beta = (float)(t / 4 % 3), .bias = t & 1,
                      .relu = t & 2};
@@ -315,7 +315,7 @@ static void check_unfit(const isa_table *isa)
     float *a = malloc((size_t)M * K * 4), *b = malloc((size_t)N * K * 4);
     float *c[2] = {malloc((size_t)M * N * 4), malloc((size_t)M * N * 4)};
     for (int v = 0; v < 64; v++) {
-        const ak__gemm_form form = (ak__gemm_form)(v % 4);
+        const ak__gemm_form form = (ak__gemm_form)(v % 3);
         fill(a, (int64_t)M * K, FILL_PLAIN);
         fill(b, (int64_t)N * K, FILL_PLAIN);
         if (v & 4)
@@ -327,7 +327,7 @@ static void check_unfit(const isa_table *isa)
         for (int plain = 0; plain < 2; plain++) {
             ak__k.split_multiply = plain ? NULL : isa->table.split_multiply;
             ak__gemm(form, M, N, K, v & 32 ? -1.0F : 1.0F, a,
-                     form == AK__TN || form == AK__TT ? M : K, b,
+                     form == AK__TN ? M : K, b,
                      form == AK__NN || form == AK__TN ? N : K, v & 8 ? 1.0F : 0.0F, c[plain], N,
                      NULL);
         }
@@ -356,16 +356,16 @@ static void check_threads(const isa_table *isa)
                                        {1000, 9, 520}, {61, 53, 9000}, {300, 300, 300},
                                        {230, 1100, 150}};
     const int before = ak__max_threads();
-    for (int s = 0; s < 28; s++) {
-        const int64_t M = sizes[s / 4][0], N = sizes[s / 4][1], K = sizes[s / 4][2];
-        const ak__gemm_form form = (ak__gemm_form)(s % 4);
+    for (int s = 0; s < 21; s++) {
+        const int64_t M = sizes[s / 3][0], N = sizes[s / 3][1], K = sizes[s / 3][2];
+        const ak__gemm_form form = (ak__gemm_form)(s % 3);
         if (isa->emulated && M * N * K > 10000000)
             continue;
         float *a = malloc((size_t)(M * K) * sizeof(float)), *b = malloc((size_t)(N * K) * 4);
         float *c[2] = {malloc((size_t)(M * N) * sizeof(float)), malloc((size_t)(M * N) * 4)};
         fill(a, M * K, FILL_PLAIN);
         fill(b, N * K, FILL_PLAIN);
-        const int64_t lda = form == AK__TN || form == AK__TT ? M : K;
+        const int64_t lda = form == AK__TN ? M : K;
         const int64_t ldb = form == AK__NN || form == AK__TN ? N : K;
         for (int threads = 1; threads <= 4; threads++) {
             set_threads(threads);
@@ -392,8 +392,8 @@ static void check_batched(const isa_table *isa)
         fill(b, BATCH * N * K, FILL_PLAIN);
         fill(c, BATCH * M * N, FILL_PLAIN);
         memcpy(d, c, sizeof d);
-        const ak__gemm_form form = (ak__gemm_form)(v % 4);
-        const int64_t lda = form == AK__TN || form == AK__TT ? M : K;
+        const ak__gemm_form form = (ak__gemm_form)(v % 3);
+        const int64_t lda = form == AK__TN ? M : K;
         const int64_t ldb = form == AK__NN || form == AK__TN ? N : K;
         const int64_t sa = v & 4 ? 0 : M * K, sb = v & 8 ? 0 : N * K;
         ak__gemm_batched(form, BATCH, M, N, K, 1, a, lda, sa, b, ldb, sb, 1, c, N, M * N);
@@ -403,60 +403,11 @@ static void check_batched(const isa_table *isa)
     }
 }
 
-/* An operand that is no matrix: X(i, k) = data[(7 i + 3 k) mod 61]. */
-static float patch_value(const ak__operand *x, int64_t i, int64_t k)
-{
-    return x->data[(7 * i + 3 * k) % 61];
-}
-
-static void patch_pack(const ak__operand *x, ak_real *dst, int64_t i0, int64_t ni, int64_t k0,
-                       int64_t nk, int width)
-{
-    for (int64_t k = 0; k < nk; k++)
-        for (int64_t i = 0; i < width; i++)
-            dst[k * width + i] = i < ni ? patch_value(x, i0 + i, k0 + k) : 0.0F;
-}
-
-static void check_operands(const isa_table *isa)
-{
-    enum { MOST = 70 };
-    float data[61], matrix[MOST * MOST], c[MOST * MOST];
-    for (int v = 0; v < 60; v++) {
-        fill(data, 61, FILL_PLAIN);
-        fill(matrix, MOST * MOST, FILL_PLAIN);
-        const int64_t M = 1 + (int64_t)(random_bits() % MOST);
-        const int64_t N = 1 + (int64_t)(random_bits() % MOST);
-        const int64_t K = (int64_t)(random_bits() % MOST);
-        const float alpha = v % 3 ? 1 : 0.5F;
-        const ak__operand patches = {.pack = patch_pack, .data = data};
-        const ak__operand plain = ak__operand_matrix(matrix, MOST, v & 1);
-        const bool left = v & 2;
-        ak__gemm_operands(M, N, K, alpha, left ? &patches : &plain, left ? &plain : &patches, 0, c,
-                          N, NULL);
-        bool ok = true;
-        for (int64_t i = 0; i < M; i++) {
-            for (int64_t j = 0; j < N; j++) {
-                double s = 0, bound = 0;
-                for (int64_t k = 0; k < K; k++) {
-                    const int64_t q = left ? j : i;
-                    const float m = v & 1 ? matrix[k * MOST + q] : matrix[q * MOST + k];
-                    const double t = (double)patch_value(&patches, left ? i : j, k) * (double)m;
-                    s += t;
-                    bound += fabs(t);
-                }
-                ok = ok && near_enough(c[i * N + j], (float)((double)alpha * s), bound * 2e-6);
-            }
-        }
-        check_result(ok, isa->name, "gemm_operands %lldx%lldx%lld variant %d", (long long)M,
-                     (long long)N, (long long)K, v);
-    }
-}
-
 void check_gemm(const isa_table *isa)
 {
     const ak_kernels before = ak__k;
     ak__k = isa->table;
-    if (wanted("gemm_tile") || wanted("gemm_direct"))
+    if (wanted("gemm_direct"))
         check_tiles(isa);
     if (wanted("gemm_pack"))
         check_packs(isa);
@@ -473,7 +424,5 @@ void check_gemm(const isa_table *isa)
         check_threads(isa);
     if (wanted("gemm_batched"))
         check_batched(isa);
-    if (wanted("gemm_operands"))
-        check_operands(isa);
     ak__k = before;
 }

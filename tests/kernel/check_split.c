@@ -21,7 +21,7 @@ static float *split_right(const ak_kernels *k, const float *x, int64_t ld, int64
     return to;
 }
 
-/* A split product against sums in double, to the bound of gemm_tile. */
+/* A split product against sums in double, to the bound of gemm_direct. */
 static void check_split(const isa_table *isa, int m, int n, int64_t nk, int variant)
 {
     const ak_kernels *k = &isa->table;
@@ -115,14 +115,14 @@ static float half_value(uint16_t bits)
     return x;
 }
 
-/* The number of pair l of a line (its first, or its second): the sum of its parts is exact, and
+/* The number of pair l of a line (its first, or its second): the sum of its thirds is exact, and
  * 2^23 times as large. */
 static float line_value(const char *line, int l, int second)
 {
-    uint16_t part[3];
+    uint16_t third[3];
     for (int i = 0; i < 3; i++)
-        memcpy(&part[i], line + i * 64 + (2 * l + second) * 2, sizeof part[i]);
-    return (half_value(part[0]) + half_value(part[1]) + half_value(part[2])) * 0x1p-23F;
+        memcpy(&third[i], line + i * 64 + (2 * l + second) * 2, sizeof third[i]);
+    return (half_value(third[0]) + half_value(third[1]) + half_value(third[2])) * 0x1p-23F;
 }
 
 static void check_lines(const isa_table *isa, int64_t lines, int nx, int ny)

@@ -73,7 +73,7 @@ void check_winograd(const ak_kernels *ref, const isa_table *isa)
         return;
     static const int sides[][2] = {{1, 2}, {1, 4}, {2, 4}};     /* stride, m */
     for (int kind = AK__WINOGRAD_INPUT; kind <= AK__WINOGRAD_DATA_OUTPUT; kind++)
-        for (int i = 0; i < 3; i++)
+        for (int i = 0; i < (kind == AK__WINOGRAD_DY || kind == AK__WINOGRAD_DW ? 2 : 3); i++)
             for (int64_t n = 0; n <= 40; n++)
                 for (int variant = 0; variant < 16; variant++)
                     check_tile(ref, isa, (ak__winograd_kind)kind, sides[i][0], sides[i][1],

@@ -212,7 +212,7 @@ static void list_names(void)
 {
     for (int i = 0; ak__kernel_at(i); i++)
         printf("%s\n", ak__kernel_at(i)->name);
-    printf("gemm\ngemm_threads\ngemm_batched\ngemm_operands\n");
+    printf("gemm\ngemm_threads\ngemm_batched\n");
 }
 
 static int usage(void)

@@ -10,7 +10,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
-#include "tensor/conv.h"
+#include "tensor/conv/conv.h"
 
 #define TOL (sizeof(ak_real) == 8 ? 1e-12 : 2e-5)
 

@@ -11,7 +11,7 @@
 
 #include "base/base.h"
 #include "base/parallel.h"
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 #define TOL 2e-6                        /* largest difference over largest result */
 

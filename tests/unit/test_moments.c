@@ -29,7 +29,7 @@ typedef struct layer {
     bool taken;                         /* this way takes moments, at every level */
 } layer;
 
-/* Each way of convolving (tensor/conv.h), whole blocks and rests of them. */
+/* Each way of convolving (tensor/conv/conv.h), whole blocks and rests of them. */
 static const layer layers[] = {
     { 40, 9, 3, 10, 3, { .padding = 1 }, true },                /* patches */
     { 70, 13, 1, 33, 3, { .padding = 1 }, true },

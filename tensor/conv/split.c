@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Convolution of split numbers (kernels.h), for processors with a matrix unit: forward pass and
- * data gradient, as correlations (conv_direct.c).
+ * data gradient, as correlations (direct.c).
  *
  * The source is split once, though the taps of a kernel take each number several times. It is laid
- * out in planes (conv_planes.h), so that the pixels that a tap takes for a run of results, over
+ * out in planes (planes.h), so that the pixels that a tap takes for a run of results, over
  * rows and images, are one operand of fixed stride, whatever the width of the map is. Results
  * between rows and images are made in vain and not kept. While a block is multiplied, the memory
  * of a later one is fetched: without that, half of the time is spent in waiting for it. */
-#include "tensor/conv_planes.h"
+#include "tensor/conv/planes.h"
 
 /* Steps of 32 k whose products are one sum: a panel of weights for them is in L1 with the pixels of
  * a tile. */
@@ -57,8 +57,8 @@ static void split_run(char *to, const ak__planes *p, const ak__correlation *q, i
     for (int64_t c = 0; c < q->SC; c += 32, to += p->layer) {
         const int64_t left = q->SC - c;
         ak__k.split_lines(to, p->pixel, from + c, from + c + 16, ld, count,
-                          (int)ak__conv_min(left, 16),
-                          (int)ak__conv_max(ak__conv_min(left - 16, 16), 0));
+                          (int)ak__min(left, 16),
+                          (int)ak__max(ak__min(left - 16, 16), 0));
     }
 }
 
@@ -79,20 +79,20 @@ static void plan_phases(split_pass *s, const ak__conv *g, bool data)
 /* Fills *s; bytes of scratch. */
 static size_t plan_pass(split_pass *s, const ak__conv *g, bool data, void *scratch)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *s = (split_pass){ .channel_steps = 0 };
     plan_phases(s, g, data);
-    s->channel_steps = ak__conv_up(s->q.SC, 32);
-    s->panels = ak__conv_up(s->q.Dg, AK_SPLIT_SIDE);
+    s->channel_steps = ak__ceil_div(s->q.SC, 32);
+    s->panels = ak__ceil_div(s->q.Dg, AK_SPLIT_SIDE);
     for (int64_t i = 0; i < s->q.phases; i++)
         s->steps += steps_of(s, &s->phase[i]);
     const bool many = s->steps * s->panels * PANEL_BYTES > MANY_WEIGHTS;
     s->planes = ak__planes_plan(&s->q, AK_SPLIT_LINE, s->channel_steps,
                                 many ? LARGE_BLOCK : BLOCK_BYTES, 2048);
-    s->at = (int64_t *)(void *)ak__carve_bytes(&area, s->steps * (int64_t)sizeof *s->at);
-    s->weights = ak__carve_bytes(&area, s->panels * s->steps * PANEL_BYTES);
-    s->planes_of = ak__carve_bytes(&area, ak__max_threads() * s->planes.bytes);
-    s->sums_of = ak__carve_bytes(&area, ak__max_threads() * sum_bytes(s));
+    s->at = ak__carve(&area, s->steps, sizeof *s->at);
+    s->weights = ak__carve(&area, s->panels * s->steps * PANEL_BYTES, 1);
+    s->planes_of = ak__carve(&area, ak__max_threads() * s->planes.bytes, 1);
+    s->sums_of = ak__carve(&area, ak__max_threads() * sum_bytes(s), 1);
     return area.used;
 }
 
@@ -114,7 +114,7 @@ static void pack_weights(const split_pass *s, const ak__conv *g, bool data, cons
 {
     const ak__correlation *q = &s->q;
     const int64_t K = ak__conv_k(g), d = j * AK_SPLIT_SIDE;
-    const int64_t n = ak__conv_min(AK_SPLIT_SIDE, q->Dg - d);
+    const int64_t n = ak__min(AK_SPLIT_SIDE, q->Dg - d);
     char *to = s->weights + j * s->steps * PANEL_BYTES;
     for (int64_t i = 0; i < q->phases; i++) {
         const ak__phase *f = &q->phase[i];
@@ -122,7 +122,7 @@ static void pack_weights(const split_pass *s, const ak__conv *g, bool data, cons
             const int64_t tap = ak__conv_tap(g, f, t / f->TW, t % f->TW);
             for (int64_t c = 0; c < q->SC; c += 32, to += PANEL_BYTES)
                 ak__k.split_pack(to, w + (data ? c * K + tap * q->Dg + d : d * K + tap * q->SC + c),
-                                 K, n, ak__conv_min(32, q->SC - c), 1, data, false);
+                                 K, n, ak__min(32, q->SC - c), 1, data, false);
         }
     }
 }
@@ -144,7 +144,7 @@ static void put_results(const split_pass *s, const ak__phase *f, const ak__plane
 {
     static const ak_real none[AK_SPLIT_SIDE] = { 0 };
     const ak__correlation *q = &s->q;
-    const int n = (int)ak__conv_min(AK_SPLIT_SIDE, q->Dg - d);
+    const int n = (int)ak__min(AK_SPLIT_SIDE, q->Dg - d);
     const int64_t rows = ak__planes_rows(&s->planes, b, f);
     for (int64_t r = 0; r < b->images * rows; r++) {
         const int64_t image = r / rows, j = r % rows;
@@ -166,9 +166,9 @@ static void split_phase(const split_pass *s, const ak__phase *f, const ak__plane
     const int64_t n = s->q.Dg - d > 16 ? 32 : 16;
     if (rows == 0 || f->JW == 0)
         return;
-    const int64_t m = ak__conv_up(ak__planes_results(&s->planes, f, b->images, rows), 16) * 16;
+    const int64_t m = ak__round_to(ak__planes_results(&s->planes, f, b->images, rows), 16);
     const char *weights = s->weights + (panel * s->steps + first) * PANEL_BYTES;
-    const int64_t blocks = ak__conv_up(steps, SPLIT_STEPS);
+    const int64_t blocks = ak__ceil_div(steps, SPLIT_STEPS);
     for (int64_t i = 0; i < blocks; i++) {
         const int64_t k0 = i * steps / blocks, k1 = (i + 1) * steps / blocks;
         const ak__split_operand left = { planes, s->at + first + k0, pixel, 16 * pixel, 64,
@@ -186,8 +186,8 @@ static int64_t calls_of(const split_pass *s, int64_t shares)
 {
     int64_t calls = 0;
     for (int64_t i = 0; i < s->q.phases; i++)
-        calls += ak__conv_up(steps_of(s, &s->phase[i]), SPLIT_STEPS);
-    return ak__conv_max(calls * ak__conv_up(s->panels, shares), 1);
+        calls += ak__ceil_div(steps_of(s, &s->phase[i]), SPLIT_STEPS);
+    return ak__max(calls * ak__ceil_div(s->panels, shares), 1);
 }
 
 static void run_pass(split_pass *s)
@@ -230,7 +230,7 @@ static void split_correlate(const ak__conv *g, bool data, const ak_real *src, co
     run_pass(&s);
 }
 
-int64_t ak__split_parts(const ak__conv *g)
+int64_t ak__split_moment_parts(const ak__conv *g)
 {
     split_pass s;
     plan_pass(&s, g, false, NULL);
@@ -244,14 +244,13 @@ int64_t ak__split_parts(const ak__conv *g)
 #define PRODUCT_COST 0.45
 #define NUMBER_COST  12.0
 
-static double round_up(int64_t n, int64_t unit) { return (double)(ak__conv_up(n, unit) * unit); }
-
 double ak__split_cost(const ak__conv *g, bool data)
 {
     split_pass s;
     plan_pass(&s, g, data, NULL);
-    const double blocks = (double)s.planes.blocks, channels = round_up(s.q.SC, 32);
-    const double results = round_up(s.q.Dg, 16), weights = (double)(g->O * ak__conv_k(g));
+    const double blocks = (double)s.planes.blocks, channels = (double)ak__round_to(s.q.SC, 32);
+    const double results = (double)ak__round_to(s.q.Dg, 16);
+    const double weights = (double)(g->O * ak__conv_k(g));
     double products = 0, put = 0;
     for (int64_t i = 0; i < s.q.phases; i++) {
         const ak__phase *f = &s.phase[i];

@@ -6,7 +6,7 @@
  * ends, and each piece is one call of a kernel that keeps its results in registers over all taps.
  * Forward pass, data gradient (one call for each residue of the stride) and weight gradient all
  * are of this form. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 /* Taps that one call takes; larger kernels take several calls. */
 #define MOST_TAPS 16
@@ -31,9 +31,9 @@ static int64_t piece_end(const tap_row *r, int64_t i)
     int64_t end = r->pixels;
     for (int t = 0; t < r->count; t++) {
         if (r->taps[t].lo > i)
-            end = ak__conv_min(end, r->taps[t].lo);
+            end = ak__min(end, r->taps[t].lo);
         if (r->taps[t].hi > i)
-            end = ak__conv_min(end, r->taps[t].hi);
+            end = ak__min(end, r->taps[t].hi);
     }
     return end;
 }
@@ -118,7 +118,7 @@ static void turn_weights(const ak__conv *g, const ak_real *w, ak_real *turned)
 
 size_t ak__depthwise_scratch(const ak__conv *g)
 {
-    ak__carve need = { 0 };
+    ak__carver need = { 0 };
     ak__carve_reals(&need, g->O * g->kH * g->kW);
     return need.used;
 }
@@ -169,11 +169,11 @@ static bool data_tap(const ak__conv *g, const ak_real *dy, int64_t r, int64_t fi
 void ak__depthwise_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
                         const ak_real *bias, ak_real *dx, bool accumulate, void *scratch)
 {
-    const int64_t C = g->O, residues = ak__conv_min(g->sw, g->W);
+    const int64_t C = g->O, residues = ak__min(g->sw, g->W);
     turn_weights(g, w, scratch);
     AK__PARALLEL_FOR(r, g->N * g->H, ak__conv_flops(g) > 1e5) {
         for (int64_t first = 0; first < residues; first++) {
-            const int64_t pixels = ak__conv_up(g->W - first, g->sw);
+            const int64_t pixels = ak__ceil_div(g->W - first, g->sw);
             result_row to = { .row = { .pixels = pixels, .C = C, .step = C,
                                        .step_y = g->sw * C },
                               .weights = scratch, .bias = bias,
@@ -193,8 +193,8 @@ void ak__depthwise_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 size_t ak__depthwise_weight_scratch(const ak__conv *g)
 {
     const int64_t numbers = g->O * g->kH * g->kW, chunk = ak__weight_chunk(g, numbers);
-    ak__carve need = { 0 };
-    ak__carve_reals(&need, ak__conv_up(g->N, chunk) * numbers);
+    ak__carver need = { 0 };
+    ak__carve_reals(&need, ak__ceil_div(g->N, chunk) * numbers);
     return need.used;
 }
 
@@ -220,10 +220,10 @@ void ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *dy
                           bool accumulate, void *scratch)
 {
     const int64_t numbers = g->O * g->kH * g->kW;
-    const int64_t chunk = ak__weight_chunk(g, numbers), chunks = ak__conv_up(g->N, chunk);
+    const int64_t chunk = ak__weight_chunk(g, numbers), chunks = ak__ceil_div(g->N, chunk);
     ak_real *parts = scratch;   /* [chunks][kH kW][C] */
     AK__PARALLEL_FOR_DYNAMIC(task, chunks, chunks > 1)
-        depthwise_part(g, x, dy, task * chunk, ak__conv_min((task + 1) * chunk, g->N),
+        depthwise_part(g, x, dy, task * chunk, ak__min((task + 1) * chunk, g->N),
                        parts + task * numbers);
     ak__weight_total(g, parts, chunks, dw, accumulate, true);
 }

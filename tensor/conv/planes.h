@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The source of a correlation laid out anew, for conv_split.c and conv_split_weight.c: a plane for
+/* The source of a correlation laid out anew, for split.c and split_weight.c: a plane for
  * each residue of a position by the step, so that the pixels that a tap takes for neighbouring
  * results are neighbours. Rows and images of a plane follow each other with the zeros of the
  * padding in between, which neighbours share. */
-#ifndef AK_CONV_PLANES_H
-#define AK_CONV_PLANES_H
+#ifndef AK_PLANES_H
+#define AK_PLANES_H
 
-#include "tensor/conv_paths.h"
+#include "tensor/conv/correlation.h"
+#include "tensor/conv/ways.h"
 
 /* Phases of a correlation, and so residues of a position, that are provided for. */
 #define AK__SPLIT_PHASES 16
@@ -50,21 +51,21 @@ int64_t ak__planes_at(const ak__planes *p, const ak__correlation *q, const ak__p
 static inline int64_t ak__planes_rows(const ak__planes *p, const ak__plane_block *b,
                                       const ak__phase *f)
 {
-    return ak__conv_max(ak__conv_min(p->band, f->JH - b->j0), 0);
+    return ak__max(ak__min(p->band, f->JH - b->j0), 0);
 }
 /* Results of a phase in `rows` rows of each image, those in vain between them included. */
 int64_t ak__planes_results(const ak__planes *p, const ak__phase *f, int64_t images, int64_t rows);
 
-/* Memory that a later block needs: fetched in equal parts by `calls` calls of split_tiles. */
+/* Memory that a later block needs: fetched in equal pieces by `calls` calls of split_tiles. */
 typedef struct ak__ahead {
-    const char *part[2];
+    const char *area[2];
     int64_t     bytes[2];
     int64_t     calls, done;
 } ak__ahead;
 
 /* What block i reads and writes; nothing if there is no such block. */
 ak__ahead ak__ahead_of(const ak__planes *p, const ak__correlation *q, int64_t i, int64_t calls);
-/* The part of the next call. */
+/* The piece of the next call. */
 const void *ak__ahead_next(ak__ahead *a, int64_t *bytes);
 
 #endif

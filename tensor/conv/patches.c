@@ -6,7 +6,7 @@
  * there; the whole patch matrix never exists. With one input channel the buffer is [K][pixels]
  * (runs of pixels are contiguous in the picture), else [pixels][K]. The data gradient multiplies
  * dY by the weights a block at a time and adds the products where the patches came from. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
@@ -23,11 +23,11 @@ static patch_plan plan_patches(const ak__conv *g)
     patch_plan p = { .K = ak__conv_k(g), .Ig = g->I / g->groups, .Og = g->O / g->groups };
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
     p.k_major = g->I == 1;
-    const int64_t wide = ak__conv_up(p.K, nr) * nr;
-    p.block = ak__conv_max(ak__conv_min(8192 / wide, 512) / mr * mr, 4 * mr);
+    const int64_t wide = ak__round_to(p.K, nr);
+    p.block = ak__max(ak__min(8192 / wide, 512) / mr * mr, 4 * mr);
     if (p.k_major && g->OW < p.block)   /* whole output rows */
         p.block = p.block / g->OW * g->OW;
-    p.ld = p.k_major ? ak__conv_up(p.block, nr) * nr : wide;
+    p.ld = p.k_major ? ak__round_to(p.block, nr) : wide;
     return p;
 }
 
@@ -101,7 +101,7 @@ static void gather(const ak__conv *g, const patch_plan *p, const ak_real *x, int
     for (int64_t done = 0; done < count;) {
         const int64_t at = p0 + done, ow = at % g->OW, oh = at / g->OW % g->OH;
         const ak_real *image = x + at / (g->OW * g->OH) * g->H * g->W * g->I;
-        const int64_t some = ak__conv_min(g->OW - ow, count - done);
+        const int64_t some = ak__min(g->OW - ow, count - done);
         if (p->k_major)
             gather_columns(g, image, oh, ow, some, out + done, p->ld);
         else
@@ -121,9 +121,9 @@ static int64_t patch_numbers(const patch_plan *p)
 static size_t carve_forward(const ak__conv *g, const patch_plan *p, void *scratch,
                             ak_real **packed, ak_real **patches, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *patches = NULL;
-    *packed = ak__carve_reals(&area, g->groups * ak__conv_up(p->Og, ak__k.nr) * p->K * ak__k.nr);
+    *packed = ak__carve_reals(&area, g->groups * ak__ceil_div(p->Og, ak__k.nr) * p->K * ak__k.nr);
     for (int t = 0; t <= thread; t++)
         *patches = ak__carve_reals(&area, patch_numbers(p));
     return area.used;
@@ -136,7 +136,7 @@ size_t ak__patches_forward_scratch(const ak__conv *g)
     return carve_forward(g, &p, NULL, &packed, &patches, ak__max_threads() - 1);
 }
 
-int64_t ak__patches_parts(const ak__conv *g)
+int64_t ak__patches_moment_parts(const ak__conv *g)
 {
     const patch_plan p = plan_patches(g);
     return ak__chunk_count(g->N * g->OH * g->OW, p.block);
@@ -149,17 +149,17 @@ static void forward_block(const ak__conv *g, const patch_plan *p, const ak_real 
 {
     const int mr = ak__k.mr, nr = ak__k.nr;
     const int64_t rs = p->k_major ? 1 : p->ld, cs = p->k_major ? p->ld : 1;
-    const int64_t panels = ak__conv_up(p->Og, nr);
+    const int64_t panels = ak__ceil_div(p->Og, nr);
     for (int64_t j = 0; j < panels; j++) {
         const int64_t channel = group * p->Og + j * nr;
-        const int n = (int)ak__conv_min(nr, p->Og - j * nr);
+        const int n = (int)ak__min(nr, p->Og - j * nr);
         const ak_real *b = packed + (group * panels + j) * p->K * nr;
         for (int64_t k0 = 0; k0 < p->K; k0 += AK__CONV_RUN) {
-            const int64_t nk = ak__conv_min(AK__CONV_RUN, p->K - k0);
+            const int64_t nk = ak__min(AK__CONV_RUN, p->K - k0);
             for (int64_t i = 0; i < count; i += mr)
                 ak__k.gemm_direct(nk, patches + i * rs + k0 * cs, rs, cs, b + k0 * nr, nr,
                                   y + i * g->O + channel, g->O,
-                                  (int)ak__conv_min(mr, count - i), n, accumulate || k0 > 0);
+                                  (int)ak__min(mr, count - i), n, accumulate || k0 > 0);
         }
         if (bias)
             ak__k.gemm_finish(y + channel, g->O, (int)count, n, bias + channel, false);
@@ -171,17 +171,17 @@ void ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
 {
     const patch_plan p = plan_patches(g);
     const int nr = ak__k.nr;
-    const int64_t panels = ak__conv_up(p.Og, nr), pixels = g->N * g->OH * g->OW;
+    const int64_t panels = ak__ceil_div(p.Og, nr), pixels = g->N * g->OH * g->OW;
     ak_real *packed, *unused;
     carve_forward(g, &p, scratch, &packed, &unused, 0);
     for (int64_t j = 0; j < g->groups * panels; j++)
         ak__k.gemm_pack(packed + j * p.K * nr,
                         w + (j / panels * p.Og + j % panels * nr) * p.K, p.K,
-                        ak__conv_min(nr, p.Og - j % panels * nr), p.K, nr, false);
+                        ak__min(nr, p.Og - j % panels * nr), p.K, nr, false);
     AK__PARALLEL_FOR_DYNAMIC(task, ak__chunk_count(pixels, p.block), pixels > p.block) {
         ak_real *weights, *patches;
         carve_forward(g, &p, scratch, &weights, &patches, ak__thread_id());
-        const int64_t p0 = task * p.block, count = ak__conv_min(p.block, pixels - p0);
+        const int64_t p0 = task * p.block, count = ak__min(p.block, pixels - p0);
         for (int64_t group = 0; group < g->groups; group++) {
             gather(g, &p, x, p0, count, group, patches);
             forward_block(g, &p, patches, weights, bias, count, group, y + p0 * g->O, accumulate);
@@ -200,11 +200,11 @@ void ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
 static size_t carve_data(const ak__conv *g, const patch_plan *p, void *scratch, ak_real **packed,
                          ak_real **products, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *products = NULL;
-    *packed = ak__carve_reals(&area, g->groups * ak__conv_up(p->K, ak__k.nr) * p->Og * ak__k.nr);
+    *packed = ak__carve_reals(&area, g->groups * ak__ceil_div(p->K, ak__k.nr) * p->Og * ak__k.nr);
     for (int t = 0; t <= thread; t++)
-        *products = ak__carve_reals(&area, p->block * ak__conv_up(p->K, ak__k.nr) * ak__k.nr);
+        *products = ak__carve_reals(&area, p->block * ak__round_to(p->K, ak__k.nr));
     return area.used;
 }
 
@@ -220,16 +220,16 @@ static void data_products(const ak__conv *g, const patch_plan *p, const ak_real 
                           ak_real *products)
 {
     const int mr = ak__k.mr, nr = ak__k.nr;
-    const int64_t panels = ak__conv_up(p->K, nr);
+    const int64_t panels = ak__ceil_div(p->K, nr);
     for (int64_t j = 0; j < panels; j++) {
         const ak_real *b = packed + (group * panels + j) * p->Og * nr;
-        const int n = (int)ak__conv_min(nr, p->K - j * nr);
+        const int n = (int)ak__min(nr, p->K - j * nr);
         for (int64_t k0 = 0; k0 < p->Og; k0 += AK__CONV_RUN)
             for (int64_t i = 0; i < count; i += mr)
-                ak__k.gemm_direct(ak__conv_min(AK__CONV_RUN, p->Og - k0),
+                ak__k.gemm_direct(ak__min(AK__CONV_RUN, p->Og - k0),
                                   dy + i * g->O + group * p->Og + k0, g->O, 1, b + k0 * nr, nr,
                                   products + i * ld + j * nr, ld,
-                                  (int)ak__conv_min(mr, count - i), n, k0 > 0);
+                                  (int)ak__min(mr, count - i), n, k0 > 0);
     }
 }
 
@@ -264,11 +264,11 @@ static void data_image(const ak__conv *g, const patch_plan *p, const ak_real *pa
                        const ak_real *dy, const ak_real *bias, ak_real *dx, bool accumulate,
                        ak_real *products)
 {
-    const int64_t ld = ak__conv_up(p->K, ak__k.nr) * ak__k.nr, pixels = g->OH * g->OW;
+    const int64_t ld = ak__round_to(p->K, ak__k.nr), pixels = g->OH * g->OW;
     if (!accumulate)
         memset(dx, 0, (size_t)(g->H * g->W * g->I) * sizeof *dx);
     for (int64_t p0 = 0; p0 < pixels; p0 += p->block) {
-        const int64_t count = ak__conv_min(p->block, pixels - p0);
+        const int64_t count = ak__min(p->block, pixels - p0);
         for (int64_t group = 0; group < g->groups; group++) {
             data_products(g, p, packed, dy + p0 * g->O, count, group, ld, products);
             for (int64_t i = 0; i < count; i++)
@@ -285,12 +285,12 @@ void ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 {
     const patch_plan p = plan_patches(g);
     const int nr = ak__k.nr;
-    const int64_t panels = ak__conv_up(p.K, nr);
+    const int64_t panels = ak__ceil_div(p.K, nr);
     ak_real *packed, *unused;
     carve_data(g, &p, scratch, &packed, &unused, 0);
     for (int64_t j = 0; j < g->groups * panels; j++)
         ak__k.gemm_pack(packed + j * p.Og * nr, w + j / panels * p.Og * p.K + j % panels * nr,
-                        p.K, ak__conv_min(nr, p.K - j % panels * nr), p.Og, nr, true);
+                        p.K, ak__min(nr, p.K - j % panels * nr), p.Og, nr, true);
     AK__PARALLEL_FOR_DYNAMIC(n, g->N, ak__conv_flops(g) > 1e5) {
         ak_real *weights, *products;
         carve_data(g, &p, scratch, &weights, &products, ak__thread_id());
@@ -304,10 +304,10 @@ void ak__patches_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 static size_t carve_weight_parts(const ak__conv *g, const patch_plan *p, void *scratch,
                                  ak_real **part, ak_real **patches, ak_real **edge, int thread)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     const int64_t numbers = g->O * p->K, chunk = ak__weight_chunk(g, numbers);
     *patches = *edge = NULL;
-    *part = ak__carve_reals(&area, ak__conv_up(g->N, chunk) * numbers);
+    *part = ak__carve_reals(&area, ak__ceil_div(g->N, chunk) * numbers);
     for (int t = 0; t <= thread; t++) {
         *patches = ak__carve_reals(&area, patch_numbers(p));
         *edge = ak__carve_reals(&area, p->k_major ? p->block * ak__k.nr : 0);
@@ -329,7 +329,7 @@ static void weight_columns(const ak__conv *g, const patch_plan *p, const ak_real
 {
     const int mr = ak__k.mr, nr = ak__k.nr;
     for (int64_t o = 0; o < g->O; o += nr) {
-        const int n = (int)ak__conv_min(nr, g->O - o);
+        const int n = (int)ak__min(nr, g->O - o);
         const ak_real *b = dy + o;
         int64_t ldb = g->O;
         if (n < nr) {           /* the tile reads whole rows: a copy with zeros at the edge */
@@ -339,7 +339,7 @@ static void weight_columns(const ak__conv *g, const patch_plan *p, const ak_real
         }
         for (int64_t k = 0; k < p->K; k += mr)
             ak__k.gemm_direct(count, patches + k * p->ld, p->ld, 1, b, ldb, part + k * g->O + o,
-                              g->O, (int)ak__conv_min(mr, p->K - k), n, add);
+                              g->O, (int)ak__min(mr, p->K - k), n, add);
     }
 }
 
@@ -352,7 +352,7 @@ static void weight_rows(const ak__conv *g, const patch_plan *p, const ak_real *p
         for (int64_t o = 0; o < p->Og; o += mr)
             ak__k.gemm_direct(count, dy + group * p->Og + o, 1, g->O, patches + k, p->ld,
                               part + (group * p->Og + o) * p->K + k, p->K,
-                              (int)ak__conv_min(mr, p->Og - o), (int)ak__conv_min(nr, p->K - k),
+                              (int)ak__min(mr, p->Og - o), (int)ak__min(nr, p->K - k),
                               add);
 }
 
@@ -361,15 +361,15 @@ void ak__patches_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, 
 {
     const patch_plan p = plan_patches(g);
     const int64_t numbers = g->O * p.K, chunk = ak__weight_chunk(g, numbers);
-    const int64_t chunks = ak__conv_up(g->N, chunk), pixels = g->OH * g->OW;
+    const int64_t chunks = ak__ceil_div(g->N, chunk), pixels = g->OH * g->OW;
     AK__PARALLEL_FOR_DYNAMIC(task, chunks, chunks > 1) {
         ak_real *part, *patches, *edge;
         carve_weight_parts(g, &p, scratch, &part, &patches, &edge, ak__thread_id());
         part += task * numbers;
         const int64_t first = task * chunk * pixels;
-        const int64_t last = ak__conv_min((task + 1) * chunk, g->N) * pixels;
+        const int64_t last = ak__min((task + 1) * chunk, g->N) * pixels;
         for (int64_t p0 = first; p0 < last; p0 += p.block) {
-            const int64_t count = ak__conv_min(p.block, last - p0);
+            const int64_t count = ak__min(p.block, last - p0);
             for (int64_t group = 0; group < g->groups; group++) {
                 gather(g, &p, x, p0, count, group, patches);
                 if (p.k_major)

@@ -2,7 +2,7 @@
 /* Sums by the definition of a convolution, of few results: those that a way which multiplies other
  * numbers than x and w (Winograd's sums, the parts of split numbers) could not hold, though plain
  * sums can. What is infinite or NaN there is so here as well. One group. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 /* Does position `at` of the result meet the source through tap k? Its position there. */
 static bool source_at(int64_t at, int64_t k, int64_t stride, int64_t padding, int64_t dilation,

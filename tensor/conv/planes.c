@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Planes of a correlation's source: how blocks are cut, what lies where, and filling them. */
-#include "tensor/conv_planes.h"
+#include "tensor/conv/planes.h"
 
 /* ---- where pixels lie ------------------------------------------------------------------------ */
 
@@ -8,8 +8,8 @@
  * read is there, or in the zeros that the next one begins with. */
 static int64_t pitch_of(int64_t zeros, int64_t source, int64_t extent, int64_t step)
 {
-    const int64_t past = ak__conv_min(zeros + source, extent);
-    return ak__conv_up(ak__conv_max(past, extent - ak__conv_max(zeros, 0)), step);
+    const int64_t past = ak__min(zeros + source, extent);
+    return ak__ceil_div(ak__max(past, extent - ak__max(zeros, 0)), step);
 }
 
 int64_t ak__planes_at(const ak__planes *p, const ak__correlation *q, const ak__phase *f,
@@ -32,7 +32,7 @@ static int64_t farthest(const ak__planes *p, const ak__correlation *q)
     for (int64_t i = 0; i < q->phases; i++) {
         const ak__phase *f = &q->phase[i];
         if (f->TH && f->TW)
-            most = ak__conv_max(most, (f->h0 + (f->TH - 1) * q->tap_h) / q->step_h * p->columns +
+            most = ak__max(most, (f->h0 + (f->TH - 1) * q->tap_h) / q->step_h * p->columns +
                                           (f->w0 + (f->TW - 1) * q->tap_w) / q->step_w);
     }
     return most;
@@ -44,28 +44,28 @@ ak__planes ak__planes_plan(const ak__correlation *q, int64_t pixel, int64_t laye
     const int64_t planes = q->step_h * q->step_w;
     int64_t JH = 1, JW = 1;
     for (int64_t i = 0; i < q->phases; i++) {
-        JH = ak__conv_max(JH, q->phase[i].JH);
-        JW = ak__conv_max(JW, q->phase[i].JW);
+        JH = ak__max(JH, q->phase[i].JH);
+        JW = ak__max(JW, q->phase[i].JW);
     }
-    const int64_t halo = ak__conv_max(q->PH - (JH - 1) * q->step_h, 1);
+    const int64_t halo = ak__max(q->PH - (JH - 1) * q->step_h, 1);
     ak__planes p = { .pixel = pixel, .layers = layers, .image = q->SH * q->SW * q->SC,
                      .images = 1, .band = JH };
-    p.columns = ak__conv_max(pitch_of(q->left, q->SW, q->PW, q->step_w), JW);
-    p.rows = ak__conv_max(pitch_of(q->top, q->SH, q->PH, q->step_h), JH);
+    p.columns = ak__max(pitch_of(q->left, q->SW, q->PW, q->step_w), JW);
+    p.rows = ak__max(pitch_of(q->top, q->SH, q->PH, q->step_h), JH);
     const int64_t row = planes * p.columns * pixel * layers;
     if (p.rows * row <= bytes) {
-        p.images = ak__conv_max(ak__conv_min(bytes / (p.rows * row),
+        p.images = ak__max(ak__min(bytes / (p.rows * row),
                                              most / (p.rows * p.columns)), 1);
-        p.images = ak__conv_up(q->N, ak__conv_up(q->N, ak__conv_min(p.images, q->N)));
+        p.images = ak__ceil_div(q->N, ak__ceil_div(q->N, ak__min(p.images, q->N)));
     } else {
-        const int64_t more = ak__conv_up(halo, q->step_h) - 1;
-        p.band = ak__conv_min(ak__conv_max(bytes / row - more, 1), JH);
-        p.band = ak__conv_up(JH, ak__conv_up(JH, p.band));
+        const int64_t more = ak__ceil_div(halo, q->step_h) - 1;
+        p.band = ak__min(ak__max(bytes / row - more, 1), JH);
+        p.band = ak__ceil_div(JH, ak__ceil_div(JH, p.band));
         p.rows = p.band + more;
     }
-    p.bands = ak__conv_up(JH, p.band);
-    p.blocks = ak__conv_up(q->N, p.images) * p.bands;
-    p.results = ak__conv_up(p.images * p.rows * p.columns, AK_SPLIT_SIDE) * AK_SPLIT_SIDE;
+    p.bands = ak__ceil_div(JH, p.band);
+    p.blocks = ak__ceil_div(q->N, p.images) * p.bands;
+    p.results = ak__round_to(p.images * p.rows * p.columns, AK_SPLIT_SIDE);
     p.plane = p.results + farthest(&p, q);
     p.layer = planes * p.plane * pixel;
     p.bytes = p.layer * layers;
@@ -75,7 +75,7 @@ ak__planes ak__planes_plan(const ak__correlation *q, int64_t pixel, int64_t laye
 ak__plane_block ak__planes_block(const ak__planes *p, const ak__correlation *q, int64_t i)
 {
     ak__plane_block b = { .n0 = i / p->bands * p->images, .j0 = i % p->bands * p->band };
-    b.images = ak__conv_min(p->images, q->N - b.n0);
+    b.images = ak__min(p->images, q->N - b.n0);
     return b;
 }
 
@@ -134,17 +134,17 @@ void ak__planes_fill(const ak__planes *p, const ak__correlation *q, const ak__pl
 ak__ahead ak__ahead_of(const ak__planes *p, const ak__correlation *q, int64_t i, int64_t calls)
 {
     ak__ahead a = { .calls = calls };
-    if (i >= ak__conv_up(q->N, p->images) * p->bands)
+    if (i >= ak__ceil_div(q->N, p->images) * p->bands)
         return a;
     const ak__plane_block b = ak__planes_block(p, q, i);
-    const int64_t JH = q->phase->JH, j1 = ak__conv_min(b.j0 + p->band, JH);
-    const int64_t h0 = ak__conv_max(b.j0 * q->step_h - q->top, 0);
-    const int64_t h1 = ak__conv_min(j1 * q->step_h + q->PH - JH * q->step_h - q->top, q->SH);
+    const int64_t JH = q->phase->JH, j1 = ak__min(b.j0 + p->band, JH);
+    const int64_t h0 = ak__max(b.j0 * q->step_h - q->top, 0);
+    const int64_t h1 = ak__min(j1 * q->step_h + q->PH - JH * q->step_h - q->top, q->SH);
     const int64_t row = q->SW * q->SC, real = (int64_t)sizeof(ak_real);
     const bool whole = p->bands == 1;
-    a.part[0] = (const char *)(q->src + b.n0 * p->image + (whole ? 0 : h0 * row));
-    a.bytes[0] = (whole ? b.images * p->image : ak__conv_max(h1 - h0, 0) * row) * real;
-    a.part[1] = (const char *)(q->dst + b.n0 * q->image + (whole ? 0 : b.j0 * q->row));
+    a.area[0] = (const char *)(q->src + b.n0 * p->image + (whole ? 0 : h0 * row));
+    a.bytes[0] = (whole ? b.images * p->image : ak__max(h1 - h0, 0) * row) * real;
+    a.area[1] = (const char *)(q->dst + b.n0 * q->image + (whole ? 0 : b.j0 * q->row));
     a.bytes[1] = (whole ? b.images * q->image : (j1 - b.j0) * q->row) * real;
     return a;
 }
@@ -158,9 +158,9 @@ const void *ak__ahead_next(ak__ahead *a, int64_t *bytes)
     const int64_t from = a->done * all / a->calls, to = (a->done + 1) * all / a->calls;
     a->done++;
     if (from < first) {
-        *bytes = ak__conv_min(to, first) - from;
-        return a->part[0] + from;
+        *bytes = ak__min(to, first) - from;
+        return a->area[0] + from;
     }
     *bytes = to - from;
-    return a->part[1] + from - first;
+    return a->area[1] + from - first;
 }

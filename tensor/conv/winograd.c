@@ -10,7 +10,7 @@
  *
  * Every result is the sum over channels in one order whatever the block is, so the bits do not
  * depend on the cut. The data gradient is the same with turned and transposed weights. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 #include <math.h>
 
@@ -49,7 +49,7 @@ int ak__winograd_side(const ak__conv *g, bool data)
 {
     const bool plain = g->kH == 3 && g->kW == 3 && g->sh <= 2 && g->sw == g->sh && g->dh == 1 &&
                        g->dw == 1 && g->groups == 1;
-    if (g->exact || !plain || ak__conv_min(g->I, g->O) < MIN_CHANNELS)
+    if (g->exact || !plain || ak__min(g->I, g->O) < MIN_CHANNELS)
         return 0;
     const double direct = ak__direct_cost(g, data) * (double)g->I * (double)g->O;
     const double four = ak__winograd_cost(g, 4, data);
@@ -71,8 +71,8 @@ static void start_of(int stride, bool data, int64_t padding, int64_t *result, in
 /* So many tiles of m hold n, the last few of m - 1. */
 static int64_t cut_axis(int64_t n, int m, int64_t *full)
 {
-    const int64_t tiles = ak__conv_up(n, m);
-    *full = ak__conv_max(n - (m - 1) * tiles, 0);
+    const int64_t tiles = ak__ceil_div(n, m);
+    *full = ak__max(n - (m - 1) * tiles, 0);
     return tiles;
 }
 
@@ -93,8 +93,8 @@ ak__tiling ak__winograd_tiling(const ak__conv *g, int m, bool data)
     q.points = q.side * q.side;
     q.step = q.result / m;
     q.from = data ? 1 : stride;
-    q.TH = cut_axis(ak__conv_up(q.H + q.over, q.step), m, &q.FH);
-    q.TW = cut_axis(ak__conv_up(q.W + q.beside, q.step), m, &q.FW);
+    q.TH = cut_axis(ak__ceil_div(q.H + q.over, q.step), m, &q.FH);
+    q.TW = cut_axis(ak__ceil_div(q.W + q.beside, q.step), m, &q.FW);
     q.total = q.N * q.TH * q.TW;
     return q;
 }
@@ -147,16 +147,16 @@ static ak__winograd_square pixels(const ak_real *x, int64_t n, int64_t h, int64_
 {
     return (ak__winograd_square){
         .data = (ak_real *)x + ((n * H + h) * W + w) * C, .row = W * C, .column = C,
-        .i0 = (int)ak__conv_min(ak__conv_max(-h, 0), rows), .i1 = (int)ak__conv_min(rows, H - h),
-        .j0 = (int)ak__conv_min(ak__conv_max(-w, 0), columns),
-        .j1 = (int)ak__conv_min(columns, W - w),
+        .i0 = (int)ak__min(ak__max(-h, 0), rows), .i1 = (int)ak__min(rows, H - h),
+        .j0 = (int)ak__min(ak__max(-w, 0), columns),
+        .j1 = (int)ak__min(columns, W - w),
     };
 }
 
 /* (Pairs of) results before tile i of an axis. */
 static int64_t before(const ak__tiling *q, int64_t i, int64_t full)
 {
-    return i * q->m - ak__conv_max(i - full, 0);
+    return i * q->m - ak__max(i - full, 0);
 }
 
 ak__winograd_square ak__winograd_results(const ak__tiling *q, const ak_real *x, int64_t C,
@@ -185,7 +185,7 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side)
 
 int64_t ak__winograd_ld(int64_t channels)
 {
-    return ak__conv_up(channels, 32) * 32 + 16;
+    return ak__round_to(channels, 32) + 16;
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
@@ -218,14 +218,14 @@ static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
     const int64_t real = (int64_t)sizeof(ak_real), mr = ak__k.mr * (halves ? 2 : 1);
     s.ld_v = ak__winograd_ld(s.C);
     s.ld_m = ak__winograd_ld(s.D);
-    s.panels = ak__conv_up(s.D, ak__k.nr);
+    s.panels = ak__ceil_div(s.D, ak__k.nr);
     const int64_t tile = s.q.points * (s.ld_v + s.ld_m) * real;
-    s.block = ak__conv_max(OWN_BLOCK / tile / mr, 1) * mr;
+    s.block = ak__max(OWN_BLOCK / tile / mr, 1) * mr;
     s.shared = s.q.weights * s.C * s.panels * ak__k.nr * real > OWN_WEIGHTS ||
                s.q.total < 8 * s.block;
     if (s.shared)
-        s.block = ak__conv_max(SHARED_BLOCK / tile / mr, 1) * mr;
-    s.block = ak__conv_up(s.q.total, ak__conv_up(s.q.total, s.block));
+        s.block = ak__max(SHARED_BLOCK / tile / mr, 1) * mr;
+    s.block = ak__ceil_div(s.q.total, ak__ceil_div(s.q.total, s.block));
     s.row = s.shared ? 1 : s.q.points;
     s.plane = s.shared ? s.block : 1;
     return s;
@@ -233,11 +233,12 @@ static winograd_pass plan_pass(const ak__conv *g, int m, bool data)
 
 static size_t carve_pass(winograd_pass *s, void *scratch)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     const int64_t own = s->q.points * s->block * (s->ld_v + s->ld_m);
     s->u = ak__carve_reals(&area, s->q.weights * s->panels * s->C * ak__k.nr);
     s->work = ak__carve_reals(&area, (s->shared ? 1 : ak__max_threads()) * own);
-    s->order = ak__carve_ints(&area, (s->shared ? 1 : ak__max_threads()) * s->block);
+    s->order = ak__carve(&area, (s->shared ? 1 : ak__max_threads()) * s->block,
+                         sizeof *s->order);
     return area.used;
 }
 
@@ -263,7 +264,7 @@ static void weight_panel(const winograd_pass *s, const ak_real *w, int64_t j, in
         const ak_real *from = w + (s->data ? (c * 9 + 8 - tap) * s->D + d
                                            : (d * 9 + tap) * s->C + c);
         ak__k.gemm_pack(taps + tap * n, from, 9 * (s->data ? s->D : s->C),
-                        ak__conv_min(nr, s->D - d), count, nr, s->data);
+                        ak__min(nr, s->D - d), count, nr, s->data);
     }
     const ak__winograd_call call = {
         .stride = s->q.stride, .m = s->q.m, .n = n, .in = ak__winograd_planes(taps, n, 3),
@@ -275,10 +276,10 @@ static void weight_panel(const winograd_pass *s, const ak_real *w, int64_t j, in
 
 static void transform_weights(const winograd_pass *s, const ak_real *w)
 {
-    const int64_t steps = ak__conv_up(s->C, WEIGHT_STEP);
+    const int64_t steps = ak__ceil_div(s->C, WEIGHT_STEP);
     AK__PARALLEL_FOR(i, s->panels * steps, s->C * s->D > 1024) {
         const int64_t c = i % steps * WEIGHT_STEP;
-        weight_panel(s, w, i / steps, c, ak__conv_min(WEIGHT_STEP, s->C - c));
+        weight_panel(s, w, i / steps, c, ak__min(WEIGHT_STEP, s->C - c));
     }
 }
 
@@ -287,11 +288,11 @@ static void transform_weights(const winograd_pass *s, const ak_real *w)
 /* Tiles of a part: their results are still in the cache, and there are few parts to merge. */
 #define MOMENT_TILES 8
 
-int64_t ak__winograd_parts(const ak__conv *g, int m)
+int64_t ak__winograd_moment_parts(const ak__conv *g, int m)
 {
     const winograd_pass s = plan_pass(g, m, false);
     const int64_t whole = s.q.total / s.block, rest = s.q.total % s.block;
-    return whole * ak__conv_up(s.block, MOMENT_TILES) + ak__conv_up(rest, MOMENT_TILES);
+    return whole * ak__ceil_div(s.block, MOMENT_TILES) + ak__ceil_div(rest, MOMENT_TILES);
 }
 
 /* Of `count` tiles of the block that begins at `first`, whose order starts with tile[0]. */
@@ -331,7 +332,7 @@ static void mend_tile(const winograd_pass *s, const ak__winograd_call *made)
     ak_real again[SIDE * SIDE * MENDED], sums[MENDED];
     for (int64_t d = 0; d < s->D; d += MENDED) {
         ak__winograd_call call = *made;
-        call.n = ak__conv_min(MENDED, s->D - d);
+        call.n = ak__min(MENDED, s->D - d);
         call.bias = NULL;
         call.accumulate = false;
         call.in.data += d;
@@ -375,13 +376,13 @@ static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_re
     const int64_t mr = ak__k.mr, nr = ak__k.nr;
     const int64_t row_v = s->row * s->ld_v, row_m = s->row * s->ld_m;
     for (int64_t j = 0; j < s->panels; j++) {
-        const int n = (int)ak__conv_min(nr, s->D - j * nr);
+        const int n = (int)ak__min(nr, s->D - j * nr);
         for (int64_t k = 0; k < s->C; k += AK__CONV_RUN) {
-            const int64_t nk = ak__conv_min(AK__CONV_RUN, s->C - k);
+            const int64_t nk = ak__min(AK__CONV_RUN, s->C - k);
             for (int64_t i = 0; i < count; i += mr)
                 ak__k.gemm_direct(nk, v + i * row_v + k, row_v, 1, u + (j * s->C + k) * nr, nr,
                                   m + i * row_m + j * nr, row_m,
-                                  (int)ak__conv_min(mr, count - i), n, k > 0);
+                                  (int)ak__min(mr, count - i), n, k > 0);
         }
     }
 }
@@ -389,7 +390,7 @@ static void multiply_point(const winograd_pass *s, const ak_real *v, const ak_re
 /* Block b in the buffers of thread t. */
 static void run_block(const winograd_pass *s, int64_t b, int64_t t)
 {
-    const int64_t first = b * s->block, count = ak__conv_min(s->block, s->q.total - first);
+    const int64_t first = b * s->block, count = ak__min(s->block, s->q.total - first);
     const int64_t numbers = s->q.points * s->block, weight = s->panels * s->C * ak__k.nr;
     ak_real *v = s->work + t * numbers * (s->ld_v + s->ld_m), *m = v + numbers * s->ld_v;
     ak__tile_order o = { .tile = s->order + t * s->block };
@@ -404,9 +405,9 @@ static void run_block(const winograd_pass *s, int64_t b, int64_t t)
                        s->u + ak__winograd_weight_index(&s->q, (int)p) * weight, m + at * s->ld_m,
                        hi - lo);
     }
-    const int64_t tiles = s->moments ? MOMENT_TILES : 1, parts = ak__conv_up(s->block, tiles);
-    AK__PARALLEL_FOR(c, ak__conv_up(count, tiles), s->shared) {
-        const int64_t end = ak__conv_min((c + 1) * tiles, count);
+    const int64_t tiles = s->moments ? MOMENT_TILES : 1, parts = ak__ceil_div(s->block, tiles);
+    AK__PARALLEL_FOR(c, ak__ceil_div(count, tiles), s->shared) {
+        const int64_t end = ak__min((c + 1) * tiles, count);
         for (int64_t i = c * tiles; i < end; i++)
             output_tile(s, first + o.tile[i], m + i * s->row * s->ld_m);
         if (s->moments)
@@ -420,7 +421,7 @@ static void run_pass(winograd_pass *s, const ak_real *w, void *scratch)
     carve_pass(s, scratch);
     s->w = w;
     transform_weights(s, w);
-    const int64_t blocks = ak__conv_up(s->q.total, s->block);
+    const int64_t blocks = ak__ceil_div(s->q.total, s->block);
     if (s->shared) {
         for (int64_t b = 0; b < blocks; b++)
             run_block(s, b, 0);

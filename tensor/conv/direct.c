@@ -9,7 +9,8 @@
  *
  * Weights are packed once a call. The data gradient of stride s is s*s such correlations, one for
  * each residue of the output position, so that no multiplication by an inserted zero happens. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/correlation.h"
+#include "tensor/conv/ways.h"
 
 /* ---- padding --------------------------------------------------------------------------------- */
 
@@ -17,8 +18,8 @@ void ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count,
                     int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW)
 {
     /* columns [first, last) of a padded row come from the source */
-    const int64_t first = ak__conv_min(ak__conv_max(left, 0), PW);
-    const int64_t last = ak__conv_max(ak__conv_min(left + SW, PW), first);
+    const int64_t first = ak__min(ak__max(left, 0), PW);
+    const int64_t last = ak__max(ak__min(left + SW, PW), first);
     for (int64_t r = 0; r < count * PH; r++) {
         ak_real *to = out + r * PW * SC;
         const int64_t h = r % PH - top;
@@ -45,12 +46,12 @@ static bool needs_padding(const ak__correlation *q)
 static int64_t block_images(const ak__correlation *q)
 {
     const int64_t one = q->PH * q->PW * q->SC * (int64_t)sizeof(ak_real);
-    return ak__conv_min(ak__conv_max(262144 / one, 1), 16);
+    return ak__min(ak__max(262144 / one, 1), 16);
 }
 
 static int64_t panels_of(const ak__correlation *q)
 {
-    return q->groups * ak__conv_up(q->Dg, ak__k.nr);
+    return q->groups * ak__ceil_div(q->Dg, ak__k.nr);
 }
 
 /* Bytes of one source row of all images of a tile, so that the rows of a few taps stay in the
@@ -65,7 +66,7 @@ static int64_t panels_of(const ak__correlation *q)
  * to mr images; 0: tiles run along rows of pixels. */
 static int64_t image_tiles(const ak__correlation *q)
 {
-    const int64_t mr = ak__k.mr, tiles = ak__conv_up(q->N, mr), real = (int64_t)sizeof(ak_real);
+    const int64_t mr = ak__k.mr, tiles = ak__ceil_div(q->N, mr), real = (int64_t)sizeof(ak_real);
     const int64_t row = q->SW * q->SC * real;
     const bool crowded = mr > WAYS && q->SH * row % CROWDED == 0;
     const bool wide = 2 * q->SW > q->step_w * mr;
@@ -88,7 +89,7 @@ static void direct_piece(const ak__correlation *q, const ak__phase *f, piece_vie
                          int64_t nk, int n, bool add)
 {
     const int64_t rs = q->step_w * q->SC;
-    const int64_t tiles = ak__conv_up(f->JW, ak__k.mr);
+    const int64_t tiles = ak__ceil_div(f->JW, ak__k.mr);
     for (int64_t r = r0; r < r1; r++) {
         const int64_t image = r / f->JH, jh = r % f->JH;
         const ak_real *ar = a + (image * v.PH + jh * q->step_h) * v.PW * q->SC;
@@ -125,9 +126,9 @@ static void direct_panel(const ak__correlation *q, const ak__phase *f, piece_vie
                          int64_t images, int64_t panel)
 {
     const int nr = ak__k.nr;
-    const int64_t per_group = ak__conv_up(q->Dg, nr), group = panel / per_group;
+    const int64_t per_group = ak__ceil_div(q->Dg, nr), group = panel / per_group;
     const int64_t j = panel % per_group * nr, channel = group * q->Dg + j;
-    const int n = (int)ak__conv_min(nr, q->Dg - j);
+    const int n = (int)ak__min(nr, q->Dg - j);
     const int64_t rows = images * f->JH, K = f->TH * f->TW * q->Cg;
     const ak_real *b = f->packed + panel * K * nr;
     ak_real *c = q->dst + f->at + channel;
@@ -135,7 +136,7 @@ static void direct_panel(const ak__correlation *q, const ak__phase *f, piece_vie
     const bool whole = q->groups == 1 && q->tap_w == 1;
     const int64_t runs = whole ? 1 : f->TW, run = whole ? f->TW * q->Cg : q->Cg;
     /* so many output rows that their part of dst stays in the first cache over all pieces */
-    const int64_t step = ak__conv_max(128 / f->JW, 1);
+    const int64_t step = ak__max(128 / f->JW, 1);
 
     if (K == 0) {
         direct_untouched(q, f, n0, rows, channel, n);
@@ -143,14 +144,14 @@ static void direct_panel(const ak__correlation *q, const ak__phase *f, piece_vie
         return;
     }
     for (int64_t r0 = 0; r0 < rows; r0 += step) {
-        const int64_t r1 = ak__conv_min(r0 + step, rows);
+        const int64_t r1 = ak__min(r0 + step, rows);
         bool add = q->accumulate;
         for (int64_t t = 0; t < f->TH * runs; t++) {
             const int64_t th = t / runs, tw = t % runs;
             const ak_real *a = v.rows + ((f->h0 + th * q->tap_h) * v.PW + f->w0 + tw * q->tap_w) *
                                             q->SC + group * q->Cg;
             for (int64_t k0 = 0; k0 < run; k0 += AK__CONV_RUN) {
-                const int64_t nk = ak__conv_min(AK__CONV_RUN, run - k0);
+                const int64_t nk = ak__min(AK__CONV_RUN, run - k0);
                 direct_piece(q, f, v, n0, r0, r1, a + k0, b + (t * run + k0) * nr, c, nk, n, add);
                 add = true;
             }
@@ -164,25 +165,12 @@ static int64_t pad_buffer(const ak__correlation *q)
     return needs_padding(q) && !image_tiles(q) ? block_images(q) * q->PH * q->PW * q->SC : 0;
 }
 
-void ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
-                           int64_t r1, ak_real *part)
-{
-    const ak_real *y = q->dst + n0 * q->image + r0 * q->row;
-    const int64_t pixels = (r1 - r0) * q->row / q->pixel;
-    ak__moments_begin(part, y, q->pixel);
-    if (pixels * q->pixel == q->image)
-        ak__moments_add(part, y, images * pixels, q->pixel);
-    else
-        for (int64_t i = 0; i < images; i++)
-            ak__moments_add(part, y + i * q->image, pixels, q->pixel);
-}
-
 static void along_rows(const ak__correlation *q, ak_real *buffers)
 {
-    const int64_t block = block_images(q), blocks = ak__conv_up(q->N, block);
+    const int64_t block = block_images(q), blocks = ak__ceil_div(q->N, block);
     const int64_t panels = panels_of(q), shares = ak__conv_shares(blocks, panels);
     AK__PARALLEL_FOR_DYNAMIC(task, blocks * shares, blocks * shares > 1) {
-        const int64_t n0 = task / shares * block, images = ak__conv_min(block, q->N - n0);
+        const int64_t n0 = task / shares * block, images = ak__min(block, q->N - n0);
         const int64_t share = task % shares;
         piece_view v = { q->src + n0 * q->SH * q->SW * q->SC, q->SH, q->SW };
         if (needs_padding(q)) {
@@ -206,10 +194,10 @@ static void along_rows(const ak__correlation *q, ak_real *buffers)
  * costs little beside them. */
 #define POSITIONS 512
 
-/* The part of one tile: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
-typedef struct across_part {
+/* One tile's: images [n0, n0 + m), panels [j0, j1), output rows [r0, r1) of any phase. */
+typedef struct across_piece {
     int64_t n0, m, j0, j1, r0, r1;
-} across_part;
+} across_piece;
 
 /* All taps of kernel row th for one pixel of the images: a is that of the source, w its column.
  * False if no tap is inside. */
@@ -223,20 +211,20 @@ static bool across_taps(const ak__correlation *q, const ak__phase *f, int64_t m,
     for (int64_t tw = lo; tw < hi; tw += whole ? hi - lo : 1) {
         const ak_real *at = a + tw * q->tap_w * q->SC, *bt = b + tw * q->Cg * ak__k.nr;
         for (int64_t k0 = 0; k0 < run; k0 += AK__CONV_RUN, add = true)
-            ak__k.gemm_direct(ak__conv_min(AK__CONV_RUN, run - k0), at + k0,
+            ak__k.gemm_direct(ak__min(AK__CONV_RUN, run - k0), at + k0,
                               q->SH * q->SW * q->SC, 1, bt + k0 * ak__k.nr, ak__k.nr, c, q->image,
                               (int)m, n, add);
     }
     return hi > lo;
 }
 
-static void across_row(const ak__correlation *q, const ak__phase *f, const across_part *t,
+static void across_row(const ak__correlation *q, const ak__phase *f, const across_piece *t,
                        int64_t panel, int64_t jh)
 {
-    const int64_t nr = ak__k.nr, per_group = ak__conv_up(q->Dg, nr), group = panel / per_group;
+    const int64_t nr = ak__k.nr, per_group = ak__ceil_div(q->Dg, nr), group = panel / per_group;
     const int64_t j = panel % per_group * nr, channel = group * q->Dg + j;
     const int64_t h0 = f->h0 - q->top + jh * q->step_h, K = f->TW * q->Cg * nr;
-    const int n = (int)ak__conv_min(nr, q->Dg - j);
+    const int n = (int)ak__min(nr, q->Dg - j);
     const ak_real *src = q->src + t->n0 * q->SH * q->SW * q->SC + group * q->Cg;
     ak_real *row = q->dst + t->n0 * q->image + f->at + jh * q->row + channel;
     int64_t lo, hi;
@@ -256,13 +244,13 @@ static void across_row(const ak__correlation *q, const ak__phase *f, const acros
 }
 
 /* A few output rows at a time, of all phases, since they have their source rows in common. */
-static void across_rows(const ak__correlation *q, const across_part *t)
+static void across_rows(const ak__correlation *q, const across_piece *t)
 {
-    const int64_t step = ak__conv_max(POSITIONS / (q->phase[0].JW * t->m), 1);
+    const int64_t step = ak__max(POSITIONS / (q->phase[0].JW * t->m), 1);
     for (int64_t r = t->r0; r < t->r1; r += step)
         for (int64_t p = 0; p < q->phases; p++)
             for (int64_t j = t->j0; j < t->j1; j++)
-                for (int64_t i = r; i < ak__conv_min(r + step, t->r1); i++)
+                for (int64_t i = r; i < ak__min(r + step, t->r1); i++)
                     if (i < q->phase[p].JH)
                         across_row(q, &q->phase[p], t, j, i);
 }
@@ -270,7 +258,7 @@ static void across_rows(const ak__correlation *q, const across_part *t)
 /* Bands of output rows: so many that all threads have work. */
 static int64_t bands_of(const ak__correlation *q, int64_t tiles)
 {
-    return ak__conv_min(q->phase[0].JH, ak__conv_up(64, tiles));
+    return ak__min(q->phase[0].JH, ak__ceil_div(64, tiles));
 }
 
 static void across_images(const ak__correlation *q, int64_t tiles)
@@ -278,12 +266,12 @@ static void across_images(const ak__correlation *q, int64_t tiles)
     const int64_t panels = panels_of(q), rows = q->phase[0].JH;   /* no other phase has more */
     const int64_t bands = bands_of(q, tiles), cuts = tiles * bands;
     const int64_t shares = ak__conv_shares(cuts, panels);
-    const int64_t m = ak__conv_up(q->N, tiles);     /* the last has fewer images, but some */
+    const int64_t m = ak__ceil_div(q->N, tiles);     /* the last has fewer images, but some */
     AK__PARALLEL_FOR_DYNAMIC(task, cuts * shares, cuts * shares > 1) {
         const int64_t share = task % shares, band = task / shares % bands;
         const int64_t n0 = task / shares / bands * m;
-        const across_part t = {
-            .n0 = n0, .m = ak__conv_min(m, q->N - n0),
+        const across_piece t = {
+            .n0 = n0, .m = ak__min(m, q->N - n0),
             .j0 = share * panels / shares, .j1 = (share + 1) * panels / shares,
             .r0 = band * rows / bands, .r1 = (band + 1) * rows / bands,
         };
@@ -305,21 +293,6 @@ static void correlate(const ak__correlation *q, ak_real *buffers)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase)
-{
-    *phase = (ak__phase){ .JH = g->OH, .JW = g->OW, .TH = g->kH, .TW = g->kW, .kernel_h = 1,
-                          .kernel_w = 1 };
-    return (ak__correlation){
-        .N = g->N, .SH = g->H, .SW = g->W, .SC = g->I, .top = g->ph, .left = g->pw,
-        .PH = (g->OH - 1) * g->sh + (g->kH - 1) * g->dh + 1,
-        .PW = (g->OW - 1) * g->sw + (g->kW - 1) * g->dw + 1,
-        .image = g->OH * g->OW * g->O, .row = g->OW * g->O, .pixel = g->O,
-        .groups = g->groups, .Cg = g->I / g->groups, .Dg = g->O / g->groups,
-        .step_h = g->sh, .step_w = g->sw, .tap_h = g->dh, .tap_w = g->dw,
-        .phases = 1, .phase = phase, .moments = g->moments,
-    };
-}
-
 bool ak__direct_fits_forward(const ak__conv *g)
 {
     const int64_t Ig = g->I / g->groups;
@@ -330,19 +303,19 @@ bool ak__direct_fits_forward(const ak__conv *g)
 static size_t forward_carve(const ak__conv *g, const ak__correlation *q, void *scratch,
                             ak_real **packed, ak_real **buffers)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *packed = ak__carve_reals(&area, panels_of(q) * ak__conv_k(g) * ak__k.nr);
     *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
     return area.used;
 }
 
 /* Where panels are shared out, no thread has whole pixels. */
-int64_t ak__direct_parts(const ak__conv *g)
+int64_t ak__direct_moment_parts(const ak__conv *g)
 {
     ak__phase phase;
     const ak__correlation q = ak__forward_plan(g, &phase);
     const int64_t tiles = image_tiles(&q);
-    const int64_t cuts = tiles ? tiles * bands_of(&q, tiles) : ak__conv_up(q.N, block_images(&q));
+    const int64_t cuts = tiles ? tiles * bands_of(&q, tiles) : ak__ceil_div(q.N, block_images(&q));
     return ak__conv_shares(cuts, panels_of(&q)) == 1 ? cuts : 0;
 }
 
@@ -358,7 +331,7 @@ void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                         const ak_real *bias, ak_real *y, bool accumulate, void *scratch)
 {
     const int nr = ak__k.nr;
-    const int64_t K = ak__conv_k(g), Og = g->O / g->groups, per_group = ak__conv_up(Og, nr);
+    const int64_t K = ak__conv_k(g), Og = g->O / g->groups, per_group = ak__ceil_div(Og, nr);
     ak__phase phase;
     ak_real *buffers;
     ak__correlation q = ak__forward_plan(g, &phase);
@@ -370,93 +343,17 @@ void ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
     AK__PARALLEL_FOR(p, panels_of(&q), g->O * K > 65536) {
         const int64_t j = p % per_group * nr;
         ak__k.gemm_pack(phase.packed + p * K * nr, w + (p / per_group * Og + j) * K, K,
-                        ak__conv_min(nr, Og - j), K, nr, false);
+                        ak__min(nr, Og - j), K, nr, false);
     }
     correlate(&q, buffers);
 }
 
 /* ---- data gradient --------------------------------------------------------------------------- */
 
-static int64_t common_divisor(int64_t a, int64_t b)
-{
-    while (b) {
-        const int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
-/* One axis of a phase: outputs first, first + stride, ..; taps kernel0, kernel0 + period, .. */
-typedef struct phase_axis {
-    int64_t J, T, kernel0, period;
-    int64_t low;                /* source position of output 0 and the last tap */
-} phase_axis;
-
-static phase_axis phase_of(int64_t first, int64_t size, int64_t kernel, int64_t stride,
-                           int64_t padding, int64_t dilation)
-{
-    phase_axis a = { .J = (size - first + stride - 1) / stride,
-                     .period = stride / common_divisor(stride, dilation) };
-    for (int64_t k = 0; k < ak__conv_min(a.period, kernel); k++) {
-        if ((first + padding - k * dilation) % stride == 0) {
-            a.kernel0 = k;
-            a.T = (kernel - 1 - k) / a.period + 1;
-            a.low = (first + padding - (k + a.period * (a.T - 1)) * dilation) / stride;
-        }
-    }
-    return a;
-}
-
-ak__correlation ak__data_plan(const ak__conv *g)
-{
-    ak__correlation q = {
-        .N = g->N, .SH = g->OH, .SW = g->OW, .SC = g->O,
-        .image = g->H * g->W * g->I, .row = g->sh * g->W * g->I, .pixel = g->sw * g->I,
-        .groups = g->groups, .Cg = g->O / g->groups, .Dg = g->I / g->groups,
-        .step_h = 1, .step_w = 1,
-        .tap_h = g->dh / common_divisor(g->sh, g->dh),
-        .tap_w = g->dw / common_divisor(g->sw, g->dw),
-        .phases = ak__conv_min(g->sh, g->H) * ak__conv_min(g->sw, g->W),
-        .top = -g->OH, .left = -g->OW,
-    };
-    int64_t bottom = 0, right = 0;
-    for (int64_t i = 0; i < ak__conv_min(g->sh, g->H); i++) {
-        const phase_axis a = phase_of(i, g->H, g->kH, g->sh, g->ph, g->dh);
-        if (a.T) {
-            q.top = ak__conv_max(q.top, -a.low);
-            bottom = ak__conv_max(bottom, a.low + a.J + (a.T - 1) * q.tap_h);
-        }
-    }
-    for (int64_t i = 0; i < ak__conv_min(g->sw, g->W); i++) {
-        const phase_axis a = phase_of(i, g->W, g->kW, g->sw, g->pw, g->dw);
-        if (a.T) {
-            q.left = ak__conv_max(q.left, -a.low);
-            right = ak__conv_max(right, a.low + a.J + (a.T - 1) * q.tap_w);
-        }
-    }
-    q.PH = q.top + bottom;
-    q.PW = q.left + right;
-    return q;
-}
-
-ak__phase ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p)
-{
-    const int64_t wide = ak__conv_min(g->sw, g->W), ih = p / wide, iw = p % wide;
-    const phase_axis a = phase_of(ih, g->H, g->kH, g->sh, g->ph, g->dh);
-    const phase_axis b = phase_of(iw, g->W, g->kW, g->sw, g->pw, g->dw);
-    return (ak__phase){
-        .JH = a.J, .JW = b.J, .TH = a.T, .TW = b.T, .h0 = a.low + q->top, .w0 = b.low + q->left,
-        .at = (ih * g->W + iw) * g->I,
-        .kernel = (a.kernel0 + a.period * (a.T - 1)) * g->kW + b.kernel0 + b.period * (b.T - 1),
-        .kernel_h = -a.period, .kernel_w = -b.period,
-    };
-}
-
 bool ak__direct_fits_data(const ak__conv *g)
 {
     const int64_t Og = g->O / g->groups;
-    const int64_t taps = ak__conv_max(g->kW / g->sw, 1);
+    const int64_t taps = ak__max(g->kW / g->sw, 1);
     const int64_t run = g->groups == 1 && g->dw == 1 ? taps * Og : Og;
     return run >= 24 && g->I / g->groups >= 12 && g->W / g->sw >= 4;
 }
@@ -464,9 +361,8 @@ bool ak__direct_fits_data(const ak__conv *g)
 static size_t data_carve(const ak__conv *g, ak__correlation *q, void *scratch, ak_real **packed,
                          ak_real **buffers)
 {
-    ak__carve area = { .base = scratch };
-    const int64_t words = (int64_t)(sizeof(ak__phase) / sizeof(ak_real));
-    q->phase = (ak__phase *)(void *)ak__carve_reals(&area, q->phases * words);
+    ak__carver area = { .base = scratch };
+    q->phase = ak__carve(&area, q->phases, sizeof *q->phase);
     *packed = ak__carve_reals(&area, panels_of(q) * g->kH * g->kW * q->Cg * ak__k.nr);
     *buffers = ak__carve_reals(&area, ak__max_threads() * pad_buffer(q));
     return area.used;
@@ -484,7 +380,7 @@ static void data_pack(const ak__conv *g, const ak__correlation *q, const ak__pha
                       const ak_real *weights)
 {
     const int nr = ak__k.nr;
-    const int64_t K = ak__conv_k(g), per_group = ak__conv_up(q->Dg, nr);
+    const int64_t K = ak__conv_k(g), per_group = ak__ceil_div(q->Dg, nr);
     const int64_t taps = f->TH * f->TW;
     AK__PARALLEL_FOR(p, panels_of(q), g->O * K > 65536) {
         const int64_t group = p / per_group, j = p % per_group * nr;
@@ -492,7 +388,7 @@ static void data_pack(const ak__conv *g, const ak__correlation *q, const ak__pha
             const int64_t tap = ak__conv_tap(g, f, t / f->TW, t % f->TW);
             ak__k.gemm_pack(f->packed + (p * taps + t) * q->Cg * nr,
                             weights + group * q->Cg * K + tap * q->Dg + j, K,
-                            ak__conv_min(nr, q->Dg - j), q->Cg, nr, true);
+                            ak__min(nr, q->Dg - j), q->Cg, nr, true);
         }
     }
 }

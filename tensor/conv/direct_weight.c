@@ -7,7 +7,7 @@
  * packed once for all rows. Rows of a block where a panel's part of the patch is outside of the
  * picture are left out, and so are places at both ends of a block of one row. Chunks of images have
  * their own result, which are added in order; how many there are depends on the shape alone. */
-#include "tensor/conv_paths.h"
+#include "tensor/conv/ways.h"
 
 /* Pixels of a block: packed, nr patch columns of them take most of the first cache. */
 #define BLOCK_PIXELS 288
@@ -18,8 +18,8 @@
 int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers)
 {
     /* at most 32 chunks and about a million numbers in all */
-    const int64_t chunks = ak__conv_min(ak__conv_max(1048576 / numbers, 1), 32);
-    return ak__conv_up(g->N, chunks);
+    const int64_t chunks = ak__min(ak__max(1048576 / numbers, 1), 32);
+    return ak__ceil_div(g->N, chunks);
 }
 
 void ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak_real *dw,
@@ -52,20 +52,20 @@ static weight_plan plan_weight(const ak__conv *g)
 {
     weight_plan p = { .Ig = g->I / g->groups, .Og = g->O / g->groups };
     const bool whole = g->groups == 1 && g->dw == 1;
-    p.chunk = ak__conv_max(ak__weight_chunk(g, g->O * ak__conv_k(g)),
-                           ak__conv_min(ak__conv_up(g->N, CHUNKS), CHUNK_IMAGES));
-    p.chunks = ak__conv_up(g->N, p.chunk);
-    p.across = p.chunk >= ak__conv_min(CHUNK_IMAGES, g->OW);
-    p.images = ak__conv_max(BLOCK_PIXELS / (p.across ? g->OW : g->OW * g->OH), 1);
-    p.images = ak__conv_up(p.chunk, ak__conv_up(p.chunk, p.images));
-    p.columns = ak__conv_min(BLOCK_PIXELS / p.images, g->OW);
-    p.rows = ak__conv_min(BLOCK_PIXELS / (p.images * p.columns), g->OH);
+    p.chunk = ak__max(ak__weight_chunk(g, g->O * ak__conv_k(g)),
+                           ak__min(ak__ceil_div(g->N, CHUNKS), CHUNK_IMAGES));
+    p.chunks = ak__ceil_div(g->N, p.chunk);
+    p.across = p.chunk >= ak__min(CHUNK_IMAGES, g->OW);
+    p.images = ak__max(BLOCK_PIXELS / (p.across ? g->OW : g->OW * g->OH), 1);
+    p.images = ak__ceil_div(p.chunk, ak__ceil_div(p.chunk, p.images));
+    p.columns = ak__min(BLOCK_PIXELS / p.images, g->OW);
+    p.rows = ak__min(BLOCK_PIXELS / (p.images * p.columns), g->OH);
     p.runs = whole ? g->kH : g->kH * g->kW;
     p.run = whole ? g->kW * p.Ig : p.Ig;
-    p.run_panels = ak__conv_up(p.run, ak__k.nr);
+    p.run_panels = ak__ceil_div(p.run, ak__k.nr);
     p.panels = g->groups * p.runs * p.run_panels;
-    p.shares = ak__conv_min(p.panels, ak__conv_up(16, p.chunks));
-    p.tiles = ak__conv_up(p.Og, ak__k.mr);
+    p.shares = ak__min(p.panels, ak__ceil_div(16, p.chunks));
+    p.tiles = ak__ceil_div(p.Og, ak__k.mr);
     return p;
 }
 
@@ -77,7 +77,7 @@ typedef struct weight_buffers {
 static size_t carve_weight(const ak__conv *g, const weight_plan *p, void *scratch, int thread,
                            weight_buffers *b)
 {
-    ak__carve area = { .base = scratch };
+    ak__carver area = { .base = scratch };
     *b = (weight_buffers){ .part = ak__carve_reals(&area, p->chunks * g->O * ak__conv_k(g)) };
     for (int t = 0; t <= thread; t++) {
         b->left = ak__carve_reals(&area, g->groups * p->tiles * ak__k.mr * BLOCK_PIXELS);
@@ -115,7 +115,7 @@ static patch_panel panel_of(const ak__conv *g, const weight_plan *p, int64_t j)
     const int64_t kh = p->runs == g->kH ? r : r / g->kW, kw = p->runs == g->kH ? 0 : r % g->kW;
     return (patch_panel){ .group = group, .kh = kh, .k = r * p->run + k,
                           .at = kw * g->dw * g->I + group * p->Ig + k,
-                          .n = (int)ak__conv_min(ak__k.nr, p->run - k) };
+                          .n = (int)ak__min(ak__k.nr, p->run - k) };
 }
 
 /* dY of the block: [groups][tiles][pixels][mr], from lines of pixels that are equally far apart. */
@@ -133,7 +133,7 @@ static void pack_left(const ak__conv *g, const weight_plan *p, const pixel_block
             const int64_t o = t % p->tiles * mr;
             ak__k.gemm_pack(left + (t * pixels + at) * mr, from + t / p->tiles * p->Og + o,
                             p->across ? g->OH * g->OW * g->O : g->O,
-                            ak__conv_min(mr, p->Og - o), line, mr, true);
+                            ak__min(mr, p->Og - o), line, mr, true);
         }
     }
 }
@@ -143,7 +143,7 @@ static void pack_place(const ak__conv *g, const ak_real *row, int64_t e, int64_t
                        ak_real *out)
 {
     const int64_t nr = ak__k.nr, image = g->H * g->W * g->I;
-    const int64_t lo = ak__conv_max(-e, 0), hi = ak__conv_min(n, g->W * g->I - e);
+    const int64_t lo = ak__max(-e, 0), hi = ak__min(n, g->W * g->I - e);
     if (lo == 0 && hi == n) {
         ak__k.gemm_pack(out, row + e, image, n, m, (int)nr, true);
         return;
@@ -160,8 +160,8 @@ static void pack_row(const ak__conv *g, const ak_real *row, int64_t e, int64_t w
     const int64_t step = g->sw * g->I, nr = ak__k.nr;
     int64_t lo, hi;
     ak__conv_inside(e, step, g->W * g->I - n + 1, g->OW, &lo, &hi);
-    lo = ak__conv_min(ak__conv_max(lo, w0), w1);
-    hi = ak__conv_min(ak__conv_max(hi, lo), w1);
+    lo = ak__min(ak__max(lo, w0), w1);
+    hi = ak__min(ak__max(hi, lo), w1);
     for (int64_t w = w0; w < lo; w++)
         pack_place(g, row, e + w * step, 1, n, out + (w - w0) * nr);
     if (lo < hi)
@@ -179,13 +179,13 @@ static pixel_block places_inside(const ak__conv *g, const weight_plan *p, const 
     if (!p->across && q.m > 1)
         return q;
     ak__conv_inside(f->kh * g->dh - g->ph, g->sh, g->H, g->OH, &lo, &hi);
-    q.h0 = ak__conv_max(q.h0, lo);
-    q.h1 = ak__conv_max(ak__conv_min(q.h1, hi), q.h0);
+    q.h0 = ak__max(q.h0, lo);
+    q.h1 = ak__max(ak__min(q.h1, hi), q.h0);
     if (q.h1 - q.h0 == 1) {
         ak__conv_inside(f->at - g->pw * g->I + f->n - 1, g->sw * g->I, g->W * g->I + f->n - 1,
                         g->OW, &lo, &hi);
-        q.w0 = ak__conv_max(q.w0, lo);
-        q.w1 = ak__conv_max(ak__conv_min(q.w1, hi), q.w0);
+        q.w0 = ak__max(q.w0, lo);
+        q.w1 = ak__max(ak__min(q.w1, hi), q.w0);
     }
     return q;
 }
@@ -238,7 +238,7 @@ static void weight_block(const ak__conv *g, const weight_plan *p, const weight_b
         for (int64_t t = 0; t < p->tiles && count > 0; t++)
             ak__k.gemm_direct(count, b->left + ((f.group * p->tiles + t) * pixels + skipped) * mr,
                               1, mr, b->right, nr, part + (f.group * p->Og + t * mr) * K + f.k, K,
-                              (int)ak__conv_min(mr, p->Og - t * mr), f.n, add);
+                              (int)ak__min(mr, p->Og - t * mr), f.n, add);
     }
 }
 
@@ -247,17 +247,17 @@ static void weight_block(const ak__conv *g, const weight_plan *p, const weight_b
 static void weight_chunk(const ak__conv *g, const weight_plan *p, const weight_buffers *b,
                          const ak_real *x, const ak_real *dy, int64_t chunk, int64_t share)
 {
-    const int64_t last = ak__conv_min((chunk + 1) * p->chunk, g->N);
+    const int64_t last = ak__min((chunk + 1) * p->chunk, g->N);
     const int64_t j0 = share * p->panels / p->shares, j1 = (share + 1) * p->panels / p->shares;
     ak_real *part = b->part + chunk * g->O * ak__conv_k(g);
     pixel_block q;
     bool add = false;
     for (q.n0 = chunk * p->chunk; q.n0 < last; q.n0 += p->images) {
-        q.m = ak__conv_min(p->images, last - q.n0);
+        q.m = ak__min(p->images, last - q.n0);
         for (q.h0 = 0; q.h0 < g->OH; q.h0 = q.h1) {
-            q.h1 = ak__conv_min(q.h0 + p->rows, g->OH);
+            q.h1 = ak__min(q.h0 + p->rows, g->OH);
             for (q.w0 = 0; q.w0 < g->OW; q.w0 = q.w1) {
-                q.w1 = ak__conv_min(q.w0 + p->columns, g->OW);
+                q.w1 = ak__min(q.w0 + p->columns, g->OW);
                 weight_block(g, p, b, &q, x, dy, j0, j1, part, add);
                 add = true;
             }

@@ -1,116 +1,46 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ways of conv.h, each in its own file; private to tensor/conv*.c. */
-#ifndef AK_CONV_PATHS_H
-#define AK_CONV_PATHS_H
+/* The ways of conv.h, each in its own file; private to tensor/conv/. */
+#ifndef AK_CONV_WAYS_H
+#define AK_CONV_WAYS_H
 
 #include <string.h>
 
+#include "base/carve.h"
 #include "base/parallel.h"
-#include "tensor/conv.h"
+#include "base/whole.h"
+#include "tensor/conv/conv.h"
 #include "tensor/gemm.h"
 #include "tensor/moments.h"
 
 /* Longest run of k that the tile takes at once: nr columns of it stay in the first cache. */
 #define AK__CONV_RUN 256
 
-static inline int64_t ak__conv_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t ak__conv_max(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t ak__conv_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* Positions j in [0, count) with 0 <= start + j*step < size: [*lo, *hi). */
 static inline void ak__conv_inside(int64_t start, int64_t step, int64_t size, int64_t count,
                                    int64_t *lo, int64_t *hi)
 {
-    *lo = start < 0 ? ak__conv_min((-start + step - 1) / step, count) : 0;
-    *hi = start >= size ? 0 : ak__conv_min((size - 1 - start) / step + 1, count);
+    *lo = start < 0 ? ak__min(ak__ceil_div(-start, step), count) : 0;
+    *hi = start >= size ? 0 : ak__min((size - 1 - start) / step + 1, count);
     if (*hi < *lo)
         *hi = *lo;
 }
 
-/* Pieces of one scratch area, each 64-byte aligned; base NULL only counts. */
-typedef struct ak__carve { char *base; size_t used; } ak__carve;
-static inline ak_real *ak__carve_reals(ak__carve *c, int64_t n)
-{
-    ak_real *p = c->base ? (ak_real *)(void *)(c->base + c->used) : NULL;
-    c->used += ((size_t)n * sizeof(ak_real) + 63) / 64 * 64;
-    return p;
-}
-static inline char *ak__carve_bytes(ak__carve *c, int64_t n)
-{
-    return (char *)ak__carve_reals(c, ak__conv_up(n, (int64_t)sizeof(ak_real)));
-}
-
 static inline int64_t ak__conv_k(const ak__conv *g) { return g->kH * g->kW * (g->I / g->groups); }
-static inline int32_t *ak__carve_ints(ak__carve *c, int64_t n)
-{
-    return (int32_t *)(void *)ak__carve_reals(c, n);
-}
-_Static_assert(sizeof(int32_t) <= sizeof(ak_real), "room of reals holds as many ints");
 
 /* So many tasks share the panels of one of `cuts` cuts: more than one where these are few. */
 static inline int64_t ak__conv_shares(int64_t cuts, int64_t panels)
 {
-    return cuts >= 16 ? 1 : ak__conv_min(panels, ak__conv_up(16, cuts));
-}
-/* The output padding of a transposed convolution makes H and W larger than what products fill. */
-static inline bool ak__conv_is_matrix(const ak__conv *g)
-{
-    return g->kH == 1 && g->kW == 1 && g->sh == 1 && g->sw == 1 && g->ph == 0 && g->pw == 0 &&
-           g->groups == 1 && g->H == g->OH && g->W == g->OW;
-}
-static inline bool ak__conv_is_depthwise(const ak__conv *g)
-{
-    return g->groups > 1 && g->groups == g->I && g->groups == g->O;
+    return cuts >= 16 ? 1 : ak__min(panels, ak__ceil_div(16, cuts));
 }
 
-/* ---- conv_direct.c: correlation with the register tile on rows of a padded source ------------ */
-
-/* One set of output pixels: dst(jh, jw) = sum over taps of src(h0 + jh step_h + th tap_h, ...). */
-typedef struct ak__phase {
-    int64_t  JH, JW, TH, TW;
-    int64_t  h0, w0;            /* in the padded source */
-    int64_t  at;                /* first pixel, from the start of an image of dst */
-    int64_t  kernel;            /* place kh kW + kw in the kernel of the first tap, and how far */
-    int64_t  kernel_h, kernel_w;        /* it is to that of the next row and column of taps */
-    ak_real *packed;            /* [groups][panels][TH TW Cg][nr] */
-} ak__phase;
-
-typedef struct ak__correlation {
-    const ak_real *src;         /* [N, SH, SW, SC] */
-    int64_t  N, SH, SW, SC;
-    int64_t  top, left;         /* zeros before the source; negative: so many rows are skipped */
-    int64_t  PH, PW;            /* extent with zeros */
-    ak_real *dst;
-    int64_t  image, row, pixel; /* strides of dst in elements */
-    int64_t  groups, Cg, Dg;    /* channels of a group in src and dst */
-    int64_t  step_h, step_w, tap_h, tap_w;
-    const ak_real *bias;
-    bool     accumulate;
-    int64_t  phases;
-    ak__phase *phase;
-    ak_real *moments;           /* of dst, a part for each block that is written; NULL: none */
-} ak__correlation;
-
-/* Both passes as correlations without src, dst and weights. The phases of the data gradient are
- * made one by one; there are q->phases. */
-ak__correlation ak__forward_plan(const ak__conv *g, ak__phase *phase);
-ak__correlation ak__data_plan(const ak__conv *g);
-ak__phase       ak__data_phase(const ak__conv *g, const ak__correlation *q, int64_t p);
-/* The place in the kernel of tap (th, tw). */
-static inline int64_t ak__conv_tap(const ak__conv *g, const ak__phase *f, int64_t th, int64_t tw)
-{
-    return f->kernel + th * f->kernel_h * g->kW + tw * f->kernel_w;
-}
+/* ---- direct.c: a correlation with the register tile on rows of a padded source --------------- */
 
 /* Time of the forward pass or the data gradient for each pair of channels, in multiplications of
  * tiles that run along rows. */
 double ak__direct_cost(const ak__conv *g, bool data);
-/* Moments of rows [r0, r1) of some images of dst, which have just been written. */
-void   ak__conv_take_moments(const ak__correlation *q, int64_t n0, int64_t images, int64_t r0,
-                             int64_t r1, ak_real *part);
 bool   ak__direct_fits_forward(const ak__conv *g);
 size_t ak__direct_forward_scratch(const ak__conv *g);
-int64_t ak__direct_parts(const ak__conv *g);
+int64_t ak__direct_moment_parts(const ak__conv *g);
 void   ak__direct_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                           const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 bool   ak__direct_fits_data(const ak__conv *g);
@@ -121,7 +51,7 @@ void   ak__direct_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
 void   ak__pad_images(ak_real *out, const ak_real *src, int64_t n0, int64_t count, int64_t SH,
                       int64_t SW, int64_t SC, int64_t top, int64_t left, int64_t PH, int64_t PW);
 
-/* ---- conv_split.c, conv_split_weight.c: split numbers on a matrix unit ----------------------- */
+/* ---- split.c, split_weight.c: split numbers on a matrix unit --------------------------------- */
 
 /* Are there kernels for it, and is the geometry provided for? The passes are right then, whether
  * they are fast or not. */
@@ -130,7 +60,7 @@ bool   ak__split_can(const ak__conv *g);
 double ak__split_cost(const ak__conv *g, bool data);
 double ak__split_weight_cost(const ak__conv *g);
 size_t ak__split_scratch(const ak__conv *g, bool data);
-int64_t ak__split_parts(const ak__conv *g);
+int64_t ak__split_moment_parts(const ak__conv *g);
 void   ak__split_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                          const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__split_data(const ak__conv *g, const ak_real *dy, const ak_real *w,
@@ -139,7 +69,7 @@ size_t ak__split_weight_scratch(const ak__conv *g);
 void   ak__split_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                         bool accumulate, void *scratch);
 
-/* ---- conv_weight.c --------------------------------------------------------------------------- */
+/* ---- direct_weight.c ------------------------------------------------------------------------- */
 
 size_t ak__direct_weight_scratch(const ak__conv *g);
 void   ak__direct_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
@@ -150,10 +80,10 @@ int64_t ak__weight_chunk(const ak__conv *g, int64_t numbers);
 void   ak__weight_total(const ak__conv *g, const ak_real *part, int64_t chunks, ak_real *dw,
                         bool accumulate, bool transposed);
 
-/* ---- conv_patches.c -------------------------------------------------------------------------- */
+/* ---- patches.c ------------------------------------------------------------------------------- */
 
 size_t ak__patches_forward_scratch(const ak__conv *g);
-int64_t ak__patches_parts(const ak__conv *g);
+int64_t ak__patches_moment_parts(const ak__conv *g);
 void   ak__patches_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
                            const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 size_t ak__patches_data_scratch(const ak__conv *g);
@@ -163,7 +93,7 @@ size_t ak__patches_weight_scratch(const ak__conv *g);
 void   ak__patches_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                           bool accumulate, void *scratch);
 
-/* ---- conv_plain.c: results that another way could not hold ----------------------------------- */
+/* ---- plain.c: results that another way could not hold ---------------------------------------- */
 
 /* Channels [d, d + count) of a pixel of y, counted through all images; with `data` of dx, and src
  * is dy. */
@@ -177,7 +107,7 @@ void   ak__plain_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, 
                         int64_t o, int64_t i, int64_t count, ak_real *sums);
 bool   ak__all_finite(const ak_real *x, int64_t n);
 
-/* ---- conv_depthwise.c ------------------------------------------------------------------------ */
+/* ---- depthwise.c ----------------------------------------------------------------------------- */
 
 size_t ak__depthwise_scratch(const ak__conv *g);
 void   ak__depthwise_forward(const ak__conv *g, const ak_real *x, const ak_real *w,
@@ -188,7 +118,7 @@ size_t ak__depthwise_weight_scratch(const ak__conv *g);
 void   ak__depthwise_weight(const ak__conv *g, const ak_real *x, const ak_real *dy, ak_real *dw,
                             bool accumulate, void *scratch);
 
-/* ---- conv_winograd.c: 3x3, stride 1 or 2, by tiles (tensor/kernels/winograd.h) --------------- */
+/* ---- winograd.c: 3x3, stride 1 or 2, by tiles (tensor/kernels/winograd.h) -------------------- */
 
 /* Results [N, H, W] in tiles of m x m (pairs of) results. So that few are made in vain, the last
  * tiles of a row or column are short by one: 14 = 4 + 4 + 3 + 3. A tile that has (i, j) results
@@ -237,15 +167,15 @@ ak__winograd_square ak__winograd_planes(ak_real *x, int64_t plane, int side);
 int64_t ak__winograd_ld(int64_t channels);
 
 /* The passes with a given m, whatever ak__winograd_side says: right for every 3x3 of stride 1,
- * and with m = 4 for every one of stride 2. */
+ * and with m = 4 for both of these in every one of stride 2. */
 size_t ak__winograd_scratch(const ak__conv *g, int m, bool data);
-int64_t ak__winograd_parts(const ak__conv *g, int m);
+int64_t ak__winograd_moment_parts(const ak__conv *g, int m);
 void   ak__winograd_forward(const ak__conv *g, int m, const ak_real *x, const ak_real *w,
                             const ak_real *bias, ak_real *y, bool accumulate, void *scratch);
 void   ak__winograd_data(const ak__conv *g, int m, const ak_real *dy, const ak_real *w,
                          const ak_real *bias, ak_real *dx, bool accumulate, void *scratch);
 
-/* ---- conv_winograd_weight.c ------------------------------------------------------------------ */
+/* ---- winograd_weight.c: stride 1 only; with stride 2 plain sums are faster ------------------- */
 
 size_t ak__winograd_weight_scratch(const ak__conv *g, int m);
 void   ak__winograd_weight(const ak__conv *g, int m, const ak_real *x, const ak_real *dy,

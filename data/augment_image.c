@@ -4,8 +4,8 @@
  *
  * Loops over pixels run in blocks of AK__LANES and may pass the end of a plane by less than that:
  * planes are padded. Fixed inner loops are what compilers turn into vector code. */
-#include "data/dataset.h"
 #include "data/pixels.h"
+#include "data/views.h"
 
 #include "base/base.h"
 

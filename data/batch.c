@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Batches: filled into plain memory by whoever has time, then copied into the step. */
-#include "data/dataset.h"
+#include "data/batch.h"
 
 #include "base/base.h"
+#include "base/parallel.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
 
@@ -25,16 +26,17 @@ static int64_t item_numbers(const ak__views *v)
     return n;
 }
 
-void ak__blocks_cut(const ak__batch_plan *p, int64_t count, ak__carver *c, ak__field_block *blocks)
+void ak__blocks_carve(const ak__batch_plan *p, int64_t count, ak__carver *c,
+                      ak__field_block *blocks)
 {
     for (int f = 0; f < p->reader->n_fields; f++) {
         const ak__field *field = &p->reader->field[f];
-        const size_t     n = (size_t)(count * item_numbers(&p->views[f]));
+        const int64_t    n = count * item_numbers(&p->views[f]);
         blocks[f] = (ak__field_block){ 0 };
         if (whole(field))
-            blocks[f].whole = ak__carve(c, (int64_t)n, sizeof(int32_t));
+            blocks[f].whole = ak__carve(c, n, sizeof(int32_t));
         else
-            blocks[f].reals = ak__carve(c, (int64_t)n, sizeof(ak_real));
+            blocks[f].reals = ak__carve_reals(c, n);
         if (field->varies)
             blocks[f].length = ak__carve(c, count * p->views[f].views, sizeof(int32_t));
     }
@@ -286,7 +288,7 @@ static bool get_range(ak_dataset *ds, int64_t start, int64_t count, ak_batch *b)
         return false;
     if (ak__blocks_size(&plan, count) > (double)(SIZE_MAX / 4))
         return ak__fail_memory(ds->ctx, SIZE_MAX / 4) == AK_OK;
-    ak__blocks_cut(&plan, count, &cut, blocks);
+    ak__blocks_carve(&plan, count, &cut, blocks);
     int32_t   *items = ak__step_alloc(ds->ctx, (size_t)count * sizeof *items);
     ak__viewer viewer = { .scratch = ak__step_alloc(ds->ctx, r.scratch + 1) };
     cut.base = ak__step_alloc(ds->ctx, cut.used + 1);
@@ -295,7 +297,7 @@ static bool get_range(ak_dataset *ds, int64_t start, int64_t count, ak_batch *b)
     const size_t bytes = cut.used + 1;
     char        *memory = cut.base;
     cut.used = 0;
-    ak__blocks_cut(&plan, count, &cut, blocks);
+    ak__blocks_carve(&plan, count, &cut, blocks);
     for (int64_t i = 0; i < count; i++)
         items[i] = (int32_t)(start + i);
     ak__blocks_fill(&plan, 0, items, count, &viewer, blocks, &fault);
@@ -319,6 +321,40 @@ bool ak_dataset_get(ak_dataset *ds, int64_t start, int64_t count, ak_batch *b)
         return false;
     }
     return true;
+}
+
+/* ---- the main field of a range --------------------------------------------------------------- */
+
+ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
+{
+    if (!AK__GIVEN(NULL, ds) || !ak__range_fits(ds, "dataset_batch", start, count, 0))
+        return &ak__poison;
+    const ak__field *f = ak__dataset_main(ds);
+    if (!f || f->kind > AK_FIELD_VECTOR) {
+        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_batch: the main field of \"%s\" is no picture and "
+                "no vector; ak_dataset_get has all fields, and the lengths", ds->name);
+        return &ak__poison;
+    }
+    if (!f->bytes && !f->reals && count > 0) {
+        ak_batch b;
+        return ak_dataset_get(ds, start, count, &b) ? b.all : &ak__poison;
+    }
+    ak_shape shape = { .n = f->item.n + 1, .dims = { count } };
+    memcpy(shape.dims + 1, f->item.dims, (size_t)f->item.n * sizeof *shape.dims);
+    ak_tensor *t = ak__tensor_new(ds->ctx, shape);
+    if (ak_is_poison(t))
+        return t;
+    ak__reader r;
+    ak__reader_open(&r, ds);
+    const ak__field *now = &r.field[r.main];
+    AK__PARALLEL_FOR(i, count, count * now->numbers > 65536) {
+        const int64_t row = ak__row_of(&r.part[now->part], start + i);
+        const ak__raw raw = { .bytes = now->bytes ? now->bytes + row * now->numbers : NULL,
+                              .reals = now->reals ? now->reals + row * now->numbers : NULL,
+                              .length = 1 };
+        ak__field_plain(now, &raw, t->data + i * now->numbers);
+    }
+    return t;
 }
 
 /* ---- access ---------------------------------------------------------------------------------- */

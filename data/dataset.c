@@ -3,7 +3,6 @@
 #include "data/dataset.h"
 
 #include "base/base.h"
-#include "base/parallel.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
 
@@ -398,7 +397,7 @@ ak_status ak_dataset_normalize_field(ak_dataset *ds, const char *field, const do
     return f ? normalize_field(ds, f, mean, std) : AK_ERR_NOT_FOUND;
 }
 
-/* ---- batches for evaluation ------------------------------------------------------------------ */
+/* ---- ranges ---------------------------------------------------------------------------------- */
 
 bool ak__range_fits(const ak_dataset *ds, const char *who, int64_t start, int64_t count,
                     int64_t least)
@@ -410,38 +409,6 @@ bool ak__range_fits(const ak_dataset *ds, const char *who, int64_t start, int64_
     ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %lld items from %lld on are not in \"%s\", which has %lld",
             who, (long long)count, (long long)start, ds->name, (long long)ds->size);
     return false;
-}
-
-ak_tensor *ak_dataset_batch(ak_dataset *ds, int64_t start, int64_t count)
-{
-    if (!AK__GIVEN(NULL, ds) || !ak__range_fits(ds, "dataset_batch", start, count, 0))
-        return &ak__poison;
-    const ak__field *f = ak__dataset_main(ds);
-    if (!f || f->kind > AK_FIELD_VECTOR) {
-        ak_fail(ds->ctx, AK_ERR_STATE, "dataset_batch: the main field of \"%s\" is no picture and "
-                "no vector; ak_dataset_get has all fields, and the lengths", ds->name);
-        return &ak__poison;
-    }
-    if (!f->bytes && !f->reals && count > 0) {
-        ak_batch b;
-        return ak_dataset_get(ds, start, count, &b) ? b.all : &ak__poison;
-    }
-    ak_shape shape = { .n = f->item.n + 1, .dims = { count } };
-    memcpy(shape.dims + 1, f->item.dims, (size_t)f->item.n * sizeof *shape.dims);
-    ak_tensor *t = ak__tensor_new(ds->ctx, shape);
-    if (ak_is_poison(t))
-        return t;
-    ak__reader r;
-    ak__reader_open(&r, ds);
-    const ak__field *now = &r.field[r.main];
-    AK__PARALLEL_FOR(i, count, count * now->numbers > 65536) {
-        const int64_t row = ak__row_of(&r.part[now->part], start + i);
-        const ak__raw raw = { .bytes = now->bytes ? now->bytes + row * now->numbers : NULL,
-                              .reals = now->reals ? now->reals + row * now->numbers : NULL,
-                              .length = 1 };
-        ak__field_plain(now, &raw, t->data + i * now->numbers);
-    }
-    return t;
 }
 
 ak_index *ak_dataset_labels(ak_dataset *ds, int64_t start, int64_t count)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The inside of a data set, and how items are read: for the loader, the sampler, the generators. */
+/* The inside of a data set. It knows nothing of those who read its items (reader.h), make views of
+ * them (views.h) and batches (batch.h). */
 #ifndef AK_DATA_DATASET_H
 #define AK_DATA_DATASET_H
 
 #include <akin/data.h>
 
-#include "base/carve.h"
+#include "base/whole.h"
 
 /* Batches, item numbers and channel counts are 32-bit. */
 #define AK__MOST_ITEMS   INT32_MAX
@@ -109,66 +110,12 @@ int32_t *ak__dataset_whole(const ak_dataset *ds, const char *who, const ak__fiel
 bool ak__range_fits(const ak_dataset *ds, const char *who, int64_t start, int64_t count,
                     int64_t least);
 
-/* ---- reading --------------------------------------------------------------------------------- */
-
-/* Bytes to numbers: [0, 255] -> [0, 1]. */
-#define AK__BYTE_SCALE ((ak_real)(1.0 / 255))
-
 /* n numbers that may be extended by less than AK__LANES. */
 #define AK__LANES 8
 static inline int64_t ak__lanes(int64_t n)
 {
-    return (n + AK__LANES - 1) / AK__LANES * AK__LANES;
+    return ak__round_to(n, AK__LANES);
 }
-
-/* A set as it was when somebody began to read it, with the settings that held for it then. */
-typedef struct ak__reader {
-    ak_ctx     *ctx;
-    const char *name;
-    int64_t     size;
-    int         n_fields, n_parts;
-    int         main, label;                /* -1: none */
-    ak__field   field[AK_MAX_FIELDS];
-    ak__part    part[AK_MAX_FIELDS];
-    size_t      scratch_at[AK_MAX_FIELDS];  /* bytes, of fields that need it */
-    size_t      scratch;                    /* bytes in all; 64-byte aligned */
-} ak__reader;
-void ak__reader_open(ak__reader *r, const ak_dataset *ds);
-/* Label of an item, from values; -1 unknown, or none to be had. */
-int32_t ak__reader_label(const ak__reader *r, int64_t i);
-
-/* The stored values of one field of one item: one of the pointers. */
-typedef struct ak__raw {
-    const uint8_t *bytes;
-    const ak_real *reals;
-    const int32_t *whole;
-    int64_t        length;
-} ak__raw;
-
-/* What came in the way of a batch. Threads note it, the caller reports it. */
-typedef enum ak__fault_kind {
-    AK__NO_FAULT, AK__FAULT_BOX, AK__FAULT_RANGE, AK__FAULT_LENGTH, AK__FAULT_TOKEN, AK__FAULT_ITEM
-} ak__fault_kind;
-typedef struct ak__fault {
-    ak__fault_kind         what;
-    const ak_augment_kind *kind;
-    int64_t                item, row;       /* of the set, and of the callback */
-    int                    view, field;
-    int64_t                height, width;   /* of the picture at that time */
-    ak_box                 box;             /* that a look left */
-    double                 value;           /* that a change of values in [0, 1] was handed */
-    char                   text[256];
-} ak__fault;
-/* Record it as an error. */
-ak_status ak__fault_fail(const ak__reader *r, const char *who, const ak__fault *fault);
-
-/* Values of all fields of item i. scratch: r->scratch bytes. False: a fault. */
-bool ak__reader_item(const ak__reader *r, int64_t i, void *scratch, ak__raw *raw, ak__fault *fault);
-/* A field of numbers without augmentation, scaled and normalised, into out: raw.length * width. */
-void ak__field_plain(const ak__field *f, const ak__raw *raw, ak_real *restrict out);
-/* The parts of that. */
-void ak__field_scaled(const ak__field *f, const ak__raw *raw, ak_real *restrict out);
-void ak__field_normal(const ak__field *f, ak_real *restrict x, int64_t n);
 
 /* Which items an epoch has, in order: a pure function of its arguments.
  *
@@ -184,83 +131,5 @@ typedef struct ak__sampler {
 void   ak__sampler_order(const ak__sampler *s, int64_t epoch, int64_t n, int64_t *order,
                          int64_t *workspace);
 int64_t ak__sampler_workspace(int64_t n, int64_t classes);
-
-/* ---- views ----------------------------------------------------------------------------------- */
-
-/* How the views of one field are made. */
-typedef struct ak__views {
-    int       views;
-    const ak_augment *lists[AK_MAX_VIEWS];  /* NULL = as it is */
-    uint64_t  seed;
-    ak_shape  item[AK_MAX_VIEWS];           /* of a view */
-    int64_t   numbers[AK_MAX_VIEWS];        /* of it, at the longest */
-} ak__views;
-/* All views of field f of ds: checks the lists. View sizes are read off them. */
-ak_status ak__views_open(ak__views *v, ak_dataset *ds, int f, const char *who, int views,
-                         const ak_augment *const *lists, uint64_t seed);
-
-/* Makes views; one per thread, it holds scratch memory. */
-typedef struct ak__viewer {
-    ak_real *memory;        /* ak__viewer_numbers, 64-byte aligned */
-    int32_t *taps;          /* ak__viewer_taps */
-    void    *owner;         /* the loader */
-    void    *scratch;       /* of the reader */
-} ak__viewer;
-/* Numbers and taps that a viewer of these pictures needs; 0 for other fields. */
-size_t ak__viewer_numbers(const ak__field *f, const ak__views *v);
-size_t ak__viewer_taps(const ak__views *v);
-
-/* Where a view goes, and what it is of. */
-typedef struct ak__view {
-    const ak__field *field;
-    int              place;     /* of the field in its set */
-    const ak__views *views;
-    int64_t          epoch, item;
-    int              view;
-    const ak__raw   *raw;
-    ak_real         *reals;     /* out: of numbers */
-    int32_t         *whole;     /* out: of whole numbers */
-    int64_t          length;    /* out: of those that vary */
-} ak__view;
-/* False: a fault, which is described; what out holds is of no use then. */
-bool ak__view_make(const ak__viewer *viewer, ak__view *v, ak__fault *fault);
-
-/* Is the list fine for this field and its values? Fails with a message otherwise. */
-ak_status ak__augment_check(ak_dataset *ds, int field, const char *who, const ak_augment *list);
-/* Is it one of the library's? These keep values in [0, 1] there. */
-bool ak__augment_own(const ak_augment_kind *kind);
-/* The size that the list asks for by ak_view_size; false if by none. */
-bool ak__augment_size(const ak_augment *list, int64_t *height, int64_t *width);
-/* Entries before { 0 }. */
-int ak__augment_count(const ak_augment *list);
-
-/* ---- batches --------------------------------------------------------------------------------- */
-
-/* The values of one batch before they go into step memory: of each field, views one after the
- * other, in each the items. */
-typedef struct ak__field_block {
-    ak_real *reals;
-    int32_t *whole, *length;        /* [V, N, numbers], [V, N] */
-} ak__field_block;
-typedef struct ak__batch_plan {
-    const ak__reader *reader;
-    const ak__views  *views;        /* [fields] */
-} ak__batch_plan;
-
-/* Room for a batch of `count` items into blocks [fields]. */
-void ak__blocks_cut(const ak__batch_plan *p, int64_t count, ak__carver *c, ak__field_block *blocks);
-/* The same as a number that can not overflow, for a check beforehand. */
-double ak__blocks_size(const ak__batch_plan *p, int64_t count);
-/* Fill them with the items listed. The first fault is noted; what has one is of no use. */
-void ak__blocks_fill(const ak__batch_plan *p, int64_t epoch, const int32_t *items, int64_t count,
-                     const ak__viewer *viewer, const ak__field_block *blocks, ak__fault *fault);
-/* When numbers are checked: name the first item that is not finite. */
-bool ak__blocks_finite(const ak__batch_plan *p, int64_t epoch, const int32_t *items, int64_t count,
-                       const ak__field_block *blocks);
-/* Copies in step memory. False: out of memory. */
-bool ak__blocks_give(const ak__batch_plan *p, const int32_t *items, int64_t count,
-                     const ak__field_block *blocks, ak_batch *b);
-/* What an error leaves: poison everywhere, so that whoever goes on does nothing. */
-void ak__batch_poison(ak_batch *b, ak_ctx *ctx);
 
 #endif

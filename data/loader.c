@@ -2,7 +2,7 @@
 /* The loader: worker threads fill a ring of batches ahead of the step; the caller takes them in
  * order and gets copies in step memory, so a slot is free again at once. What a batch holds depends
  * on its place (epoch, number) alone: who fills it, and when, changes nothing. */
-#include "data/dataset.h"
+#include "data/batch.h"
 
 #include "base/base.h"
 #include "base/classes.h"
@@ -406,28 +406,28 @@ static ak_status open_views(ak_loader *l, ak_dataset *ds, const ak_loader_option
 static size_t lay_out(ak_loader *l, char *block, int n_viewers)
 {
     size_t     numbers = 0, taps = 0;
-    ak__carver cut = { .base = block };
+    ak__carver c = { .base = block };
     for (int f = 0; f < l->reader.n_fields; f++) {
         const size_t n = ak__viewer_numbers(&l->reader.field[f], &l->views[f]);
         const size_t t = ak__viewer_taps(&l->views[f]);
         numbers = n > numbers ? n : numbers;
         taps = t > taps ? t : taps;
     }
-    l->order = ak__carve(&cut, l->reader.size, sizeof *l->order);
-    l->workspace = ak__carve(&cut, l->sampler.balance
-                           ? ak__sampler_workspace(l->reader.size, l->sampler.classes) : 0,
-                           sizeof *l->workspace);
+    l->order = ak__carve(&c, l->reader.size, sizeof *l->order);
+    l->workspace = ak__carve(&c, l->sampler.balance
+                             ? ak__sampler_workspace(l->reader.size, l->sampler.classes) : 0,
+                             sizeof *l->workspace);
     for (int i = 0; i < l->n_slots; i++) {
-        ak__blocks_cut(&l->plan, l->batch, &cut, l->slots[i].blocks);
-        l->slots[i].index = ak__carve(&cut, l->batch, sizeof *l->slots[i].index);
+        ak__blocks_carve(&l->plan, l->batch, &c, l->slots[i].blocks);
+        l->slots[i].index = ak__carve(&c, l->batch, sizeof *l->slots[i].index);
     }
     for (int i = 0; i < n_viewers; i++) {
         l->viewers[i] = (ak__viewer){ .owner = l };
-        l->viewers[i].memory = ak__carve(&cut, (int64_t)numbers, sizeof(ak_real));
-        l->viewers[i].taps = ak__carve(&cut, (int64_t)taps, sizeof(int32_t));
-        l->viewers[i].scratch = ak__carve(&cut, (int64_t)l->reader.scratch, 1);
+        l->viewers[i].memory = ak__carve_reals(&c, (int64_t)numbers);
+        l->viewers[i].taps = ak__carve(&c, (int64_t)taps, sizeof(int32_t));
+        l->viewers[i].scratch = ak__carve(&c, (int64_t)l->reader.scratch, 1);
     }
-    return cut.used;
+    return c.used;
 }
 
 static bool reserve(ak_loader *l, int n_viewers)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading items: the values of all fields, from where they lie or from a callback. */
-#include "data/dataset.h"
+#include "data/reader.h"
 
 #include "base/base.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Making a view of a picture: one resampling for all geometry, then the changes, then normalising;
  * and of other kinds of fields, by their own functions. */
-#include "data/dataset.h"
 #include "data/pixels.h"
+#include "data/views.h"
 
 #include "base/base.h"
 #include "tensor/tensor_internal.h"

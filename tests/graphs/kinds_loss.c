@@ -221,7 +221,7 @@ static bool draw_supcon(graph *g, graph_node *n)
     const int64_t V = flat ? 1 : 1 + draw_below(g, 3);
     if (N * V * D > g->limit)
         return false;
-    set_operand(n, 0, embeddings(g, flat ? AK_SHAPE(N, D) : AK_SHAPE(N, V, D), normalized));
+    set_operand(n, 0, embeddings(g, flat ? AK_SHAPE(N, D) : AK_SHAPE(V, N, D), normalized));
     set_operand(n, 1, draw_sample_weights(g, N));
     const double rule = draw_between(g, 0, 1);
     set_operand(n, 2, rule < 0.25 ? node_constant(g, AK_SHAPE(N, N), 0, 1) : -1);

@@ -100,6 +100,12 @@ static ak_tensor *call_argmax(const node_call *c)
                       (int64_t)get_option(c->n, "classes"));
 }
 
+static ak_tensor *call_argmin(const node_call *c)
+{
+    return ak_one_hot(ak_argmin(c->in[0], (int)get_option(c->n, "axis")),
+                      (int64_t)get_option(c->n, "classes"));
+}
+
 /* ---- softmax --------------------------------------------------------------------------------- */
 
 static bool draw_softmax(graph *g, graph_node *n)
@@ -188,6 +194,7 @@ const graph_kind kinds_reduce[] = {
     OVER_AXIS(logsumexp, false, false), OVER_AXIS(cumsum, true, true),
     { "var_axis", draw_var, call_var, NULL, 0 },
     { "argmax", draw_argmax, call_argmax, NULL, KIND_STOP | KIND_RARE },
+    { "argmin", draw_argmax, call_argmin, NULL, KIND_STOP | KIND_RARE },
     SOFTMAX(softmax), SOFTMAX(log_softmax),
     { "cross_entropy", draw_cross_entropy, call_cross_entropy, NULL, 0 },
     PAIR_LOSS(cross_entropy_soft, .op = ak_cross_entropy_soft, .rows = true),

@@ -70,14 +70,15 @@ static bool draw_sample_of(graph *g, graph_node *n, const ak_sample *samples, in
 
 /* ---- ops ------------------------------------------------------------------------------------- */
 
-static bool draw_op_sample(graph *g, graph_node *n)
+/* One with a backward, or one without. */
+static bool draw_op(graph *g, graph_node *n, bool backward)
 {
     double highest = -1;
     for (int i = 0; ak_op_at(i); i++) {
         const ak_op *op = ak_op_at(i);
         /* One without a kind of its own has to be drawn here. */
-        const double score = draw_score(g, op->name) + (kind_find(op->name) ? 0 : 0.5);
-        if (!op->samples || !op->backward || (op->flags & AK_OP_MAKES_INF) || score <= highest)
+        const double score = draw_score(g, op->name) + (kind_find(op->name) ? 0 : 0.9);
+        if (!op->samples || !op->backward == backward || score <= highest)
             continue;
         highest = score;
         n->what = op;
@@ -87,6 +88,9 @@ static bool draw_op_sample(graph *g, graph_node *n)
     const ak_op *op = n->what;
     return op && draw_sample_of(g, n, op->samples, op->n_in);
 }
+
+static bool draw_op_sample(graph *g, graph_node *n) { return draw_op(g, n, true); }
+static bool draw_stop_sample(graph *g, graph_node *n) { return draw_op(g, n, false); }
 
 static ak_tensor *call_op_sample(const node_call *c)
 {
@@ -125,7 +129,8 @@ static ak_tensor *call_loss_sample(const node_call *c)
 }
 
 const graph_kind kinds_sample[] = {
-    { "op_sample", draw_op_sample, call_op_sample, NULL, KIND_RARE },
+    { "op_sample", draw_op_sample, call_op_sample, NULL, 0 },
+    { "stop_sample", draw_stop_sample, call_op_sample, NULL, KIND_STOP | KIND_RARE },
     { "loss_sample", draw_loss_sample, call_loss_sample, NULL, 0 },
     { .name = NULL },
 };

@@ -356,6 +356,8 @@ static const graph_kind *draw_kind(graph *g)
     double highest = -1;
     for (int i = 0; kind_at(i); i++) {
         const graph_kind *k = kind_at(i);
+        if (graph_plant != PLANT_NONE && (k->flags & KIND_STOP))
+            continue;                   /* a planted fault has to reach the loss */
         double score = draw_score(g, k->name);
         score *= k->flags & KIND_RARE ? 0.99 : 1;
         if (score > highest && k->draw) {

@@ -345,9 +345,9 @@ def clip(n):
 
 def supcon(n):
     z, weights, positives = n.x
-    z = z[:, None] if z.dim() == 2 else z
-    N, V = z.shape[:2]
-    f = unit(z.transpose(0, 1).reshape(N * V, -1), n["normalized"])
+    z = z[None] if z.dim() == 2 else z
+    V, N = z.shape[:2]
+    f = unit(z.reshape(V * N, -1), n["normalized"])
     rows = N if n["one"] else N * V
     tau = n["tau"] or 0.1
     s = f[:rows] @ f.T / tau
@@ -420,6 +420,7 @@ OPS = {
     "min_axis": over_axis(lambda x, a: x.min(a).values),
     "logsumexp": over_axis(torch.logsumexp), "cumsum": over_axis(torch.cumsum),
     "var_axis": lambda n: torch.var(n.x[0], n.whole("axis"), correction=n.whole("correction")),
+    "argmin": lambda n: F.one_hot(n.x[0].argmin(n.whole("axis")), n.whole("classes")).double(),
     "argmax": lambda n: F.one_hot(n.x[0].argmax(n.whole("axis")), n.whole("classes")).double(),
     "softmax": unary(lambda x: F.softmax(x, -1)),
     "log_softmax": unary(lambda x: F.log_softmax(x, -1)),

@@ -7,7 +7,7 @@
 #include <jansson.h>
 #include <string.h>
 
-/* The text between two zeros, and the number in its first bytes. */
+/* The bytes up to a zero as a text, and the first eight as a number. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char  *text = calloc(size + 1, 1);

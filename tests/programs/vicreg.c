@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vicreg.c - a loss of one's own from ops: two views agree, every feature varies, and no two say the
- * same (Bardes, Ponce, LeCun, ICLR 2022). No negatives, no teacher. */
+/* vicreg.c - a loss of one's own from ops: two views agree, every feature varies, and no two say
+ * the same (Bardes, Ponce, LeCun, ICLR 2022). No negatives, no teacher. */
 #include <akin/akin.h>
 
 enum { STEPS = 300, BATCH = 64, WIDTH = 64 };

@@ -434,7 +434,7 @@ Test(augment, range_of_what_is_there)
     ak_step_end(ctx);
 
     /* Clamping would turn a NaN into 0. */
-    const double spoiled[] = { NAN, INFINITY, -INFINITY };
+    const double spoiled[] = { (double)NAN, (double)INFINITY, -(double)INFINITY };
     for (int k = 0; k < 3; k++) {
         ds = reals(ctx, 1, 0.5, spoiled[k]);
         cr_expect(ak_is_poison(ak_augment_item(ds, list, 1, 0, 0, 0)));

@@ -218,7 +218,8 @@ Test(dataset, scaled_floats_are_bytes)
 
     cr_expect_eq(ak_dataset_scale(a, 0, 255), AK_ERR_STATE);
     expect_error(ctx, AK_ERR_STATE, "bytes", "pictures in memory");
-    const double wrong[][2] = { { 1, 1 }, { 2, 1 }, { 0, NAN }, { -INFINITY, 0 }, { 0, 1e-320 } };
+    const double wrong[][2] = { { 1, 1 }, { 2, 1 }, { 0, (double)NAN },
+                                { -(double)INFINITY, 0 }, { 0, 1e-320 } };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         cr_expect_eq(ak_dataset_scale(b, wrong[k][0], wrong[k][1]), AK_ERR_VALUE);
         expect_error(ctx, AK_ERR_VALUE, "dataset_scale", "lo < hi");
@@ -232,7 +233,7 @@ Test(dataset, normalize_refuses_what_ak_real_can_not_hold)
 {
     ak_ctx       *ctx = quiet();
     ak_dataset   *ds = ak_dataset_tensor(ctx, ak_zeros(ctx, AK_SHAPE(2, 1)), NULL);
-    const double wrong[] = { 0, -1, NAN, INFINITY, 1e-320 };
+    const double wrong[] = { 0, -1, (double)NAN, (double)INFINITY, 1e-320 };
     for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
         cr_expect_eq(ak_dataset_normalize(ds, NULL, &wrong[k]), AK_ERR_VALUE);
         expect_error(ctx, AK_ERR_VALUE, "channel 0", "> 0");

@@ -75,7 +75,7 @@ Test(order, argmin_takes_the_first)
     PLACES(ak_argmin(x, 1), AK_SHAPE(2), 1, 1);
     PLACES(ak_argmin(x, 0), AK_SHAPE(4), 0, 1, 1, 1);
     PLACES(ak_argmax(x, 1), AK_SHAPE(2), 0, 1);
-    PLACES(ak_argmin(VECTOR(-INFINITY, 1, -INFINITY), 0), AK_SCALAR, 0);
+    PLACES(ak_argmin(VECTOR(-(ak_real)INFINITY, 1, -(ak_real)INFINITY), 0), AK_SCALAR, 0);
     cr_expect_eq(ak_argmin(x, 2)->size, 0);
     cr_expect_eq(ak_step_end(ctx), AK_ERR_SHAPE);
 }
@@ -83,14 +83,14 @@ Test(order, argmin_takes_the_first)
 Test(order, equal_elements_keep_their_order_and_nan_is_the_largest)
 {
     ak_index *p;
-    ak_tensor *x = VECTOR(2, NOT, 1, 2, -0.0f, 0, NOT, -INFINITY);
-    EXPECT(ak_sort(x, 0, false, &p)->data, 0, -INF, 0, 0, 1, 2, 2, NAN, NAN);
+    ak_tensor *x = VECTOR(2, NOT, 1, 2, (ak_real)-0.0, 0, NOT, -(ak_real)INFINITY);
+    EXPECT(ak_sort(x, 0, false, &p)->data, 0, -INF, 0, 0, 1, 2, 2, (double)NAN, (double)NAN);
     PLACES(p, AK_SHAPE(8), 7, 4, 5, 2, 0, 3, 1, 6);
-    EXPECT(ak_sort(x, 0, true, &p)->data, 0, NAN, NAN, 2, 2, 1, 0, 0, -INF);
+    EXPECT(ak_sort(x, 0, true, &p)->data, 0, (double)NAN, (double)NAN, 2, 2, 1, 0, 0, -INF);
     PLACES(p, AK_SHAPE(8), 1, 6, 0, 3, 2, 4, 5, 7);
-    EXPECT(ak_topk(x, 3, -1, true, &p)->data, 0, NAN, NAN, 2);
+    EXPECT(ak_topk(x, 3, -1, true, &p)->data, 0, (double)NAN, (double)NAN, 2);
     PLACES(p, AK_SHAPE(3), 1, 6, 0);
-    EXPECT(ak_topk(x, 7, 0, false, &p)->data, 0, -INF, 0, 0, 1, 2, 2, NAN);
+    EXPECT(ak_topk(x, 7, 0, false, &p)->data, 0, -INF, 0, 0, 1, 2, 2, (double)NAN);
     PLACES(p, AK_SHAPE(7), 7, 4, 5, 2, 0, 3, 1);
     cr_expect_eq(ak_step_end(ctx), AK_OK);
 }
@@ -161,7 +161,7 @@ Test(order, large_ones_agree_with_a_plain_sort)
 
 Test(order, comparisons_give_ones_and_zeros)
 {
-    ak_tensor *a = VECTOR(1, 2, 3, NOT, -0.0f), *b = VECTOR(2, 2, 2, NOT, 0);
+    ak_tensor *a = VECTOR(1, 2, 3, NOT, (ak_real)-0.0), *b = VECTOR(2, 2, 2, NOT, 0);
     EXPECT(ak_equal(a, b)->data, 0, 0, 1, 0, 0, 1);
     EXPECT(ak_not_equal(a, b)->data, 0, 1, 0, 1, 1, 0);
     EXPECT(ak_less(a, b)->data, 0, 1, 0, 0, 0, 0);
@@ -184,24 +184,24 @@ Test(order, comparisons_give_ones_and_zeros)
 
 Test(order, log_sigmoid_at_both_ends)
 {
-    ak_tensor *x = VECTOR(0, -1000, 1000, 30, -INFINITY, INFINITY, NOT);
+    ak_tensor *x = VECTOR(0, -1000, 1000, 30, -(ak_real)INFINITY, (ak_real)INFINITY, NOT);
     ak_tensor *y = ak_log_sigmoid(x);
-    EXPECT(y->data, 1e-6, -log(2), -1000, 0, -exp(-30), -INF, 0, NAN);
+    EXPECT(y->data, 1e-6, -log(2), -1000, 0, -exp(-30), -INF, 0, (double)NAN);
     cr_expect_float_eq((double)y->data[3] / -exp(-30), 1, 1e-5, "digits, not only size");
     ak_backward_from(y, (ak_real[]){ 1, 1, 1, 1, 1, 1, 1 });
-    EXPECT(x->grad, 1e-6, 0.5, 1, 0, exp(-30), 1, 0, NAN);
+    EXPECT(x->grad, 1e-6, 0.5, 1, 0, exp(-30), 1, 0, (double)NAN);
     cr_expect_float_eq((double)x->grad[3] / exp(-30), 1, 1e-5);
     ak_step_end(ctx);
 }
 
 Test(order, sine_and_cosine)
 {
-    ak_tensor *x = VECTOR(0, 1, -2, 1000, INFINITY, NOT);
+    ak_tensor *x = VECTOR(0, 1, -2, 1000, (ak_real)INFINITY, NOT);
     ak_tensor *y = ak_sin(x);
-    EXPECT(y->data, 1e-6, 0, sin(1), sin(-2), sin(1000), NAN, NAN);
-    EXPECT(ak_cos(x)->data, 1e-6, 1, cos(1), cos(-2), cos(1000), NAN, NAN);
+    EXPECT(y->data, 1e-6, 0, sin(1), sin(-2), sin(1000), (double)NAN, (double)NAN);
+    EXPECT(ak_cos(x)->data, 1e-6, 1, cos(1), cos(-2), cos(1000), (double)NAN, (double)NAN);
     ak_backward_from(y, (ak_real[]){ 1, 2, 3, 4, 0, 0 });
-    EXPECT(x->grad, 1e-5, 1, 2 * cos(1), 3 * cos(-2), 4 * cos(1000), NAN, NAN);
+    EXPECT(x->grad, 1e-5, 1, 2 * cos(1), 3 * cos(-2), 4 * cos(1000), (double)NAN, (double)NAN);
     ak_step_end(ctx);
 }
 
@@ -251,14 +251,14 @@ Test(order, segments_by_hand)
 
 Test(order, segment_extremes)
 {
-    ak_tensor *x = VECTOR(2, NOT, 2, -INFINITY, -INFINITY, 1000, 1001);
+    ak_tensor *x = VECTOR(2, NOT, 2, -(ak_real)INFINITY, -(ak_real)INFINITY, 1000, 1001);
     ak_index *ids = ids_of(7, (int32_t[]){ 0, 1, 0, 2, 2, 3, 3 });
     ak_tensor *y = ak_segment_max(x, ids, 4);
-    EXPECT(y->data, 0, 2, NAN, -INF, 1001);
+    EXPECT(y->data, 0, 2, (double)NAN, -INF, 1001);
     ak_backward_from(y, (ak_real[]){ 1, 2, 3, 4 });
     EXPECT(x->grad, 0, 1, 2, 0, 3, 0, 0, 4);        /* the first of equals */
     const double p = 1 / (1 + exp(-1));
-    EXPECT(ak_segment_softmax(x, ids, 4)->data, 1e-6, 0.5, NAN, 0.5, 0, 0, 1 - p, p);
+    EXPECT(ak_segment_softmax(x, ids, 4)->data, 1e-6, 0.5, (double)NAN, 0.5, 0, 0, 1 - p, p);
     ak_step_end(ctx);
 }
 

@@ -108,7 +108,7 @@ Test(parts, split_is_a_partition_by_seed)
         for (int64_t k = 0; k < 20; k++)
             shared += was(c, i) == was(a, k);
     cr_expect_eq(shared, 0);
-    const double wrong[] = { 0, 1, -0.1, 1.1, NAN, 0.001, 0.999 };
+    const double wrong[] = { 0, 1, -0.1, 1.1, (double)NAN, 0.001, 0.999 };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_neq(ak_dataset_split(ds, wrong[i], 1, &c, &d), AK_OK);
         expect_error(ctx, AK_ERR_VALUE, "dataset_split", "share");
@@ -161,7 +161,7 @@ Test(parts, long_tail)
         cr_expect_eq(count(tail, c), (int)lround(200 * pow(100, -c / 3.0)), "%d", c);
     expect_labels_follow(tail, false);
     cr_expect_eq(ak_dataset_size(ak_dataset_long_tail(ds, 1, 2)), 800);
-    const double wrong[] = { 0.5, 0, -1, NAN, INFINITY };
+    const double wrong[] = { 0.5, 0, -1, (double)NAN, (double)INFINITY };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         cr_expect_null(ak_dataset_long_tail(ds, wrong[i], 2));
         expect_error(ctx, AK_ERR_VALUE, "dataset_long_tail", "ratio");

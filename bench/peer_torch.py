@@ -296,12 +296,18 @@ def ema(_, data):
 
 @row(r"optim clip ")
 def clip_norm(_, data):
-    params = parameters(data, "net/")
-    set_gradients(params, data["grads"])
+    params, grads = parameters(data, "net/"), data["grads"]
+
+    def prepare():
+        set_gradients(params, grads)
 
     def run():
         return nn.utils.clip_grad_norm_(params, 1.0, foreach=True)
-    return Row({"foreach": run}, lambda: {"norm": run()})
+
+    def results():
+        prepare()
+        return {"norm": run()}
+    return Row({"foreach": run}, results, prepare)
 
 
 # ---- overhead and steps --------------------------------------------------------------------------

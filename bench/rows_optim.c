@@ -13,7 +13,7 @@ typedef struct optim_state {
     ak_tensor *params[ARRAYS], *averages[ARRAYS], *grads;   /* grads [ARRAYS, SIDE, SIDE] */
 } optim_state;
 
-/* A step zeroes the gradients: they come back before each run. */
+/* A step zeroes the gradients, clipping scales them: they come back before each run. */
 static void restore_gradients(bench_job *j)
 {
     const optim_state *s = j->state;
@@ -97,13 +97,13 @@ static void open_optim(bench_job *j, const bench_row *row)
     } else if (kind == CLIP) {
         j->run = run_clip;
         j->share = share_clip;
-        j->bytes = array;
-        restore_gradients(j);
+        j->prepare = restore_gradients;
+        j->bytes = 3 * array;           /* read for the norm, read and written for the scale */
     } else {
         j->prepare = restore_gradients;
         j->run = kind == ADAMW ? run_adamw : run_clip_adamw;
         j->share = share_adamw;
-        j->bytes = (kind == ADAMW ? 8 : 9) * array;     /* p, m, v, g read and written */
+        j->bytes = (kind == ADAMW ? 8 : 11) * array;    /* p, m, v, g read and written */
     }
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lengths of gradients, clipping by norm and by value. */
 #include "base/parallel.h"
+#include "base/real.h"
 #include "optim/optim_internal.h"
 
 /* Eight sums side by side, so that the compiler may use vector registers without changing the
@@ -32,17 +33,25 @@ double ak__optim_sum_squares(const ak_real *x, int64_t n)
     return total;
 }
 
-/* Rounded once: a factor below the smallest float would lose digits. From the end: the norm's pass
- * has left that in the caches. */
+/* A factor below the smallest normal number has lost digits as a float, and is rounded once. */
+static void scale_chunk(ak_real *g, double factor, int64_t n)
+{
+    if (factor >= (double)AK_REAL_MIN) {
+        ak__k.scale(g, (ak_real)factor, g, n);
+        return;
+    }
+    for (int64_t j = 0; j < n; j++)
+        g[j] = (ak_real)(factor * (double)g[j]);
+}
+
+/* From the end: the norm's pass has left that in the caches. */
 static void scale_gradients(ak_optim *opt, double factor)
 {
     for (int64_t i = opt->n - 1; i >= 0; i--) {
         const ak_tensor *t = opt->entries[i].param;
-        if (t->flags & AK_PARAM_FROZEN)
-            continue;
-        AK__PARALLEL_CHUNKS_BACK(c, t->size, AK__OPTIM_CHUNK, begin, end)
-            for (int64_t j = begin; j < end; j++)
-                t->grad[j] = (ak_real)(factor * (double)t->grad[j]);
+        if (!(t->flags & AK_PARAM_FROZEN))
+            AK__PARALLEL_CHUNKS_BACK(c, t->size, AK__OPTIM_CHUNK, begin, end)
+                scale_chunk(t->grad + begin, factor, end - begin);
     }
 }
 

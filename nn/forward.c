@@ -12,7 +12,7 @@
 
 typedef enum field_kind { TENSOR, INDEX, POINTER } field_kind;
 typedef struct field {
-    const char *name;
+    const char *name, *what;        /* in lists, in what is said of one */
     unsigned    bit;
     field_kind  kind;
     size_t      offset;
@@ -22,7 +22,8 @@ typedef struct field {
 #define FIELD_INDEX INDEX
 #define FIELD_POINTER POINTER
 static const field fields[] = {
-#define FIELD(bit, kind, name) { #name, AK_IN_##bit, FIELD_##kind, offsetof(ak_inputs, name) },
+#define FIELD(bit, kind, name) \
+    { #name, "input ." #name, AK_IN_##bit, FIELD_##kind, offsetof(ak_inputs, name) },
     AK_INPUT_MAP(FIELD)
 #undef FIELD
 };
@@ -81,7 +82,7 @@ static bool inputs_fit(const ak_module *m, const ak_inputs *in)
 {
     const unsigned there = given(in), takes = ak_module_takes(m);
     const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
-    char a[160], b[160], c[160], what[40];
+    char a[160], b[160], c[160];
     if (there & ~takes) {
         ak_fail(m->ctx, AK_ERR_VALUE, "%s (%s): is handed %s, which it does not take; it takes %s",
                 m->name, m->what, list(there & ~takes, a), list(takes, b));
@@ -94,12 +95,12 @@ static bool inputs_fit(const ak_module *m, const ak_inputs *in)
         return false;
     }
     for (size_t i = 0; i < FIELDS; i++) {
-        const void *value = value_of(in, &fields[i]);
-        ak__format(what, sizeof what, "input .%s", fields[i].name);
-        if (value && ((fields[i].kind == TENSOR &&
-                       !ak__tensor_check(m->ctx, value, "ak_forward_with", what)) ||
-                      (fields[i].kind == INDEX &&
-                       !ak__index_known(m->ctx, value, "ak_forward_with", what))))
+        const field *f = &fields[i];
+        const void  *value = value_of(in, f);
+        if (value && ((f->kind == TENSOR &&
+                       !ak__tensor_check(m->ctx, value, "ak_forward_with", f->what)) ||
+                      (f->kind == INDEX &&
+                       !ak__index_known(m->ctx, value, "ak_forward_with", f->what))))
             return false;
     }
     return true;

@@ -4,6 +4,7 @@
 
 #include "base/parallel.h"
 #include "base/real.h"
+#include "tensor/kernels/kernels.h"
 
 /* Numbers that a thread looks at; of them BLOCK at a time without a branch. */
 #define CHUNK ((int64_t)65536)
@@ -11,6 +12,8 @@ enum { BLOCK = 1024, GROUP = 64 };
 
 static int64_t count_in(const ak_real *x, int64_t n)
 {
+    if (ak__k.sum_squares(x, n) <= AK_REAL_MAX)
+        return 0;                   /* nearly always; large numbers may have large squares */
     int64_t count = 0;
     for (int64_t at = 0; at < n; at += BLOCK) {
         const int m = n - at < BLOCK ? (int)(n - at) : BLOCK;
@@ -24,8 +27,9 @@ static int64_t count_in(const ak_real *x, int64_t n)
 
 int64_t ak__count_not_finite(const ak_real *x, int64_t n, int64_t *first)
 {
-    int64_t total = 0;
-    for (int64_t start = 0; start < n; start += GROUP * CHUNK) {
+    /* A loop of one chunk still calls OpenMP, which takes longer than a small net's numbers. */
+    int64_t total = n <= CHUNK ? count_in(x, n) : 0;
+    for (int64_t start = 0; n > CHUNK && start < n; start += GROUP * CHUNK) {
         int64_t part[GROUP];
         const int64_t m = n - start < GROUP * CHUNK ? n - start : GROUP * CHUNK;
         AK__PARALLEL_CHUNKS(c, m, CHUNK, begin, end)

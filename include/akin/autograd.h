@@ -37,8 +37,9 @@ extern "C" {
  * back if it fails; one backward of the sum is faster.
  */
 AK_API ak_status ak_backward(ak_tensor *loss);
-/* The same from a given upstream gradient, of y's size, finite, which is read until the call
- * returns. It may be called for one y as often as you like: gradients add up. */
+/* The same from a given upstream gradient, of y's size, which is read until the call returns. It
+ * may be called for one y as often as you like: gradients add up. A dy that is not finite is the
+ * AK_ERR_NUMBER above where that reaches a parameter. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
 /* Between these nothing is recorded. Pairs nest, and last over ak_step_end. errors: AK_ERR_STATE

@@ -257,7 +257,7 @@ static const struct change { void (*make)(changing *); const char *says; } chang
 static changing open_changing(void)
 {
     static char path[64];       /* tests run side by side, each in a process of its own */
-    snprintf(path, sizeof path, "test_backward_%d.tmp", (int)getpid());
+    snprintf(path, sizeof path, "/tmp/akin-test-%d.ckpt", (int)getpid());
     changing c = { .ctx = quiet(), .path = path };
     c.p = param(c.ctx, "net/p", AK_SHAPE(4, 1), 1);
     c.q = param(c.ctx, "net/q", AK_SHAPE(4, 1), 2);

@@ -33,6 +33,8 @@ apt_install() {
     apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" </dev/null
 }
 
+# No <(..) here: that needs /dev/fd, which a bare system in a chroot without /proc has not.
+
 # setup_packages CATEGORY...: install what is missing. Without the rights to do so, print the line
 # that does it and exit 1; missing data is only a warning.
 setup_packages() {
@@ -44,9 +46,9 @@ setup_packages() {
     fi
     for category in "$@"; do
         if [ "$category" = data ]; then
-            mapfile -t data < <(packages_missing $(packages_of data))
+            data=($(packages_missing $(packages_of data)))
         else
-            mapfile -t -O "${#need[@]}" need < <(packages_missing $(packages_of "$category"))
+            need+=($(packages_missing $(packages_of "$category")))
         fi
     done
     [ ${#need[@]} -eq 0 ] && [ ${#data[@]} -eq 0 ] && return 0
@@ -104,8 +106,8 @@ run_tests() {
     rm -f "$folder/meson-logs/testlog.json"
     ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
         meson test -C "$folder" --no-rebuild --print-errorlogs "$@" </dev/null
-    read -r passed failed skipped < <(python3 tools/count_tests.py \
-        "$folder/meson-logs/testlog.json")
+    read -r passed failed skipped <<<"$(python3 tools/count_tests.py \
+        "$folder/meson-logs/testlog.json")"
     PASSED=$((PASSED + ${passed:-0}))
     FAILED=$((FAILED + ${failed:-1}))
     say "$folder: ${passed:-0} passed, ${failed:-1} failed, ${skipped:-0} skipped"

@@ -10,6 +10,7 @@
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
  *   checkpoint.h  save and resume
@@ -25,6 +26,7 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/inputs.h>
 #include <akin/io.h>
 #include <akin/losses.h>
 #include <akin/nn.h>

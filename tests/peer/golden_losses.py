@@ -152,7 +152,8 @@ def build(name, r, shapes, g):
             whole = lambda: torch.randint(0, 3, shape[:1], generator=g)
             supcon_set(r, k, ("all_", "one_"), normal(*shape), whole, number)
     if name == "supcon" and r.has("edge_z"):
-        supcon_set(r, "edge_", ("",), normal(5, 1, 4), lambda: torch.tensor([4, 0, 4, 2, 9]), number)
+        labels = lambda: torch.tensor([4, 0, 4, 2, 9])
+        supcon_set(r, "edge_", ("",), normal(5, 1, 4), labels, number)
 
 
 def supcon_set(r, k, modes, z_of, labels_of, number):

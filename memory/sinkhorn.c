@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sinkhorn-Knopp in logarithms: code_ij = exp(s_ij / eps + f_i + g_j), where f and g are found by
- * turns. The matrix of s / eps is never made: a pass reads the scores and works row by row, in
- * double, since s / eps of a small eps has digits that no float holds. */
+/* Sinkhorn-Knopp in logarithms: f and g are found by turns. The matrix of s / eps is never made: a
+ * pass reads the scores and works row by row, in double, since s / eps of a small eps has digits
+ * that no float holds. */
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -9,12 +9,12 @@
 #include <akin/memory.h>
 
 #include "base/parallel.h"
+#include "memory/sinkhorn.h"
 #include "tensor/kernels/kernels.h"
-#include "tensor/tensor_internal.h"
 
 #define DEFAULT_EPS 0.05
 #define DEFAULT_ITERATIONS 3
-#define MOST_ITERATIONS 100000
+#define MOST_ITERATIONS 10000
 #define LEAST_TOLERANCE 1e-12
 #define LARGEST_RATIO 1e9       /* of a score to eps: beyond it, sums lose a code's sixth digit */
 
@@ -22,17 +22,7 @@
 #define MOST_CHUNKS ((int64_t)64)
 #define ROW_CHUNK ((int64_t)16)
 
-typedef struct plan {
-    const ak_real *scores;      /* [N, K] */
-    int64_t N, K, chunk;
-    double  inverse_eps;
-    bool    exact;              /* exponentials in double, whatever the build */
-    double *log_r, *f;          /* [N] */
-    double *log_c, *g, *lse;    /* [K] lse: of s / eps + f, over the rows */
-    double *top, *sum;          /* [chunks, K] largest term of a chunk, sum of e^(term - top) */
-    unsigned char *scratch;     /* a thread's: [K] doubles, [K] ak_reals */
-    size_t  scratch_bytes;
-} plan;
+typedef ak__sinkhorn plan;
 
 static double *terms_of(const plan *p)
 {
@@ -82,10 +72,9 @@ static void columns_of_chunk(const plan *p, int64_t chunk)
     }
 }
 
-/* lse_j = log sum_i e^(s_ij / eps + f_i). */
-static void columns(plan *p)
+void ak__sinkhorn_columns(ak__sinkhorn *p)
 {
-    const int64_t chunks = ak__chunk_count(p->N, p->chunk), K = p->K;
+    const int64_t chunks = p->chunks, K = p->K;
     AK__PARALLEL_FOR(c, chunks, chunks > 1 && p->N * K > 4096)
         columns_of_chunk(p, c);
     for (int64_t j = 0; j < K; j++) {
@@ -110,8 +99,7 @@ static double column_error(const plan *p)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* f of one row; its code as well, where there is room for it. */
-static void one_row(plan *p, int64_t i, ak_real *code)
+void ak__sinkhorn_row(ak__sinkhorn *p, int64_t i, ak_real *code, double *all, double *square)
 {
     const int64_t K = p->K;
     double *term = terms_of(p), top = -(double)INFINITY, sum = 0;
@@ -127,35 +115,31 @@ static void one_row(plan *p, int64_t i, ak_real *code)
     p->f[i] = p->log_r[i] - (top + log(sum));
     for (int64_t j = 0; j < K && code; j++)
         code[j] = (ak_real)(term[j] / sum);
+    const double r = all && !isinf(p->log_r[i]) ? exp(p->log_r[i]) : 0;
+    for (int64_t j = 0; j < K && all; j++) {
+        const double part = term[j] / sum;
+        all[j] += r * part;
+        square[j] += r * part * part;
+    }
 }
 
 static void rows(plan *p, ak_real *codes)
 {
     AK__PARALLEL_CHUNKS(c, p->N, ROW_CHUNK, begin, end)
         for (int64_t i = begin; i < end; i++)
-            one_row(p, i, codes ? codes + i * p->K : NULL);
+            ak__sinkhorn_row(p, i, codes ? codes + i * p->K : NULL, NULL, NULL);
 }
 
 /* ---- iterations ------------------------------------------------------------------------------ */
 
-static ak_sinkhorn_report iterate(plan *p, int most, double tolerance, bool wants_error)
+static void iterate(plan *p, ak_real *codes, int iterations)
 {
-    ak_sinkhorn_report r = { 0 };
-    for (int64_t i = 0; i < p->N; i++)
-        p->f[i] = p->log_r[i];
-    for (r.iterations = 0; r.iterations < most; r.iterations++) {
-        columns(p);
-        if (tolerance > 0 && r.iterations > 0 && (r.error = column_error(p)) <= tolerance)
-            return r;
+    for (int it = 0; it < iterations; it++) {
+        ak__sinkhorn_columns(p);
         for (int64_t j = 0; j < p->K; j++)
             p->g[j] = p->log_c[j] - p->lse[j];
-        rows(p, NULL);
+        rows(p, it + 1 < iterations ? NULL : codes);
     }
-    if (wants_error) {
-        columns(p);
-        r.error = column_error(p);
-    }
-    return r;
 }
 
 /* ---- what is asked --------------------------------------------------------------------------- */
@@ -227,43 +211,51 @@ static bool eps_fits(ak_ctx *ctx, const char *who, const ak_tensor *scores, doub
 /* Doubles of a plan: f, log_r; g, log_c, lse; top, sum. */
 static size_t plan_bytes(const plan *p)
 {
-    const int64_t chunks = ak__chunk_count(p->N, p->chunk);
-    return (size_t)(2 * p->N + 3 * p->K + 2 * chunks * p->K) * sizeof(double);
+    return (size_t)(2 * p->N + 3 * p->K + 2 * p->chunks * p->K) * sizeof(double);
 }
 
 static void place(plan *p, double *at)
 {
-    const int64_t chunks = ak__chunk_count(p->N, p->chunk);
     p->f = at;
     p->log_r = p->f + p->N;
     p->g = p->log_r + p->N;
     p->log_c = p->g + p->K;
     p->lse = p->log_c + p->K;
     p->top = p->lse + p->K;
-    p->sum = p->top + chunks * p->K;
+    p->sum = p->top + p->chunks * p->K;
 }
 
-static ak_tensor *run(plan *p, ak_ctx *ctx, const char *who, const ak_tensor *scores,
+/* The codes; poison after an error. */
+static ak_tensor *run(plan *p, const char *who, const ak_tensor *scores,
                       const ak_sinkhorn_options *o)
 {
+    ak_ctx *ctx = p->ctx;
+    const bool until = o->tolerance > 0;
+    const int most = o->iterations ? o->iterations : until ? MOST_ITERATIONS : DEFAULT_ITERATIONS;
+    ak_sinkhorn_report r = { .iterations = most };
     if (!take_weights(ctx, who, ".row_weights", o->row_weights, p->N, p->log_r) ||
         !take_weights(ctx, who, ".column_weights", o->column_weights, p->K, p->log_c))
         return &ak__poison;
-    const bool until = o->tolerance > 0;
-    const int most = o->iterations ? o->iterations : until ? MOST_ITERATIONS : DEFAULT_ITERATIONS;
-    const ak_sinkhorn_report r = iterate(p, most, o->tolerance, until || o->report);
+    ak_tensor *codes = ak__tensor_new(ctx, scores->shape);
+    if (codes == &ak__poison)
+        return codes;
+    memcpy(p->f, p->log_r, (size_t)p->N * sizeof *p->f);
+    if (!until)
+        iterate(p, codes->data, most);
+    else if (!ak__sinkhorn_until(p, codes->data, o->tolerance, most, &r.iterations, &r.error))
+        return &ak__poison;
+    if (o->report && !until) {
+        ak__sinkhorn_columns(p);
+        r.error = column_error(p);
+    }
     if (o->report)
         *o->report = r;
-    if (until && !(r.error <= o->tolerance)) {
-        ak_fail(ctx, AK_ERR_NUMBER, "%s: after %d iterations a column's sum is still wrong by %g "
-                "of it, and .tolerance is %g\n    hint: a larger .eps needs fewer iterations", who,
-                r.iterations, r.error, o->tolerance);
-        return &ak__poison;
-    }
-    ak_tensor *codes = ak__tensor_new(ctx, scores->shape);
-    if (codes != &ak__poison)
-        rows(p, codes->data);
-    return codes;
+    if (r.error <= o->tolerance || !until)
+        return codes;
+    ak_fail(ctx, AK_ERR_NUMBER, "%s: after %d iterations a column's sum is still wrong by %g of "
+            "it, and .tolerance is %g\n    hint: more .iterations, or a larger .eps, which needs fewer",
+            who, r.iterations, r.error, o->tolerance);
+    return &ak__poison;
 }
 
 ak_tensor *ak_sinkhorn(ak_tensor *scores, ak_sinkhorn_options o)
@@ -282,12 +274,13 @@ ak_tensor *ak_sinkhorn(ak_tensor *scores, ak_sinkhorn_options o)
         return &ak__poison;
     }
     const double eps = o.eps == 0 ? DEFAULT_EPS : o.eps;
-    plan p = { .scores = scores->data, .N = scores->shape.dims[0], .K = scores->shape.dims[1],
-               .inverse_eps = 1 / eps, .exact = o.tolerance > 0 };
+    plan p = { .ctx = ctx, .scores = scores->data, .N = scores->shape.dims[0],
+               .K = scores->shape.dims[1], .inverse_eps = 1 / eps, .exact = o.tolerance > 0 };
     if (!ak__rows_finite(ctx, __func__, "row", scores->data, p.N, p.K) ||
         !eps_fits(ctx, __func__, scores, eps))
         return &ak__poison;
     p.chunk = ak__max(LEAST_CHUNK, ak__ceil_div(p.N, MOST_CHUNKS));
+    p.chunks = ak__chunk_count(p.N, p.chunk);
     p.scratch_bytes = ak__round_up((size_t)p.K * sizeof(double)) +
                       ak__round_up((size_t)p.K * sizeof(ak_real));
     const size_t numbers = plan_bytes(&p), all = (size_t)ak__max_threads() * p.scratch_bytes;
@@ -296,7 +289,7 @@ ak_tensor *ak_sinkhorn(ak_tensor *scores, ak_sinkhorn_options o)
     ak_tensor *codes = &ak__poison;
     if (p.scratch) {
         place(&p, doubles);
-        codes = run(&p, ctx, __func__, scores, &o);
+        codes = run(&p, __func__, scores, &o);
         ak__step_give(ctx, p.scratch, all);
     }
     if (doubles)

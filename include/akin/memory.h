@@ -274,7 +274,7 @@ typedef struct ak_sinkhorn_report {
 
 typedef struct ak_sinkhorn_options {
     double     eps;         /* entropy, (0, inf); 0 = 0.05 */
-    int        iterations;  /* 0 = 3, or 100000 at most with a tolerance */
+    int        iterations;  /* 0 = 3, or 10000 at most with a tolerance */
     double     tolerance;   /* > 0: go on until every column's sum is right within this share of it,
                              * at least 1e-12; 0 = as many iterations as were asked for */
     ak_tensor *row_weights;     /* [N] >= 0, parts of the whole; NULL = equal ones. A row of weight

@@ -399,8 +399,10 @@ ak_index *ak_kmeans_assign(ak_tensor *rows, ak_tensor *centroids, bool spherical
         m.s0 = from.s0;
         m.s1 = from.s1;
         m.x = rows->data;
-        if (rows_near(&m, __func__))
+        if (rows_near(&m, __func__)) {
             ak__kmeans_assign(&m, NULL, m.N);
+            memcpy(ak__index_data(result), m.label, (size_t)m.N * sizeof *m.label);
+        }
     }
     return_all(&b);
     return ak_error(ctx) == AK_OK ? result : &ak__poison_index;

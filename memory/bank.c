@@ -48,6 +48,7 @@ ak_bank *ak_bank_make(ak_ctx *ctx, const char *name, int64_t samples, int64_t di
     b->dim = dim;
     ak__store_size(&b->store, "samples", samples);
     ak__store_size(&b->store, "dim", dim);
+    ak__store_size(&b->store, "labels", o.labels);
     b->store.loaded = count_held;
     b->rows = ak__store_rows(&b->store, samples, dim);
     b->present = b->rows ? ak__store_alloc(&b->store, samples, sizeof *b->present) : NULL;

@@ -46,6 +46,8 @@ ak_queue *ak_queue_make(ak_ctx *ctx, const char *name, int64_t rows, int64_t dim
     q->dim = dim;
     ak__store_size(&q->store, "rows", rows);
     ak__store_size(&q->store, "dim", dim);
+    ak__store_size(&q->store, "ids", o.ids);
+    ak__store_size(&q->store, "labels", o.labels);
     ak__store_counter(&q->store, "rows held", &q->held, rows);
     ak__store_counter(&q->store, "the next place", &q->next, rows - 1);
     ak__store_counter(&q->store, "pushes", &q->pushes, INT64_MAX);

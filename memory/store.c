@@ -190,8 +190,7 @@ static ak_status store_check(void *obj, const unsigned char *bytes, size_t size)
         same = ak__get_u64(&at) == s->array[i].bytes;
     if (!same)
         return ak_fail(s->ctx, AK_ERR_FORMAT, "%s \"%s\": the file holds other arrays than this "
-                       "program\n    hint: make it with the same options (ids, labels) as the run "
-                       "that is resumed", s->kind, s->name);
+                       "program", s->kind, s->name);
     if (size != store_size(obj))
         return ak_fail(s->ctx, AK_ERR_FORMAT, "%s \"%s\": its state in the file has %zu bytes, not "
                        "%zu", s->kind, s->name, size, store_size(obj));

@@ -15,7 +15,7 @@
 
 #include "tensor/tensor_internal.h"
 
-enum { AK__STORE_SIZES = 3, AK__STORE_COUNTERS = 3, AK__STORE_ARRAYS = 4 };
+enum { AK__STORE_SIZES = 4, AK__STORE_COUNTERS = 3, AK__STORE_ARRAYS = 4 };
 
 typedef struct ak__store {
     ak_ctx     *ctx;

@@ -43,11 +43,12 @@ TestSuite(golden_memory, .init = open_context, .fini = close_context);
 
 static int64_t whole(golden_file *f, const char *key) { return llrint(golden_number(f, key)); }
 
-/* A queue that holds these rows, with the pointer at ptr. */
+/* A queue that holds these rows as they are (of length 1 to seven digits), with the pointer at ptr.
+ */
 static ak_queue *queue_of(const char *name, ak_tensor *rows, int64_t ptr)
 {
     const int64_t K = rows->shape.dims[0], D = rows->shape.dims[1];
-    ak_queue *q = ak_queue_make(ctx, name, K, D, (ak_queue_options){ 0 });
+    ak_queue *q = ak_queue_make(ctx, name, K, D, (ak_queue_options){ .form = AK_ROWS_UNIT });
     cr_assert_not_null(q, "%s", ak_error_message(ctx));
     if (ptr)
         PUSH(q, ak_rows(rows, 0, ptr));
@@ -77,7 +78,7 @@ static void moco_set(golden_file *f, int s)
                            golden_tensor(ctx, f, golden_key("s%d_queue0", s)),
                            whole(f, "opt_ptr0"));
     ak_optim *opt = ak_sgd(ctx, golden_key("s%d/q/*", s), (ak_sgd_options){
-        .lr = golden_number(f, golden_key("s%d_lr", s)), .momentum = AK_NONE });
+        .lr = golden_number(f, golden_key("s%d_lr", s)) });
     cr_assert_eq(ak_step_end(ctx), AK_OK, "%s", ak_error_message(ctx));
     for (int t = 0; golden_has(f, golden_key("s%d_step%d_xq", s, t)); t++) {
         ak_ema_update(ctx, golden_key("s%d/k", s), golden_key("s%d/q", s),
@@ -86,10 +87,11 @@ static void moco_set(golden_file *f, int s)
         EXPECT_CLOSE(bk, f, golden_key("s%d_step%d_bk", s, t));
         ak_tensor *xq = golden_tensor(ctx, f, golden_key("s%d_step%d_xq", s, t));
         ak_tensor *xk = golden_tensor(ctx, f, golden_key("s%d_step%d_xk", s, t));
-        ak_tensor *k = ak_linear(xk, wk, bk);
-        ak_tensor *loss = ak_loss_infonce(ak_linear(xq, w, b), k, (ak_infonce_options){
+        ak_tensor *k = ak_l2_normalize(ak_linear(xk, wk, bk));
+        ak_tensor *z = ak_l2_normalize(ak_linear(xq, w, b));
+        ak_tensor *loss = ak_loss_infonce(z, k, (ak_infonce_options){
             .tau = golden_number(f, golden_key("s%d_tau", s)), .queue = ak_queue_rows(q),
-            .no_batch_negatives = true });
+            .no_batch_negatives = true, .normalized = true });
         cr_assert_eq(ak_backward(loss), AK_OK, "%s", ak_error_message(ctx));
         EXPECT_NUMBER(loss, f, golden_key("s%d_step%d_loss", s, t));
         EXPECT_GRAD(w, f, golden_key("s%d_step%d_g_W", s, t));
@@ -138,7 +140,7 @@ Test(golden_memory, nnclr)
         EXPECT_NUMBER(loss, f, golden_key("s%d_loss", s));
         EXPECT_GRAD(p[0], f, golden_key("s%d_g_p1", s));
         EXPECT_GRAD(p[1], f, golden_key("s%d_g_p2", s));
-        PUSH(q, golden_tensor(ctx, f, golden_key("s%d_z1", s)));
+        PUSH(q, ak_l2_normalize(golden_tensor(ctx, f, golden_key("s%d_z1", s))));
         EXPECT_CLOSE(ak_queue_rows(q), f, golden_key("s%d_queue_after", s));
         cr_expect_eq(ak_queue_tell(q).next, whole(f, golden_key("s%d_ptr_after", s)));
         cr_assert_eq(ak_step_end(ctx), AK_OK, "%s", ak_error_message(ctx));
@@ -170,7 +172,7 @@ Test(golden_memory, mochi)
                 found = found || r.places->data[i] == (int32_t)want[j];
             cr_expect(found, "set %d, row %d", s, (int)(i / k));
         }
-        PUSH(q, golden_tensor(ctx, f, golden_key("s%d_k", s)));
+        PUSH(q, ak_l2_normalize(golden_tensor(ctx, f, golden_key("s%d_k", s))));
         EXPECT_CLOSE(ak_queue_rows(q), f, golden_key("s%d_queue_after", s));
         cr_assert_eq(ak_step_end(ctx), AK_OK, "%s", ak_error_message(ctx));
     }
@@ -215,7 +217,7 @@ static void swav_set(golden_file *f, int s)
         for (int v = 0; v < V; v++) {
             if (v == A)
                 continue;
-            ak_tensor *log_p = ak_log_softmax(ak_scale(scores[v], 1 / tau), 1);
+            ak_tensor *log_p = ak_log_softmax(ak_scale(scores[v], 1 / tau));
             ak_tensor *term = ak_scale(ak_sum(ak_mul(code, log_p)),
                                        -1 / (double)code->shape.dims[0]);
             loss = loss ? ak_add(loss, term) : term;

@@ -50,9 +50,9 @@ ak_queue *ak_queue_make(ak_ctx *ctx, const char *name, int64_t rows, int64_t dim
     ak__store_size(&q->store, "labels", o.labels);
     ak__store_counter(&q->store, "rows held", &q->held, rows);
     ak__store_counter(&q->store, "the next place", &q->next, rows - 1);
-    ak__store_counter(&q->store, "pushes", &q->pushes, INT64_MAX);
+    ak__store_counter(&q->store, "pushes", &q->pushes, AK__STORE_MOST);
     q->rows = ak__store_rows(&q->store, rows, dim);
-    q->born = q->rows ? ak__store_alloc(&q->store, rows, sizeof *q->born) : NULL;
+    q->born = q->rows ? ak__store_counts(&q->store, rows) : NULL;
     q->ids = q->born ? numbers_of_rows(q, o.ids) : NULL;
     q->labels = q->born ? numbers_of_rows(q, o.labels) : NULL;
     if (!q->born || (o.ids && !q->ids) || (o.labels && !q->labels))
@@ -205,7 +205,7 @@ ak_index *ak_queue_ages(ak_queue *q)
         return &ak__poison_index;
     ak_index *ages = ak__index_new(q->store.ctx, AK_SHAPE(q->held));
     for (int64_t i = 0; ages != &ak__poison_index && i < q->held; i++)
-        ak__index_data(ages)[i] = (int32_t)ak__min(q->pushes - q->born[i], INT32_MAX);
+        ak__index_data(ages)[i] = (int32_t)ak__max(0, ak__min(q->pushes - q->born[i], INT32_MAX));
     return ages;
 }
 

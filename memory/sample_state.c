@@ -55,7 +55,7 @@ ak_sample_state *ak_sample_state_make(ak_ctx *ctx, const char *name, int64_t sam
     ak__store_size(&s->store, "width", width);
     s->store.not_finite = count_bad;
     s->value = ak__store_alloc(&s->store, samples * width, sizeof *s->value);
-    s->visits = s->value ? ak__store_alloc(&s->store, samples, sizeof *s->visits) : NULL;
+    s->visits = s->value ? ak__store_counts(&s->store, samples) : NULL;
     if (!s->visits)
         return NULL;
     for (int64_t i = 0; i < samples * width; i++)

@@ -253,8 +253,8 @@ static ak_tensor *run(plan *p, const char *who, const ak_tensor *scores,
     if (r.error <= o->tolerance || !until)
         return codes;
     ak_fail(ctx, AK_ERR_NUMBER, "%s: after %d iterations a column's sum is still wrong by %g of "
-            "it, and .tolerance is %g\n    hint: more .iterations, or a larger .eps, which needs fewer",
-            who, r.iterations, r.error, o->tolerance);
+            "it, and .tolerance is %g\n    hint: more .iterations, or a larger .eps, which needs "
+            "fewer", who, r.iterations, r.error, o->tolerance);
     return &ak__poison;
 }
 

@@ -80,6 +80,14 @@ void *ak__store_alloc(ak__store *s, int64_t n, size_t bytes)
     return p;
 }
 
+int64_t *ak__store_counts(ak__store *s, int64_t n)
+{
+    int64_t *p = ak__store_alloc(s, n, sizeof *p);
+    if (p)
+        s->array[s->n_arrays - 1].counts = true;
+    return p;
+}
+
 ak_tensor *ak__store_rows(ak__store *s, int64_t n, int64_t d)
 {
     ak_tensor *rows = ak_state(s->ctx, AK_SHAPE(n, d));
@@ -153,6 +161,20 @@ static void sizes_text(char text[static 160], const ak__store *s, const unsigned
                      file ? (int64_t)ak__get_u64(&file) : s->size[i].value);
 }
 
+/* `bytes` are those of the arrays. */
+static ak_status check_counts(const ak__store *s, const unsigned char *bytes)
+{
+    for (int i = 0; i < s->n_arrays; i++) {
+        const unsigned char *at = bytes;
+        for (size_t j = 0; s->array[i].counts && j < s->array[i].bytes / 8; j++)
+            if (ak__get_u64(&at) > (uint64_t)AK__STORE_MOST)
+                return ak_fail(s->ctx, AK_ERR_FORMAT, "%s \"%s\": number %zu of its counts is "
+                               "out of range in the file", s->kind, s->name, j);
+        bytes += padded(s->array[i].bytes);
+    }
+    return AK_OK;
+}
+
 static ak_status store_check(void *obj, const unsigned char *bytes, size_t size)
 {
     const ak__store *s = obj;
@@ -194,7 +216,7 @@ static ak_status store_check(void *obj, const unsigned char *bytes, size_t size)
     if (size != store_size(obj))
         return ak_fail(s->ctx, AK_ERR_FORMAT, "%s \"%s\": its state in the file has %zu bytes, not "
                        "%zu", s->kind, s->name, size, store_size(obj));
-    return AK_OK;
+    return check_counts(s, bytes + head_bytes(s) - 8 * HEAD_NUMBERS);
 }
 
 static void store_load(void *obj, const unsigned char *bytes, size_t size)

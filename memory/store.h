@@ -24,7 +24,7 @@ typedef struct ak__store {
     int n_sizes, n_counters, n_arrays;
     struct { const char *what; int64_t value; } size[AK__STORE_SIZES];      /* fixed: compared */
     struct { const char *what; int64_t *at, most; } counter[AK__STORE_COUNTERS];    /* [0, most] */
-    struct { void *at; size_t bytes; } array[AK__STORE_ARRAYS];
+    struct { void *at; size_t bytes; bool counts; } array[AK__STORE_ARRAYS];
     /* Numbers of the object that are not finite, for the warning of a save; NULL: none can be. */
     int64_t (*not_finite)(void *obj);
     /* The content was loaded: work out what follows from it. NULL: nothing does. */
@@ -40,6 +40,9 @@ void ak__store_array(ak__store *s, void *at, size_t bytes);
 /* Memory for n numbers of `bytes` each, zeroed, which lives as long as the context and is one of
  * the arrays. NULL: out of memory, recorded. */
 void *ak__store_alloc(ak__store *s, int64_t n, size_t bytes);
+/* The same for numbers of times, which a file must have in [0, AK__STORE_MOST]. */
+#define AK__STORE_MOST (INT64_MAX / 2)
+int64_t *ak__store_counts(ak__store *s, int64_t n);
 /* The same for rows that are handed out as a constant tensor [n, d]. */
 ak_tensor *ak__store_rows(ak__store *s, int64_t n, int64_t d);
 /* Let checkpoints hold it, last of all. False: out of memory, recorded. */

@@ -43,7 +43,8 @@ static void expect_error(ak_status want, const char *a, const char *b, int line)
 
 /* ---- k-means --------------------------------------------------------------------------------- */
 
-/* N rows around `groups` centres `apart` from one another, with noise 1, times scale, plus shift. */
+/* N rows around `groups` centres `apart` from one another, with noise 1; times scale, plus shift.
+ */
 static ak_tensor *groups_of(int64_t N, int64_t D, int groups, double apart, double scale,
                             double shift)
 {
@@ -94,7 +95,8 @@ static void check_result(const ak_tensor *x, ak_kmeans_result r, bool spherical,
     cr_expect(worst <= tol * mean, "labels are of the nearest: %g of %g", worst, mean);
     /* A centroid of one row is that row only within rounding. */
     const double least = (double)N * (DOUBLE ? 1e-28 : 1e-12);
-    cr_expect(fabs(inertia - r.inertia) <= tol * inertia + least, "inertia %g, not %g", r.inertia, inertia);
+    cr_expect(fabs(inertia - r.inertia) <= tol * inertia + least, "inertia %g, not %g", r.inertia,
+              inertia);
     for (int64_t j = 0; j < K; j++) {
         cr_expect(size[j] > 0 && size[j] == r.sizes->data[j]);
         if (spherical)

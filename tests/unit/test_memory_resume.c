@@ -11,6 +11,8 @@
 #include <akin/ops.h>
 #include <akin/optim.h>
 
+#include "base/state.h"
+
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -225,5 +227,52 @@ Test(memory_resume, loading_counts_as_a_change)
     train(&w, 3);
     cr_assert_eq(ak_load(w.ctx, path), AK_OK);
     cr_expect_eq(ak_queue_tell(w.queue).pushes, before.pushes + 1);
+    ak_close(w.ctx);
+}
+
+/* Bytes of a state that are too few, too many or changed: refused, or taken without harm. */
+Test(memory_resume, damaged_states_do_no_harm)
+{
+    world w = build(ROWS);
+    for (int t = 0; t < 4; t++)
+        train(&w, t);
+    static const char *const names[] = { "queue queue", "queue random", "bank bank",
+                                         "sample_state u" };
+    int refusals = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const ak__state *s = ak__state_find(w.ctx, names[i]);
+        cr_assert_not_null(s);
+        const size_t n = s->ops->size(s->obj);
+        unsigned char *good = malloc(n + 8), *bytes = malloc(n + 8);
+        s->ops->save(s->obj, good);
+        cr_expect_eq(s->ops->check(s->obj, good, n), AK_OK);
+        for (size_t size = 0; size < n + 8; size += size < n ? 1 + n / 97 : 8) {
+            if (size == n)
+                continue;
+            cr_expect_neq(s->ops->check(s->obj, good, size), AK_OK, "%zu of %zu bytes", size, n);
+            ak_step_end(w.ctx);
+        }
+        for (size_t at = 0; at < n; at++) {
+            memcpy(bytes, good, n);
+            bytes[at] ^= at % 8 == 7 ? 0xff : 0x10;
+            if (s->ops->check(s->obj, bytes, n) == AK_OK) {
+                s->ops->load(s->obj, bytes, n);
+                ak_queue_ages(w.queue);
+                ak_queue_ids(w.queue);
+                ak_queue_rows(w.random);
+                ak_bank_labels(w.bank);
+                ak_sample_state_all(w.u);
+                cr_expect_eq(ak_error(w.ctx), AK_OK, "%s", ak_error_message(w.ctx));
+            } else {
+                refusals++;
+            }
+            ak_step_end(w.ctx);
+            s->ops->load(s->obj, good, n);
+        }
+        free(bytes);
+        free(good);
+    }
+    cr_expect_geq(refusals, 300, "%d", refusals);
+    train(&w, 4);
     ak_close(w.ctx);
 }

@@ -6,6 +6,7 @@
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders, heads
+ *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
@@ -29,6 +30,7 @@
 #include <akin/inputs.h>
 #include <akin/io.h>
 #include <akin/losses.h>
+#include <akin/memory.h>
 #include <akin/nn.h>
 #include <akin/op.h>
 #include <akin/ops.h>

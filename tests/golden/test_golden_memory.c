@@ -43,6 +43,9 @@ TestSuite(golden_memory, .init = open_context, .fini = close_context);
 
 static int64_t whole(golden_file *f, const char *key) { return llrint(golden_number(f, key)); }
 
+/* The momentum option whose new value has this weight. */
+static double momentum_of(double fresh) { return fresh == 1 ? AK_NONE : 1 - fresh; }
+
 /* A queue that holds these rows as they are (of length 1 to seven digits), with the pointer at ptr.
  */
 static ak_queue *queue_of(const char *name, ak_tensor *rows, int64_t ptr)
@@ -261,7 +264,7 @@ static void interclr_set(golden_file *f, int s)
     const double fresh = golden_number(f, golden_key("s%d_mem_momentum_new", s));
     ak_bank *bank = ak_bank_make(ctx, golden_key("bank%d", s), n, feats->shape.dims[1],
                                  (ak_bank_options){ .labels = true,
-                                                    .momentum = fresh == 1 ? AK_NONE : 1 - fresh });
+                                                    .momentum = momentum_of(fresh) });
     cr_assert_not_null(bank, "%s", ak_error_message(ctx));
     int32_t all[4096];
     cr_assert(n <= 4096);
@@ -399,9 +402,9 @@ static void isogclr_run(golden_file *f, const char *tag, int s, bool learns_tau)
     }
     const int64_t n = whole(f, golden_key("s%d_n", s));
     g.u = ak_sample_state_make(ctx, golden_key("s%d/%s/u", s, tag), n, (ak_sample_state_options){
-        .momentum = 1 - g.gamma });
+        .momentum = momentum_of(g.gamma) });
     g.m = ak_sample_state_make(ctx, golden_key("s%d/%s/m", s, tag), n, (ak_sample_state_options){
-        .momentum = 1 - g.beta == 1 ? AK_NONE : 1 - g.beta, .blend_first = true });
+        .momentum = momentum_of(g.beta), .blend_first = true });
     g.tau = ak_sample_state_make(ctx, golden_key("s%d/%s/tau", s, tag), n,
         (ak_sample_state_options){ .start = golden_number(f, golden_key("s%d_tau0", s)) });
     cr_assert(g.u && g.m && g.tau, "%s", ak_error_message(ctx));

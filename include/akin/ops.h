@@ -509,6 +509,18 @@ AK_API ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o);
  */
 AK_API ak_tensor *ak_adaptive_avg_pool2d(ak_tensor *x, int64_t oh, int64_t ow);
 AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);
+/* Generalised mean (Radenovic, Tolias, Chum, arXiv 1711.02512): the mean for p = 1, towards the
+ * largest for a large p, the geometric mean for p = 0, the harmonic one for p = -1.
+ *
+ *   y[n,c] = (mean over all positions of max(x[n,..,c], eps)^p)^(1/p)
+ *   x        [N, .., C];  p [1], or [C]: any finite numbers, no power of which is ever formed, so
+ *            that none overflows
+ *   eps      (0, ..); 0 = 1e-6
+ *   returns  [N, C]   belongs to the step
+ *   grad     by x, none where x < eps, and by p
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE for eps
+ */
+AK_API ak_tensor *ak_gem_pool(ak_tensor *x, ak_tensor *p, double eps);
 /* Bilinear resizing with half-pixel centres (PyTorch's align_corners false, no antialiasing).
  *
  *   y(i) = x((i + 1/2) H/oh - 1/2), linear between pixels, the border repeated

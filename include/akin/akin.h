@@ -5,9 +5,10 @@
  *   tensor.h      arrays and shapes
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
- *   nn.h          layers, encoders, heads
+ *   nn.h          layers, encoders
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
+ *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
  *   eval.h        how good an embedding is
@@ -25,6 +26,7 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/heads.h>
 #include <akin/io.h>
 #include <akin/losses.h>
 #include <akin/nn.h>

@@ -15,7 +15,7 @@ declare -A allowed=(
     [tensor]="base"
     [io]="base tensor"
     [autograd]="base tensor"
-    [nn]="base tensor autograd io"
+    [nn]="base tensor autograd io optim"
     [losses]="base tensor autograd"
     [optim]="base tensor autograd"
     [data]="base tensor io"
@@ -25,7 +25,7 @@ declare -A allowed=(
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
+    [checkpoint]=io [nn]=nn [heads]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
     [report]=report
 )
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Parts of methods against their authors' code: pixel propagation, gates, relations, prototypes,
- * the momentum encoder. Losses are written out here where the parts alone are looked at. */
+/* ResNets and poolings against PyTorch, parts of methods against their authors' code: pixel
+ * propagation, gates, relations, prototypes, the momentum encoder. Losses are written out here where the parts alone are looked at. */
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>
 #include <akin/heads.h>
 #include <akin/ops.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
@@ -47,6 +49,142 @@ static ak_tensor *rows_last(ak_tensor *x)       /* [N, C, H, W] -> [N, H, W, C] 
     return ak_permute(x, (int[]){ 0, 2, 3, 1 });
 }
 
+/* ---- ResNets and poolings against torchvision and PyTorch: tests/peer/resnet.py --------------- */
+
+/* Their name of a tensor of ours: without "net/", dots for slashes. */
+static const char *their_name(const ak_tensor *t)
+{
+    static char name[128];
+    snprintf(name, sizeof name, "%s", t->name + strlen("net/"));
+    for (char *c = name; *c; c++)
+        *c = *c == '/' ? '.' : *c;
+    return name;
+}
+
+/* Place in O I kH kW of element i of a tensor O kH kW I; other shapes are the same in both. */
+static int64_t their_place(const ak_tensor *t, int64_t i)
+{
+    if (t->shape.n != 4)
+        return i;
+    const int64_t *d = t->shape.dims;
+    const int64_t c = i % d[3], w = i / d[3] % d[2], h = i / d[3] / d[2] % d[1];
+    const int64_t o = i / d[3] / d[2] / d[1];
+    return ((o * d[3] + c) * d[1] + h) * d[2] + w;
+}
+
+static void import_theirs(ak_tensor *t, golden_file *f, const char *key)
+{
+    cr_assert_eq(golden_size(f, key), t->size, "%s", key);
+    const double *values = golden_values(f, key);
+    for (int64_t i = 0; i < t->size; i++)
+        t->data[i] = (ak_real)values[their_place(t, i)];
+}
+
+/* Gradients pass some fifty norms of few numbers: in float they lose a digit. */
+#define DEEP_TOL (sizeof(ak_real) == 8 ? 1e-10 : 1e-4)
+
+static void expect_theirs(const ak_tensor *t, const ak_real *got, golden_file *f, const char *key,
+                          double tol)
+{
+    ak_real *theirs = malloc((size_t)t->size * sizeof *theirs);
+    for (int64_t i = 0; i < t->size; i++)
+        theirs[their_place(t, i)] = got[i];
+    char message[GOLDEN_MESSAGE];
+    cr_expect(golden_close(theirs, f, key, tol, message), "%s", message);
+    free(theirs);
+}
+
+static void try_resnet(golden_file *f, int c)
+{
+    ak_ctx *ctx = quiet();
+    ak_tensor *x = leaf(ctx, f, golden_key("c%d_x", c));
+    const bool eval = golden_number(f, golden_key("c%d_opt_eval", c)) != 0;
+    ak_module *net = ak_resnet(ctx, "net", (ak_resnet_options){
+        .depth = (int)golden_number(f, golden_key("c%d_opt_depth", c)),
+        .width = (int)golden_number(f, golden_key("c%d_opt_width", c)),
+        .stem = (int)golden_number(f, golden_key("c%d_opt_stem", c)),
+        .classes = (int)golden_shape(f, golden_key("c%d_y", c)).dims[1] });
+    cr_assert_not_null(net, "%s", ak_error_message(ctx));
+    ak_tensor *t;
+    for (int64_t i = 0; (t = ak_module_param(net, i)) != NULL; i++)
+        if (!(t->flags & AK_PARAM_BUFFER))
+            import_theirs(t, f, golden_key("c%d_p_%s", c, their_name(t)));
+        else if (eval)
+            import_theirs(t, f, golden_key("c%d_b_%s", c, their_name(t)));
+    ak_train_mode(ctx, !eval);
+    ak_tensor *y = ak_forward(net, x);
+    const ak_tensor *gy = golden_tensor(ctx, f, golden_key("c%d_gy", c));
+    cr_assert_eq(ak_backward_from(y, gy->data), AK_OK, "%s", ak_error_message(ctx));
+    expect(y->data, f, golden_key("c%d_y", c));
+    char message[GOLDEN_MESSAGE];
+    cr_expect(golden_close(x->grad, f, golden_key("c%d_gx", c), DEEP_TOL, message), "%s", message);
+    for (int64_t i = 0; (t = ak_module_param(net, i)) != NULL; i++) {
+        const char *grad = golden_key("c%d_gp_%s", c, their_name(t));
+        if (t->flags & AK_PARAM_BUFFER)
+            expect_theirs(t, t->data, f, golden_key("c%d_b_%s", c, their_name(t)), GOLDEN_TOL);
+        else if (golden_has(f, grad))
+            expect_theirs(t, t->grad, f, grad, DEEP_TOL);
+    }
+    ak_close(ctx);
+}
+
+Test(golden_heads, resnets)
+{
+    golden_file *f = golden_open("model-resnet");
+    cr_assert_not_null(f);
+    cr_expect_gt(golden_cases(f), 0);
+    for (int c = 0; c < golden_cases(f); c++)
+        try_resnet(f, c);
+    golden_free(f);
+}
+
+Test(golden_heads, generalised_means)
+{
+    golden_file *f = golden_open("pool-map");
+    cr_assert_not_null(f);
+    cr_assert(golden_has(f, "g0_x"));
+    for (int c = 0; golden_has(f, golden_key("g%d_x", c)); c++) {
+        ak_ctx *ctx = quiet();
+        ak_tensor *x = leaf(ctx, f, golden_key("g%d_x", c));
+        ak_tensor *p = leaf(ctx, f, golden_key("g%d_p", c));
+        ak_tensor *y = ak_gem_pool(x, p, golden_number(f, golden_key("g%d_opt_eps", c)));
+        const ak_tensor *gy = golden_tensor(ctx, f, golden_key("g%d_gy", c));
+        cr_assert_eq(ak_backward_from(y, gy->data), AK_OK, "%s", ak_error_message(ctx));
+        expect(y->data, f, golden_key("g%d_y", c));
+        expect(x->grad, f, golden_key("g%d_gx", c));
+        expect(p->grad, f, golden_key("g%d_gp", c));
+        ak_close(ctx);
+    }
+    golden_free(f);
+}
+
+Test(golden_heads, clip_attention_pool)
+{
+    golden_file *f = golden_open("pool-map");
+    cr_assert_not_null(f);
+    cr_assert(golden_has(f, "a0_x"));
+    for (int c = 0; golden_has(f, golden_key("a%d_x", c)); c++) {
+        ak_ctx *ctx = quiet();
+        ak_tensor *x = leaf(ctx, f, golden_key("a%d_x", c));
+        ak_module *net = ak_nn_clip_pool(ctx, "net", (int)x->shape.dims[1], (int)x->shape.dims[3],
+            (int)golden_number(f, golden_key("a%d_opt_heads", c)),
+            (int)golden_shape(f, golden_key("a%d_y", c)).dims[1]);
+        cr_assert_not_null(net, "%s", ak_error_message(ctx));
+        ak_tensor *t;
+        for (int64_t i = 0; (t = ak_module_param(net, i)) != NULL; i++)
+            import_theirs(t, f, golden_key("a%d_p_%s", c, their_name(t)));
+        ak_tensor *y = ak_forward(net, x);
+        const ak_tensor *gy = golden_tensor(ctx, f, golden_key("a%d_gy", c));
+        cr_assert_eq(ak_backward_from(y, gy->data), AK_OK, "%s", ak_error_message(ctx));
+        expect(y->data, f, golden_key("a%d_y", c));
+        expect(x->grad, f, golden_key("a%d_gx", c));
+        for (int64_t i = 0; (t = ak_module_param(net, i)) != NULL; i++)
+            expect(t->grad, f, golden_key("a%d_gp_%s", c, their_name(t)));
+        ak_close(ctx);
+    }
+    golden_free(f);
+}
+
 /* ---- pixel propagation ----------------------------------------------------------------------- */
 
 /* Mean over pictures of the masked mean of cos(y_i, k_j). */
@@ -65,6 +203,7 @@ Test(golden_heads, pixel_propagation)
 {
     golden_file *f = golden_open("pixpro");
     cr_assert_not_null(f);
+    cr_assert(golden_has(f, "s0_x1"));
     for (int s = 0; golden_has(f, golden_key("s%d_x1", s)); s++) {
         ak_ctx *ctx = quiet();
         ak_tensor *x1 = leaf(ctx, f, golden_key("s%d_x1", s));
@@ -130,6 +269,7 @@ Test(golden_heads, gates)
         "b2" };
     golden_file *f = golden_open("hydra");
     cr_assert_not_null(f);
+    cr_assert(golden_has(f, "s0_z"));
     for (int s = 0; golden_has(f, golden_key("s%d_z", s)); s++) {
         ak_ctx *ctx = quiet();
         const ak_shape table = golden_shape(f, golden_key("s%d_p_emb", s));
@@ -173,6 +313,7 @@ Test(golden_heads, relations)
 {
     golden_file *f = golden_open("vgbert");
     cr_assert_not_null(f);
+    cr_assert(golden_has(f, "s0_ca_V"));
     const int heads = (int)golden_number(f, "opt_ca_heads");
     for (int s = 0; golden_has(f, golden_key("s%d_ca_V", s)); s++) {
         ak_ctx *ctx = quiet();
@@ -220,6 +361,7 @@ Test(golden_heads, prototypes)
 {
     golden_file *f = golden_open("swav");
     cr_assert_not_null(f);
+    cr_assert(golden_has(f, "s0_C"));
     for (int s = 0; golden_has(f, golden_key("s%d_C", s)); s++) {
         ak_ctx *ctx = quiet();
         const ak_shape C = golden_shape(f, golden_key("s%d_C", s));
@@ -261,6 +403,7 @@ Test(golden_heads, momentum_encoder)
 {
     golden_file *f = golden_open("moco");
     cr_assert_not_null(f);
+    cr_assert(golden_has(f, "s0_W0"));
     for (int s = 0; golden_has(f, golden_key("s%d_W0", s)); s++) {
         ak_ctx *ctx = quiet();
         const ak_shape W = golden_shape(f, golden_key("s%d_W0", s));

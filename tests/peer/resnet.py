@@ -6,7 +6,8 @@ Usage: resnet.py FOLDER [large]     then AK_GOLDEN_DIR=FOLDER test_golden_heads
 
 model-resnet.npz   cases of ResNet-18, -34, -50 with the keys of model-resnet18.npz: cK_x, cK_gy, cK_y,
                    cK_gx, cK_p_NAME, cK_gp_NAME, cK_b_NAME (running statistics: after the pass in
-                   train mode, before it in evaluation mode), cK_opt_depth, _width, _stem, _eval. The
+                   train mode, before it in evaluation mode), cK_opt_depth, _width, _stem, _eval,
+                   _margin (below 1e-6 a float may have other gradients: see margin_of). The
                    small ones are those of tests/golden; `large` makes other widths, and whole nets of
                    width 64 without gradients of parameters.
 pool-map.npz       gN_: generalised means (x, p, gy, y, gx, gp, opt_eps); aN_: CLIP's attention
@@ -56,7 +57,29 @@ class ResNet(resnet.ResNet):
         return super()._make_layer(block, planes * self.width // 64, *rest, **named)
 
 
-def add_resnet(arrays, c, depth, width, stem, side, batch, evaluate, gradients=True):
+def margin_of(net, x):
+    """The smallest number in front of a ReLU as a share of the largest there: one that floats can
+    not tell from 0 may go either way, and the gradient with it."""
+    margins = []
+
+    def look(_, inputs):
+        size = inputs[0].detach().abs()
+        margins.append(float(size.min() / size.max()))
+    hooks = [m.register_forward_pre_hook(look) for m in net.modules()
+             if isinstance(m, torch.nn.ReLU)]
+    y = net(x)
+    for hook in hooks:
+        hook.remove()
+    return min(margins), y
+
+
+def add_resnet(arrays, c, *case):
+    """Small nets are drawn until no ReLU is on the edge; whole ones have too many units for that."""
+    while not draw_resnet(arrays, c, *case):
+        pass
+
+
+def draw_resnet(arrays, c, depth, width, stem, side, batch, evaluate, gradients):
     net = ResNet(depth, width, stem, 5)
     for p in net.parameters():
         scale = 0.2 if p.dim() == 1 else (2 / p[0].numel()) ** 0.5
@@ -68,15 +91,18 @@ def add_resnet(arrays, c, depth, width, stem, side, batch, evaluate, gradients=T
     if not gradients:       # numbers that a float holds: the file is half as large
         for t in list(net.parameters()) + list(net.buffers()):
             t.data = t.data.float().to(t.dtype)
+    start = {name: b.detach().clone() for name, b in net.named_buffers()}
+    x = normal(batch, 3, side, side).requires_grad_()
+    margin, y = margin_of(net, x)
+    if gradients and margin < 5e-6:
+        return False
     put = arrays.__setitem__
     half = (lambda t: t.detach().numpy()) if gradients else (lambda t: t.detach().float().numpy())
     for name, p in net.named_parameters():
         put(f"c{c}_p_{name}", half(p))
     if evaluate:
-        for name, b in net.named_buffers():
+        for name, b in start.items():
             put(f"c{c}_b_{name}", half(b))
-    x = normal(batch, 3, side, side).requires_grad_()
-    y = net(x)
     gy = normal(*y.shape)
     y.backward(gy)
     channels_last = (0, 2, 3, 1)
@@ -91,8 +117,10 @@ def add_resnet(arrays, c, depth, width, stem, side, batch, evaluate, gradients=T
         for name, b in net.named_buffers():
             if b.dim():
                 put(f"c{c}_b_{name}", b.numpy())
-    for name, value in dict(depth=depth, width=width, stem=stem, eval=int(evaluate)).items():
+    for name, value in dict(depth=depth, width=width, stem=stem, eval=int(evaluate),
+                            margin=margin).items():
         put(f"c{c}_opt_{name}", numpy.array(value))
+    return True
 
 
 def write_resnets():

@@ -136,9 +136,9 @@ AK_API ak_module *ak_prototypes(ak_ctx *ctx, const char *name, int dim, ak_proto
  *   errors   AK_ERR_VALUE for a module that is none of ak_prototypes, or step < 0; AK_ERR_NUMBER
  *            naming a row that is zero or not finite: nothing has changed then
  */
-AK_API ak_status ak_prototypes_step(ak_module *prototypes, int64_t step);
+AK_API ak_status ak_prototypes_step(ak_module *m, int64_t step);
 /* Scores against set i alone, [.., K_i]. errors: as ak_forward; AK_ERR_VALUE for no such set */
-AK_API ak_tensor *ak_prototypes_scores(ak_module *prototypes, ak_tensor *x, int i);
+AK_API ak_tensor *ak_prototypes_scores(ak_module *m, ak_tensor *x, int i);
 
 /* ---- one trunk, several outputs -------------------------------------------------------------- */
 

@@ -39,7 +39,7 @@ VALUES = {
     'ak_init': '(ak_init){ 0 }', 'ak_inputs': '(ak_inputs){ .x = w.x }',
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
-    'ak_sample_state *': 'w.averages',
+    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {

@@ -23,6 +23,7 @@ static struct world {
     ak_index *ids, *found;
     ak_module *net, *conv, *norm, *parts[2];
     ak_module_kind kind;
+    ak_momentum *momentum;
     ak_dataset *set, *sets[2];
     ak_field fields[3];
     ak_join joins[3];
@@ -141,6 +142,7 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
+    w.momentum = ak_momentum_encoder(w.net, "teacher", (ak_momentum_options){ 0 });
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
     w.fields[0] = (ak_field){ "x", AK_FIELD_VECTOR,

@@ -16,7 +16,7 @@ declare -A allowed=(
     [io]="base tensor"
     [autograd]="base tensor"
     [memory]="base tensor autograd"
-    [nn]="base tensor autograd io"
+    [nn]="base tensor autograd io optim"
     [losses]="base tensor autograd memory"
     [optim]="base tensor autograd"
     [data]="base tensor io"
@@ -26,8 +26,8 @@ declare -A allowed=(
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
-    [inputs]=eval [report]=report [memory]=memory
+    [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [losses]=losses [optim]=optim [data]=data
+    [dataset]=data [inputs]=eval [eval]=eval [report]=report
 )
 
 complain() {

@@ -96,8 +96,9 @@ ak_module *ak_prototypes(ak_ctx *ctx, const char *name, int dim, ak_prototypes_o
     while (n <= AK_PROTOTYPE_SETS && o.sets[n] > 0)
         n++;
     if (n < 1 || n > AK_PROTOTYPE_SETS || o.sets[n] < 0 || dim < 1 || o.frozen_steps < 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: .sets must be 1 to %d numbers >= 1 and then 0, dim %d >= 1, "
-                ".frozen_steps %" PRId64 " >= 0", m->name, AK_PROTOTYPE_SETS, dim, o.frozen_steps);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .sets must be 1 to %d numbers >= 1 and then 0, dim %d >= "
+                "1, .frozen_steps %" PRId64 " >= 0", m->name, AK_PROTOTYPE_SETS, dim,
+                o.frozen_steps);
         return NULL;
     }
     *(prototypes *)ak_module_user(m) = (prototypes){ dim, n, o.frozen_steps };

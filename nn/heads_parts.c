@@ -38,8 +38,8 @@ ak_module *ak_gate(ak_ctx *ctx, const char *name, int classes, int dim, ak_gate_
     if (!m)
         return NULL;
     if (classes < 1 || dim < 1 || o.embedding < 0 || o.hidden < 0) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: classes %d and dim %d must be >= 1, embedding %d and hidden "
-                "%d >= 0", m->name, classes, dim, o.embedding, o.hidden);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: classes %d and dim %d must be >= 1, embedding %d and "
+                "hidden %d >= 0", m->name, classes, dim, o.embedding, o.hidden);
         return NULL;
     }
     const int E = o.embedding ? o.embedding : 512, hidden = o.hidden ? o.hidden : 1024;
@@ -94,8 +94,8 @@ ak_module *ak_pixel_propagation(ak_ctx *ctx, const char *name, int channels,
     const int layers = o.layers == 0 ? 1 : o.layers;
     if (channels < 1 || !(gamma > 0 && isfinite(gamma)) ||
         (layers != 1 && layers != 2 && layers != AK_NONE)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: channels %d must be >= 1, gamma %g in (0, inf), layers %d 1 "
-                "or 2, or AK_NONE", m->name, channels, gamma, o.layers);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: channels %d must be >= 1, gamma %g in (0, inf), layers %d "
+                "1 or 2, or AK_NONE", m->name, channels, gamma, o.layers);
         return NULL;
     }
     *(propagation *)ak_module_user(m) = (propagation){ channels, gamma };
@@ -188,8 +188,9 @@ static bool tied_fits(const ak_module *m, const ak_module *tied, int dim, int vo
     if (w && ak_shape_equal(w->shape, AK_SHAPE(vocabulary, dim)))
         return true;
     char text[AK_SHAPE_TEXT];
-    ak_fail(m->ctx, AK_ERR_SHAPE, "%s: .tied = %s (%s) must have a weight [%d, %d], got %s", m->name,
-            tied->name, tied->what, vocabulary, dim, w ? ak_shape_text(w->shape, text) : "none");
+    ak_fail(m->ctx, AK_ERR_SHAPE, "%s: .tied = %s (%s) must have a weight [%d, %d], got %s",
+            m->name, tied->name, tied->what, vocabulary, dim,
+            w ? ak_shape_text(w->shape, text) : "none");
     return false;
 }
 
@@ -202,8 +203,8 @@ ak_module *ak_lm_head(ak_ctx *ctx, const char *name, int dim, int vocabulary, ak
         return NULL;
     const double scale = o.scale == 0 ? 1 : o.scale;
     if (dim < 1 || vocabulary < 1 || !isfinite(scale) || !(o.eps >= 0 && isfinite(o.eps))) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: dim %d and vocabulary %d must be >= 1, scale %g finite, eps "
-                "%g >= 0 and finite", m->name, dim, vocabulary, scale, o.eps);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: dim %d and vocabulary %d must be >= 1, scale %g finite, "
+                "eps %g >= 0 and finite", m->name, dim, vocabulary, scale, o.eps);
         return NULL;
     }
     if (o.tied && !tied_fits(m, o.tied, dim, vocabulary))
@@ -261,8 +262,8 @@ ak_module *ak_relation_head(ak_ctx *ctx, const char *name, int dim, int n, ak_re
         return NULL;
     const int size = o.size ? o.size : 32;
     if (dim < 1 || n < 1 || size < 1 || size > 1 << 12 || !(o.dropout >= 0 && o.dropout < 1)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: dim %d and relations %d must be >= 1, size %d in [1, 4096], "
-                "dropout %g in [0, 1)", m->name, dim, n, size, o.dropout);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: dim %d and relations %d must be >= 1, size %d in [1, "
+                "4096], dropout %g in [0, 1)", m->name, dim, n, size, o.dropout);
         return NULL;
     }
     *(relations *)ak_module_user(m) = (relations){ dim, n, size, o.dropout };

@@ -120,9 +120,9 @@ static bool options_fit(const ak_module *student, const ak_momentum_options *o)
     ak_ctx *ctx = student->ctx;
     if (!in_unit(o->start) || !in_unit(o->end) || (unsigned)o->rise > AK_RISE_LINEAR ||
         (unsigned)o->norm > AK_TEACHER_EVAL || (unsigned)o->buffers > AK_BUFFERS_OWN) {
-        ak_fail(ctx, AK_ERR_VALUE, "ak_momentum_encoder: %s: start %g and end %g must be in [0, 1], "
-                "rise %d, norm %d and buffers %d of their kinds", student->name, o->start, o->end,
-                (int)o->rise, (int)o->norm, (int)o->buffers);
+        ak_fail(ctx, AK_ERR_VALUE, "ak_momentum_encoder: %s: start %g and end %g must be in [0, "
+                "1], rise %d, norm %d and buffers %d of their kinds", student->name, o->start,
+                o->end, (int)o->rise, (int)o->norm, (int)o->buffers);
         return false;
     }
     if (o->rise == AK_RISE_NONE ? o->steps != 0 : o->steps < 1) {

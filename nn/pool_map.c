@@ -168,8 +168,8 @@ ak_module *ak_nn_clip_pool(ak_ctx *ctx, const char *name, int side, int channels
     if (!m)
         return NULL;
     if (side < 1 || side > 1 << 12 || channels < 1 || heads < 1 || channels % heads || out < 1) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: side %d must be in [1, 4096], channels %d, heads %d and out "
-                "%d >= 1, and heads divide channels", m->name, side, channels, heads, out);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: side %d must be in [1, 4096], channels %d, heads %d and "
+                "out %d >= 1, and heads divide channels", m->name, side, channels, heads, out);
         return NULL;
     }
     *(clip_pool *)ak_module_user(m) = (clip_pool){ side, channels, heads };

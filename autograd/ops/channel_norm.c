@@ -229,9 +229,9 @@ static bool fits_real(double x)
     return fabs(x) <= (double)AK_REAL_MAX;
 }
 
-/* running = (1 - momentum) running + momentum batch; the variance unbiased; mean, var [G][2][C] of G
- * groups of R rows, whose own are averaged. One NaN would stay in them for good, so a batch with a
- * moment that is not finite leaves them all as they are: its output says what is wrong. */
+/* running = (1 - momentum) running + momentum batch; the variance unbiased; mean, var [G][2][C] of
+ * G groups of R rows, whose own are averaged. One NaN would stay in them for good, so a batch with
+ * a moment that is not finite leaves them all as they are: its output says what is wrong. */
 static void update_running(ak_call *k, const double *moments, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;

@@ -28,7 +28,8 @@ static sizes sizes_of(const ak_call *k)
 {
     const ak_tensor *x = k->in[0];
     const double eps = ((const gem_attr *)k->attr)->eps;
-    sizes s = { .N = x->shape.dims[0], .P = 1, .C = ak_last_dim(x), .eps = eps > 0 ? eps : GEM_EPS };
+    sizes s = { .N = x->shape.dims[0], .P = 1, .C = ak_last_dim(x),
+                .eps = eps > 0 ? eps : GEM_EPS };
     for (int i = 1; i + 1 < x->shape.n; i++)
         s.P *= x->shape.dims[i];
     return s;
@@ -202,7 +203,8 @@ static double gem_flops(const ak_call *k)
 #define GEM(x) (&(const gem_attr){ x })
 
 static const ak_op gem_pool = {
-    .name = "gem_pool", .formula = "y[n,c] = (mean over all positions of max(x[n,..,c], eps)^p)^(1/p)",
+    .name = "gem_pool",
+    .formula = "y[n,c] = (mean over all positions of max(x[n,..,c], eps)^p)^(1/p)",
     .n_in = 2, .attr_size = sizeof(gem_attr), .operands = "x p", .shape = gem_shape,
     .forward = gem_forward, .backward = gem_backward, .flops = gem_flops,
     .samples = (const ak_sample[]){
@@ -211,6 +213,7 @@ static const ak_op gem_pool = {
         { .in = { { 3, { 3, 7, 3 } }, { 1, { 3 } } }, .lo = 0.2, .hi = 1.5, .attr = GEM(0) },
         { .in = { { 3, { 2, 9, 17 } }, { 1, { 17 } } }, .lo = -2, .hi = 3, .attr = GEM(0.25),
           .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 2, { 5, 6 } }, { 1, { 6 } } }, .lo = 0.3, .hi = 2, .attr = GEM(1e-3) },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 1, { 4 } }, { 1, { 1 } } }, .attr = GEM(0) },

@@ -253,7 +253,7 @@ typedef enum ak_teacher_norm {
     AK_TEACHER_UNSAID = 0,  /* refused where there are running statistics */
     AK_TEACHER_TRAIN,       /* batch norms follow the context's mode: in training they use the
                              * statistics of the batch (MoCo, BYOL) */
-    AK_TEACHER_EVAL         /* they use the running ones always, and dropout is off (mean teacher) */
+    AK_TEACHER_EVAL         /* they use the running ones always; no dropout (mean teacher) */
 } ak_teacher_norm;
 
 typedef enum ak_teacher_buffers {
@@ -271,7 +271,8 @@ typedef struct ak_momentum_options {
     ak_teacher_norm norm;
     ak_teacher_buffers buffers;
     const char *copied;     /* pattern (ak_match) of the student's buffers that are copied whatever
-                             * .buffers says: counters, whose mean is no whole number; NULL = none */
+                             * .buffers says: counters, whose mean is no whole number. NULL =
+                             * none */
 } ak_momentum_options;
 
 /* A teacher of a student: a frozen copy (ak_module_clone) that follows it.

@@ -402,7 +402,7 @@ typedef struct ak_batch_norm_options {
     double momentum;    /* share of the batch in the running statistics, [0, 1]; 0 = 0.1,
                          * AK_NONE = they do not move */
     bool   relu;        /* max(., 0) fused */
-    int    groups;      /* G parts of the batch, each with statistics of its own: see below; 0 = 1 */
+    int    groups;      /* G parts of the batch with statistics of their own: see below; 0 = 1 */
     bool   no_affine;   /* w and b are NULL: for ak_nn_batch_norm, which then has neither */
 } ak_batch_norm_options;
 /* Batch norm (Ioffe & Szegedy, arXiv 1502.03167).

@@ -149,7 +149,9 @@ static void build_world(void)
                               .tensor = ak_keep(ak_randn(w.ctx, AK_SHAPE(4, 2))) };
     w.fields[1] = (ak_field){ "y", AK_FIELD_VECTOR, .tensor = w.fields[0].tensor };
     w.joins[0] = (ak_join){ w.set, "label" };
-    w.joins[1] = (ak_join){ ak_dataset_subset(w.set, 0, 2), "label" };
+    ak_dataset *beside = ak_dataset_subset(w.set, 0, 2);
+    ak_dataset_rename(beside, "vector", "other");
+    w.joins[1] = (ak_join){ beside, "label" };
     w.fill = fill_nothing;
     w.test = test_all;
     w.loader = ak_loader_open(w.set, (ak_loader_options){ .batch = 2, .threads = AK_NONE });

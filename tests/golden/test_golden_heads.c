@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* ResNets and poolings against PyTorch, parts of methods against their authors' code: pixel
- * propagation, gates, relations, prototypes, the momentum encoder. Losses are written out here where the parts alone are looked at. */
+ * propagation, gates, relations, prototypes, the momentum encoder. Losses are written out
+ * here where the parts alone are looked at. */
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>
@@ -49,7 +50,7 @@ static ak_tensor *rows_last(ak_tensor *x)       /* [N, C, H, W] -> [N, H, W, C] 
     return ak_permute(x, (int[]){ 0, 2, 3, 1 });
 }
 
-/* ---- ResNets and poolings against torchvision and PyTorch: tests/peer/resnet.py --------------- */
+/* ---- ResNets and poolings against torchvision and PyTorch: tests/peer/resnet.py -------------- */
 
 /* Their name of a tensor of ours: without "net/", dots for slashes. */
 static const char *their_name(const ak_tensor *t)

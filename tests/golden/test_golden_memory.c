@@ -404,7 +404,7 @@ static void isogclr_run(golden_file *f, const char *tag, int s, bool learns_tau)
     g.u = ak_sample_state_make(ctx, golden_key("s%d/%s/u", s, tag), n, (ak_sample_state_options){
         .momentum = momentum_of(g.gamma) });
     g.m = ak_sample_state_make(ctx, golden_key("s%d/%s/m", s, tag), n, (ak_sample_state_options){
-        .momentum = momentum_of(g.beta), .blend_first = true });
+        .momentum = learns_tau ? momentum_of(g.beta) : 0, .blend_first = true });
     g.tau = ak_sample_state_make(ctx, golden_key("s%d/%s/tau", s, tag), n,
         (ak_sample_state_options){ .start = golden_number(f, golden_key("s%d_tau0", s)) });
     cr_assert(g.u && g.m && g.tau, "%s", ak_error_message(ctx));

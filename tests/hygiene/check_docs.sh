@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The documents tell the truth: docs/OPS.md is what the tool writes, docs/ENCODERS.md what the tests'
-# table of modules says; the files, commands, functions and links that pages name exist; the tool's
-# commands run. usage: check_docs.sh ROOT AKIN PRINT_MODULES
+# The documents tell the truth: docs/OPS.md is what the tool writes, docs/ENCODERS.md what the
+# tests' table of modules says; the files, commands, functions and links that pages name exist;
+# the tool's commands run. usage: check_docs.sh ROOT AKIN PRINT_MODULES
 set -u
 root=$1 akin=$(realpath "$2") print_modules=$(realpath "$3")
 cd "$root" || exit 1

@@ -4,12 +4,12 @@
 
 Usage: resnet.py FOLDER [large]     then AK_GOLDEN_DIR=FOLDER test_golden_heads
 
-model-resnet.npz   cases of ResNet-18, -34, -50 with the keys of model-resnet18.npz: cK_x, cK_gy, cK_y,
-                   cK_gx, cK_p_NAME, cK_gp_NAME, cK_b_NAME (running statistics: after the pass in
-                   train mode, before it in evaluation mode), cK_opt_depth, _width, _stem, _eval,
+model-resnet.npz   cases of ResNet-18, -34, -50 with the keys of model-resnet18.npz: cK_x, cK_gy,
+                   cK_y, cK_gx, cK_p_NAME, cK_gp_NAME, cK_b_NAME (running statistics: after the pass
+                   in train mode, before it in evaluation mode), cK_opt_depth, _width, _stem, _eval,
                    _margin (below 1e-6 a float may have other gradients: see margin_of). The
-                   small ones are those of tests/golden; `large` makes other widths, and whole nets of
-                   width 64 without gradients of parameters.
+                   small ones are those of tests/golden; `large` makes other widths, and whole nets
+                   of width 64 without gradients of parameters.
 pool-map.npz       gN_: generalised means (x, p, gy, y, gx, gp, opt_eps); aN_: CLIP's attention
                    pooling (x, p_NAME, gy, y, gx, gp_NAME, opt_heads).
 """
@@ -74,7 +74,7 @@ def margin_of(net, x):
 
 
 def add_resnet(arrays, c, *case):
-    """Small nets are drawn until no ReLU is on the edge; whole ones have too many units for that."""
+    """Small nets are drawn until no ReLU is on the edge; whole ones have too many units."""
     while not draw_resnet(arrays, c, *case):
         pass
 

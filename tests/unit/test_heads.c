@@ -261,9 +261,10 @@ Test(heads, refusals)
 
 static double row_length(const ak_tensor *w, int64_t r)
 {
+    const ak_real *row = w->data + r * w->shape.dims[1];
     double sum = 0;
     for (int64_t i = 0; i < w->shape.dims[1]; i++)
-        sum += (double)w->data[r * w->shape.dims[1] + i] * (double)w->data[r * w->shape.dims[1] + i];
+        sum += (double)row[i] * (double)row[i];
     return sqrt(sum);
 }
 

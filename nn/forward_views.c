@@ -56,9 +56,9 @@ ak_tensor *ak_forward_views(ak_module *m, ak_tensor *const *views, int n)
             return &ak__poison;
         if (runs > 1 && !same_size(out[0], out[runs - 1])) {
             char a[AK_SHAPE_TEXT], b[AK_SHAPE_TEXT];
-            ak_fail(m->ctx, AK_ERR_SHAPE, "ak_forward_views: %s gives %s for view 0 and %s for view "
-                    "%d: they can not be joined\n    hint: an encoder that pools gives one size for "
-                    "all", m->name, ak_shape_text(out[0]->shape, a),
+            ak_fail(m->ctx, AK_ERR_SHAPE, "ak_forward_views: %s gives %s for view 0 and %s for "
+                    "view %d: they can not be joined\n    hint: an encoder that pools gives one "
+                    "size for all", m->name, ak_shape_text(out[0]->shape, a),
                     ak_shape_text(out[runs - 1]->shape, b), first);
             return &ak__poison;
         }

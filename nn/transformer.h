@@ -10,6 +10,16 @@
 /* Are these lengths [N] in [0, T]? NULL is. Else AK_ERR_SHAPE or AK_ERR_VALUE. */
 bool ak__lengths_fit(ak_module *m, const ak_index *lengths, int64_t N, int64_t T);
 
+/* Are they [N], each in [lo, hi]? Else the same errors, of `who`. */
+bool ak__lengths_in(const char *who, ak_ctx *ctx, const ak_index *lengths, int64_t N, int64_t lo,
+                    int64_t hi);
+/* [N T]: what each position has to say, the id behind it; -1 where that is not in [first, lengths)
+ * (NULL: 0, T). */
+ak_index *ak__next_words(ak_ctx *ctx, const ak_index *ids, const ak_index *first,
+                         const ak_index *lengths);
+/* Logits [N, T, V] for ids [N, T]? */
+bool ak__words_fit(const char *who, const ak_tensor *logits, const ak_index *ids);
+
 /* The initialiser of blocks for `how`, `times` as large (0 = 1). */
 ak_init ak__block_init(ak_init how, double times);
 /* A linear layer whose bias starts from 0. */

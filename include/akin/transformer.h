@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* akin/transformer.h - attention, positions, transformer blocks and stacks, ViT, BERT, GPT, pooling of
- * sequences, generation.
+/* akin/transformer.h - attention, positions, transformer blocks and stacks, ViT, BERT, GPT, pooling
+ * of sequences, generation.
  *
  * Sequences are [N, T, C]. Modules are handed what they need by ak_forward_with:
  *
@@ -207,6 +207,195 @@ typedef struct ak_transformer_options {
  *   parameters   encoder/.., decoder/..: nn.Transformer's names
  */
 AK_API ak_module *ak_transformer(ak_ctx *ctx, const char *name, ak_transformer_options o);
+
+/* ---- pooling of sequences -------------------------------------------------------------------- */
+
+/* From [N, T, C] to [N, C]. Which positions count: those below lengths[n] ([N] in [0, T], NULL = T)
+ * whose mask is 1 ([N, T], NULL = all). What stands at others, and how far a row is padded, changes
+ * no bit.
+ *
+ *   first    position 0, a class token           last   the last one that counts
+ *   mean     of those that count                 max    the largest of each feature
+ *   at       the first position whose id is `token` (CLIP: the end token); ids [N, T]
+ *   grad     to the positions taken
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for a row of which no position counts, or without the token;
+ *            first: for T = 0
+ */
+AK_API ak_tensor *ak_pool_first(ak_tensor *x);
+AK_API ak_tensor *ak_pool_mean(ak_tensor *x, ak_index *lengths, ak_index *mask);
+AK_API ak_tensor *ak_pool_max(ak_tensor *x, ak_index *lengths, ak_index *mask);
+AK_API ak_tensor *ak_pool_last(ak_tensor *x, ak_index *lengths, ak_index *mask);
+AK_API ak_tensor *ak_pool_at(ak_tensor *x, ak_index *ids, int token);
+
+typedef struct ak_attention_pool_options {
+    int  heads;
+    int  queries;       /* 0 = 1 */
+    int  hidden;        /* > 0: y = y + fc2(GELU(fc1(layer norm(y)))) behind it */
+    bool sequence;      /* [N, queries, C] also for one query */
+} ak_attention_pool_options;
+/* Attention of learned queries (the head of SigLIP and of timm's attention pooling).
+ *
+ *   x        [N, T, width] -> [N, width], with more queries [N, queries, width]
+ *   takes    lengths, mask
+ *   parameters   probe [1, queries, width], attention/.. (nn.MultiheadAttention); with .hidden
+ *            layernorm, mlp/fc1, mlp/fc2
+ */
+AK_API ak_module *ak_nn_attention_pool(ak_ctx *ctx, const char *name, int64_t width,
+                                       ak_attention_pool_options o);
+
+/* ---- ViT ------------------------------------------------------------------------------------- */
+
+typedef enum ak_vit_pooling { AK_VIT_CLASS = 0, AK_VIT_MEAN, AK_VIT_BOTH } ak_vit_pooling;
+typedef struct ak_vit_options {
+    int  image;             /* rows of the pictures that positions are learned for; 0 = 224 */
+    int  image_columns;     /* 0 = as many as rows */
+    int  patch;             /* side of a patch; 0 = 16 */
+    int  channels;          /* 0 = 3 */
+    int  width, layers, heads;  /* 0 = 192, 12, 3 (tiny) */
+    int  hidden;            /* 0 = 4 width */
+    int  classes;           /* > 0: a linear layer "head" of what .pooling gives: [N, classes] */
+    ak_vit_pooling pooling; /* of .classes */
+    bool no_class_token;    /* patches only; .pooling must be AK_VIT_MEAN then */
+    bool sinusoidal;        /* fixed sines of column and row in place of learned positions */
+    ak_activation activation;   /* 0 = AK_GELU */
+    double eps;             /* of layer norms; 0 = 1e-6 */
+    double patch_dropout;   /* share of the patches that a picture goes without in train mode */
+    double dropout, attention_dropout, drop_path, layer_scale;  /* as in ak_block_options */
+} ak_vit_options;
+/* Vision transformer (Dosovitskiy et al., arXiv 2010.11929).
+ *
+ *   x        [N, H, W, channels], H and W multiples of the patch -> [N, 1 + H W / patch^2, width]:
+ *            class token, then patches row by row, behind the last norm; or [N, classes]. Other
+ *            pictures than those of .image: learned positions of patches are resized (bilinear) to
+ *            the grid that there is, whatever its shape; that of the class token stays. The grid of
+ *            .image takes them as they are
+ *   parameters   timm's: cls_token, pos_embed, patch_embed/proj/weight [width, patch, patch,
+ *            channels] (a convolution's layout), blocks/0/norm1/weight, .., norm, head
+ *   errors   AK_ERR_VALUE for options, AK_ERR_SHAPE for pictures
+ */
+AK_API ak_module *ak_vit(ak_ctx *ctx, const char *name, ak_vit_options o);
+/* From tokens [N, T, C] of which the first `front` are no patches (1: a class token): the class
+ * token, the mean of the patches, both side by side [N, 2 C].
+ * errors: AK_ERR_SHAPE; AK_ERR_VALUE where there is no class token or no patch */
+AK_API ak_tensor *ak_vit_pool(ak_tensor *tokens, ak_vit_pooling how, int front);
+/* Sizes of ViT-Ti, -S and -B: widths 192, 384, 768; heads 3, 6, 12; 12 layers, patch 16. */
+AK_API ak_vit_options ak_vit_tiny(void);
+AK_API ak_vit_options ak_vit_small(void);
+AK_API ak_vit_options ak_vit_base(void);
+
+/* ---- BERT ------------------------------------------------------------------------------------ */
+
+typedef struct ak_bert_options {
+    int    vocab;           /* >= 1 */
+    int    width, layers, heads;    /* 0 = 768, 12, 12 */
+    int    hidden;          /* 0 = 4 width */
+    int    positions;       /* longest sequence; 0 = 512 */
+    int    types;           /* kinds of tokens; 0 = 2 */
+    int    padding;         /* id whose embedding gets no gradient; 0 = id 0, AK_NONE = none */
+    bool   pooler;          /* parameters of ak_bert_pool */
+    bool   relu;            /* in place of GELU */
+    double eps;             /* of layer norms; 0 = 1e-12 */
+    double dropout, attention_dropout;
+} ak_bert_options;
+/* BERT (Devlin et al., arXiv 1810.04805): embeddings of words, positions and types, a norm, post-norm
+ * layers.
+ *
+ *   needs    ids [N, T], T <= positions
+ *   takes    types [N, T] (not there: all 0), lengths, mask
+ *   returns  [N, T, width], the last hidden state
+ *   parameters   transformers' BertModel: embeddings/word_embeddings/weight, ..,
+ *            encoder/layer/0/attention/self/query/weight, .., pooler/dense/weight
+ *   errors   AK_ERR_VALUE for options and ids; AK_ERR_SHAPE
+ */
+AK_API ak_module *ak_bert(ak_ctx *ctx, const char *name, ak_bert_options o);
+/* tanh of a linear layer of the first position: [N, T, C] -> [N, C]. m: made with .pooler.
+ * errors: AK_ERR_VALUE without it */
+AK_API ak_tensor *ak_bert_pool(ak_module *m, ak_tensor *y);
+/* The same with a head for masked words, whose last layer has the word embeddings as its weight:
+ * one parameter, whose gradient is the sum of both uses.
+ *
+ *   returns  logits [N, T, vocab]
+ *   parameters   BertForMaskedLM: bert/.., cls/predictions/transform/dense, .../LayerNorm,
+ *            cls/predictions/bias
+ */
+AK_API ak_module *ak_bert_masked(ak_ctx *ctx, const char *name, ak_bert_options o);
+/* The head alone, of hidden states [.., width] -> [.., vocab]: logits where words are masked cost a
+ * seventh of those of all positions.
+ *
+ *     h = ak_gather_rows(ak_flatten_rows(ak_forward_with(ak_module_child(m, 0), in)), places);
+ *     loss = ak_cross_entropy(ak_bert_words(m, h), words, (ak_cross_entropy_options){ 0 });
+ */
+AK_API ak_tensor *ak_bert_words(ak_module *m, ak_tensor *h);
+
+/* ---- GPT ------------------------------------------------------------------------------------- */
+
+typedef struct ak_gpt_options {
+    int    vocab;           /* >= 1 */
+    int    width, layers, heads;    /* 0 = 768, 12, 12 */
+    int    hidden;          /* 0 = 4 width */
+    int    positions;       /* longest sequence; 0 = 1024 */
+    bool   states;          /* return hidden states, without the output layer */
+    ak_activation activation;   /* 0 = AK_GELU_TANH */
+    double eps;             /* 0 = 1e-5 */
+    double dropout, attention_dropout;
+} ak_gpt_options;
+/* GPT-2 (Radford et al. 2019): pre-norm causal layers; the output layer is the word embedding.
+ *
+ *   needs    ids [N, T]
+ *   takes    lengths, mask, prefix, state
+ *   returns  logits [N, T, vocab] of the next word; .states: [N, T, width]
+ *   parameters   GPT2LMHeadModel: transformer/wte/weight, transformer/wpe/weight,
+ *            transformer/h/0/attn/c_attn/weight [3 width, width] (turned, see AK_NAMES_GPT2), ..,
+ *            transformer/ln_f; .states: GPT2Model's, without "transformer/"
+ */
+AK_API ak_module *ak_gpt(ak_ctx *ctx, const char *name, ak_gpt_options o);
+/* Mean cross-entropy of the next words: position t says what stands at t + 1.
+ *
+ *   logits   [N, T, V];  ids [N, T];  lengths [N] or NULL: targets at or beyond do not count
+ *   returns  a scalar; 0 if nothing counts
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE as ak_cross_entropy
+ */
+AK_API ak_tensor *ak_next_word_loss(ak_tensor *logits, ak_index *ids, ak_index *lengths);
+
+/* ---- generation ------------------------------------------------------------------------------ */
+
+/* For every module that takes ids, lengths and state, and returns logits of the next word [N, T, V]:
+ * ak_gpt, and decoders that need a memory as well (.inputs). */
+
+typedef struct ak_generate_options {
+    int64_t steps;          /* words that are added at most, >= 1 */
+    double  temperature;    /* 0 = the most likely word; else words are drawn, logits divided by it */
+    int     top_k;          /* among the k most likely; 0 = all */
+    double  top_p;          /* among the fewest of them whose probabilities add to p, (0, 1]; 0 = 1 */
+    bool    has_end;        /* a row ends behind the word .end */
+    int     end;
+    int     fill;           /* what stands behind the end of a row */
+    bool    no_state;       /* run over all positions in every step: slow, the same words */
+    ak_inputs inputs;       /* what the module is handed beside ids, lengths and state: .memory, .. */
+} ak_generate_options;
+/* Continue N rows of words. The module runs as in evaluation mode, nothing is recorded.
+ *
+ *   prompt   [N, T], T >= 1; lengths [N] in [1, T] or NULL: words of each row
+ *   returns  [N, T + steps], step lifetime: each row's words, those that were added right behind
+ *            them, then .fill. all (may be NULL): gets how many words each row has, [N]
+ *   equal logits   the lower id
+ *   drawing  by the context's seed and its next stream, the row and the step: a row's words do not
+ *            depend on what other rows say
+ *   errors   AK_ERR_VALUE for options, lengths, and what the module finds (more positions than it
+ *            has); AK_ERR_NUMBER for logits that are not numbers
+ */
+AK_API ak_index *ak_generate(ak_module *m, ak_index *prompt, ak_index *lengths,
+                             ak_generate_options o, ak_index **all);
+/* log p of given words: of row n the sum over positions first[n] <= t < lengths[n] of
+ * log p(ids[n, t] | the words in front of it).
+ *
+ *   ids      [N, T];  first [N] in [1, T] (where the continuation begins);  lengths [N] or NULL
+ *   inputs   beside ids and lengths, as above
+ *   returns  [N]; belongs to the step; 0 for a row without continuation
+ *   grad     by the module's parameters: it is also what such a model is trained with
+ */
+AK_API ak_tensor *ak_log_likelihood(ak_module *m, ak_index *ids, ak_index *first,
+                                    ak_index *lengths, ak_inputs inputs);
 
 #ifdef __cplusplus
 }

@@ -114,12 +114,13 @@ peer() {
     say "golden files of other shapes and options"
     local folder=build-peer/golden build name
     mkdir -p "$folder"
-    if ! "$python" tests/peer/golden.py "$folder"; then
+    if ! "$python" tests/peer/golden.py "$folder" ||
+        ! "$python" tests/peer/golden_losses.py "$folder"; then
         count_failure "golden files could not be made"
         return
     fi
     for build in golden golden64; do
-        for name in layers ops; do
+        for name in layers ops losses; do
             AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done

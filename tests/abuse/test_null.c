@@ -33,6 +33,9 @@ static struct world {
     ak_features *features;
     ak_eval_result results[2];
     ak_optim *optim;
+    ak_queue *queue;
+    ak_bank *bank;
+    ak_sample_state *averages;
     ak_npz *npz;
     const ak_array *array;
     const ak_table *table;
@@ -149,6 +152,10 @@ static void build_world(void)
     w.test = test_all;
     w.loader = ak_loader_open(w.set, (ak_loader_options){ .batch = 2, .threads = AK_NONE });
     w.features = ak_features_open(NULL, w.set, (ak_features_options){ 0 });
+    w.queue = ak_queue_make(w.ctx, "queue", 4, 2, (ak_queue_options){ .random_start = true });
+    w.bank = ak_bank_make(w.ctx, "bank", 4, 2, (ak_bank_options){ .random_start = true,
+                                                                  .labels = true });
+    w.averages = ak_sample_state_make(w.ctx, "averages", 4, (ak_sample_state_options){ 0 });
     ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);
     ak_npz_write(w.ctx, "a.npz", (const char *const[]){ "name" }, &saved, 1);
     w.npz = ak_npz_open(w.ctx, "a.npz");

@@ -49,8 +49,8 @@ for page in "${pages[@]}"; do
     done < <(grep -oE 'build(-[a-z]+)?/(examples|tools|bench)/[A-Za-z0-9_]+' "$page" | sort -u)
     # Functions and types.
     while read -r name; do
-        grep -rqwF -- "$name" include base tensor autograd losses nn optim data io eval report \
-            examples tools tests ||
+        grep -rqwF -- "$name" include base tensor autograd memory losses nn optim data io eval \
+            report examples tools tests ||
             complain "$page names $name, which no source has"
     done < <(grep -oE '`(ak_|ak__|AK_)[A-Za-z0-9_]+' "$page" | tr -d '`' | grep -v '_$' | sort -u)
 done

@@ -20,5 +20,7 @@ extern const ak_op *const ak__ops_softmax[];
 extern const ak_op *const ak__ops_conv[];
 extern const ak_op *const ak__ops_pool[];
 extern const ak_op *const ak__ops_attention[];
+extern const ak_op *const ak__ops_positions[];
+extern const ak_op *const ak__ops_joined[];
 
 #endif

@@ -20,6 +20,12 @@ static ak_tensor *linear_layer_forward(ak_module *m, ak_tensor *x)
 static const ak_module_kind linear_kind = { .name = "linear", .forward = linear_layer_forward,
                                             .state_bytes = sizeof(linear_layer) };
 
+bool ak__is_plain_linear(const ak_module *m)
+{
+    return m->kind == &linear_kind && m->n_tensors <= 2 && m->n_children == 0 &&
+           !((const linear_layer *)m->user)->relu;
+}
+
 ak_module *ak_nn_linear(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
                         ak_linear_options o)
 {

@@ -77,6 +77,9 @@ ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);
 /* A parameter filled with `value` that is not decayed. */
 ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double value);
 
+/* Is m a linear layer and nothing else, y = x weight^T + bias with its own tensors? */
+bool ak__is_plain_linear(const ak_module *m);
+
 /* ---- running: forward.c ---------------------------------------------------------------------- */
 
 /* What one layer hands to another beside the inputs, as operands of the call. A convolution takes

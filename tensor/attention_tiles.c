@@ -15,12 +15,18 @@
  * The first product that adds to a result which is not there yet assigns it.
  *
  * Causal: a row of register tiles ends at the diagonal, a column of them begins there, and the
- * part of S beyond that some register tile still reads is zero. So the work is half.
+ * part of S beyond that some register tile still reads is zero. So the work is half. The diagonal
+ * is moved by what lies in front of the queries (`past`), and bends at a prefix that all see.
+ *
+ * The gradient of a bias that samples or heads share is a sum over them. Then one owner goes over
+ * all that share it, in order; where these would be too few for the threads, each has a part of the
+ * samples, and what they have summed is added in order.
  *
  * Where the kernels have products of split operands (kernels.h), large problems use them: a strip
  * has as many queries as a panel, and left operands, which else stay where they are, are packed. */
 #include "attention_tiles.h"
 
+#include "base/base.h"
 #include "base/carve.h"
 #include "base/parallel.h"
 #include "base/real.h"
@@ -43,6 +49,8 @@
 #define PIECE_KEYS 256
 /* Pieces that are enough for all threads of most machines. */
 #define ENOUGH_PIECES 32
+/* The same of owners of a bias: each but the first of a head has an array of its size. */
+#define ENOUGH_OWNERS 8
 
 /* n in equal blocks of at most `most`, rounded up to whole units. */
 static int64_t even_block(int64_t n, int64_t most, int64_t unit)
@@ -71,7 +79,7 @@ static bool worth_splitting(const ak__attention *a)
 {
     const int64_t from = ak__attention_split_from;
     return ak__k.split_multiply && ak__min(a->D, a->Dv) >= ak__min(SPLIT_WIDTH, from) &&
-           ak__min(a->Tq, a->Tk) >= from;
+           ak__min(a->Tq, a->Tk) >= from && !a->past;   /* panels begin at the diagonal */
 }
 
 static attention_plan plan_tiles(const ak__attention *a, bool backward)
@@ -153,11 +161,27 @@ static int64_t part_size(const ak__attention *a)
     return ak__round_to(a->N * a->H * a->Tq * a->D, 16);
 }
 
+/* Who adds to the gradient of the bias: `chunks` owners for each of `outer` separate parts of it,
+ * which share the `inner` heads that have this part. */
+typedef struct bias_owners { int64_t outer, inner, chunks, size; } bias_owners;
+
+static bias_owners owners_of(const ak__attention *a)
+{
+    const int64_t heads = a->N * a->H;
+    const int64_t outer = a->bias_sample ? heads : a->bias_head ? a->H : 1;
+    const int64_t inner = outer > 0 ? heads / outer : 0;
+    const int64_t wanted = ak__ceil_div(ENOUGH_OWNERS, ak__max(outer, 1));
+    return (bias_owners){ outer, inner, ak__max(ak__min(wanted, inner), 1),
+                          ak__round_to(outer * a->Tq * a->Tk, 16) };
+}
+
 size_t ak__attention_memory(const ak__attention *a, bool backward)
 {
     const attention_plan p = plan_tiles(a, backward);
     const int64_t threads = ak__in_parallel() ? 1 : ak__max_threads();
-    const int64_t shared = backward ? (p.pieces - 1) * part_size(a) : 0;
+    const bias_owners o = owners_of(a);
+    const int64_t bias = backward && a->bias_grad ? (o.chunks - 1) * o.size : 0;
+    const int64_t shared = backward ? (p.pieces - 1) * part_size(a) + bias : 0;
     return (size_t)(threads * space_size(a, &p, backward) + shared);
 }
 
@@ -204,6 +228,7 @@ typedef struct attention_tile {
     int64_t r0, m, c0, n, ld;
     int64_t rows;                       /* of a strip */
     ak_real *left;                      /* where left operands are split; NULL = they are not */
+    ak_real *dbias;                     /* [Tq, Tk] of this head; NULL = not wanted */
 } attention_tile;
 
 /* The queries of the tile from the i-th on that fill a strip, as a tile. */
@@ -215,10 +240,17 @@ static attention_tile strip_of(const attention_tile *t, int64_t i)
     return strip;
 }
 
+/* Keys of sample n that its query i, which may be the one behind the last, sees if causal. */
+static int64_t edge(const ak__attention *a, int64_t n, int64_t i)
+{
+    const int64_t diagonal = i + 1 + (a->past ? a->past[n] : 0);
+    return a->prefix ? ak__max(diagonal, a->prefix[n]) : diagonal;
+}
+
 /* Does the tile lie above the diagonal altogether? */
 static bool is_hidden(const attention_tile *t)
 {
-    return t->a->causal && t->r0 + t->m <= t->c0;
+    return t->a->causal && edge(t->a, t->sample, t->r0 + t->m - 1) <= t->c0;
 }
 
 /* Keys of the tile that query i of it sees. */
@@ -226,19 +258,26 @@ static int64_t visible(const attention_tile *t, int64_t i)
 {
     if (!t->a->causal)
         return t->n;
-    return ak__max(ak__min(t->r0 + i + 1 - t->c0, t->n), 0);
+    return ak__max(ak__min(edge(t->a, t->sample, t->r0 + i) - t->c0, t->n), 0);
 }
 
 /* Keys that register tiles read of the row of query i; those that it does not see must be 0. */
 static int64_t read_of_row(const attention_tile *t, int64_t i)
 {
-    return t->a->causal ? ak__max(ak__min(t->r0 + i + t->rows - t->c0, t->n), 0) : t->n;
+    if (!t->a->causal)
+        return t->n;
+    return ak__max(ak__min(edge(t->a, t->sample, t->r0 + i) + t->rows - 1 - t->c0, t->n), 0);
 }
 
 /* First query of the tile that sees its key j. */
 static int64_t first_query(const attention_tile *t, int64_t j)
 {
-    return t->a->causal ? ak__max(ak__min(t->c0 + j - t->r0, t->m), 0) : 0;
+    const ak__attention *a = t->a;
+    const int64_t key = t->c0 + j;
+    if (!a->causal || (a->prefix && key < a->prefix[t->sample]))
+        return 0;
+    const int64_t past = a->past ? a->past[t->sample] : 0;
+    return ak__max(ak__min(key - past - t->r0, t->m), 0);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -341,6 +380,49 @@ static void clear_hidden(const attention_tile *t, ak_real *s, int64_t i)
         s[j] = 0;
 }
 
+/* Which of the probabilities of a row from its key c0 on stay. A block of four random words serves
+ * four keys. */
+typedef struct kept_keys { uint64_t seed, stream, row, keep; } kept_keys;
+
+static kept_keys kept_of_row(const attention_tile *t, int64_t i)
+{
+    const ak__attention *a = t->a;
+    const int64_t row = (t->sample * a->H + t->head) * a->Tq + t->r0 + i;
+    return (kept_keys){ a->seed, a->stream, (uint64_t)(row * ak__ceil_div(a->Tk, 4)),
+                        (uint64_t)((1 - a->dropout) * 4294967296.0) };
+}
+
+static bool is_kept(const kept_keys *k, int64_t j, uint32_t w[4], bool first)
+{
+    if (first || j % 4 == 0)
+        ak__philox(k->seed, k->stream, k->row + (uint64_t)(j / 4), w);
+    return w[j % 4] < k->keep;
+}
+
+/* Take probabilities out, the others grow. */
+static void drop_row(const attention_tile *t, ak_real *p, int64_t i, int64_t n)
+{
+    const kept_keys kept = kept_of_row(t, i);
+    const ak_real grown = (ak_real)(1 / (1 - t->a->dropout));
+    uint32_t w[4];
+    for (int64_t j = 0; j < n; j++)
+        p[j] = is_kept(&kept, t->c0 + j, w, j == 0) ? p[j] * grown : 0;
+}
+
+/* dp (of what was left) becomes scale dS, p what was left. */
+static void drop_row_backward(const attention_tile *t, ak_real *p, ak_real *dp, ak_real delta,
+                              int64_t i, int64_t n)
+{
+    const kept_keys kept = kept_of_row(t, i);
+    const ak_real grown = (ak_real)(1 / (1 - t->a->dropout)), scale = t->a->scale;
+    uint32_t w[4];
+    for (int64_t j = 0; j < n; j++) {
+        const ak_real left = is_kept(&kept, t->c0 + j, w, j == 0) ? grown : 0;
+        dp[j] = scale * p[j] * (left * dp[j] - delta);
+        p[j] *= left;
+    }
+}
+
 /* What to subtract before exp; anything finite will do where nothing is seen yet. */
 static ak_real shift_for(ak_real top)
 {
@@ -366,6 +448,8 @@ static void softmax_tile(const attention_tile *t, ak_real *s, ak_real *top, ak_r
             }
         }
         sum[i] += ak__k.exp_sum(row, row, shift_for(top[i]), n);
+        if (t->a->dropout > 0)
+            drop_row(t, row, i, n);
         clear_hidden(t, row, i);
     }
 }
@@ -380,8 +464,14 @@ static void softmax_tile_backward(const attention_tile *t, ak_real *s, ak_real *
         const int64_t n = visible(t, i);
         add_extras(t, p, i, n);
         ak__k.exp_affine(p, query[i].inverse, p, query[i].top, 0, NULL, 0, n, AK__SET);
-        ak__k.affine(dp, factor, dp, -factor * delta[i], n, AK__SET);
-        ak__k.mul(dp, dp, p, n);
+        if (t->a->dropout > 0) {
+            drop_row_backward(t, p, dp, delta[i], i, n);
+        } else {
+            ak__k.affine(dp, factor, dp, -factor * delta[i], n, AK__SET);
+            ak__k.mul(dp, dp, p, n);
+        }
+        if (t->dbias)
+            ak__k.affine(t->dbias + (t->r0 + i) * t->a->Tk + t->c0, 1 / factor, dp, 0, n, AK__ADD);
         clear_hidden(t, p, i);
         clear_hidden(t, dp, i);
     }
@@ -411,7 +501,8 @@ static void forward_piece(const ak__attention *a, const attention_plan *p,
     const head_rows q = rows_of(a->q, &a->at_q, n, h), k = rows_of(a->k, &a->at_k, n, h);
     const head_rows v = rows_of(a->v, &a->at_v, n, h);
     const head_sums y = sums_of(a->y, &a->at_y, n, h, true);
-    const int64_t exist = last_key(a, n), keys = a->causal ? ak__min(exist, end) : exist;
+    const int64_t exist = last_key(a, n);
+    const int64_t keys = a->causal ? ak__min(exist, edge(a, n, end - 1)) : exist;
     for (int64_t i = 0; i < end - begin; i++) {
         x->top[i] = -(ak_real)INFINITY;
         x->sum[i] = 0;
@@ -467,6 +558,8 @@ typedef struct backward_work {
     const ak__attention_grads *g;
     attention_plan plan;
     ak_real *parts;                     /* [pieces - 1][N, H, Tq, D]: dq of the later pieces */
+    bias_owners owners;
+    ak_real *bias_parts;                /* [chunks - 1][size of the bias]: of the later owners */
 } backward_work;
 
 /* delta = <y, dy> of each query of head h of sample n: the sum of P dP over the keys. */
@@ -557,11 +650,12 @@ static void backward_block(const backward_work *w, const attention_space *x, att
     }
 }
 
-/* Keys [begin, end) of head h of sample n, against all queries. */
+/* A piece of the keys of head h of sample n, against all queries. */
 static void backward_piece(const backward_work *w, const attention_space *x, int64_t piece,
-                           int64_t n, int64_t h, int64_t begin, int64_t end)
+                           int64_t n, int64_t h, ak_real *dbias)
 {
     const ak__attention *a = w->a;
+    const int64_t begin = piece * w->plan.piece, end = ak__min(begin + w->plan.piece, a->Tk);
     const ak__attention_grads *g = w->g;
     const head_grads d = { query_sums(w, piece, n, h), sums_of(g->dk, &a->at_k, n, h, g->fresh_k),
                            sums_of(g->dv, &a->at_v, n, h, g->fresh_v) };
@@ -570,7 +664,7 @@ static void backward_piece(const backward_work *w, const attention_space *x, int
     for (int64_t c = begin; c < keys; c += w->plan.keys) {
         const attention_tile t = { .a = a, .sample = n, .head = h, .c0 = c,
                                    .n = ak__min(w->plan.keys, keys - c), .ld = w->plan.ld,
-                                   .rows = w->plan.strip,
+                                   .rows = w->plan.strip, .dbias = dbias,
                                    .left = w->plan.split ? x->left : NULL };
         backward_block(w, x, t, &d, c == begin);
     }
@@ -592,24 +686,56 @@ static void add_parts(const backward_work *w, int64_t n, int64_t h)
     }
 }
 
+/* Where owner `chunk` of a part of the bias adds up what head h of sample n has for it. */
+static ak_real *bias_sums(const backward_work *w, int64_t chunk, int64_t n, int64_t h)
+{
+    const ak__attention *a = w->a;
+    ak_real *sums = chunk == 0 ? w->g->dbias : w->bias_parts + (chunk - 1) * w->owners.size;
+    return sums + n * a->bias_sample + h * a->bias_head;
+}
+
+/* All pieces of the heads of one owner of the bias, in order. */
+static void backward_owner(const backward_work *w, const attention_space *x, int64_t owner)
+{
+    const ak__attention *a = w->a;
+    const bias_owners *o = &w->owners;
+    const int64_t part = owner / o->chunks, chunk = owner % o->chunks;
+    const int64_t first = chunk * o->inner / o->chunks, end = (chunk + 1) * o->inner / o->chunks;
+    if (chunk > 0)
+        memset(bias_sums(w, chunk, 0, part), 0, (size_t)(a->Tq * a->Tk) * sizeof(ak_real));
+    for (int64_t i = first; i < end; i++) {
+        const bool shared = !a->bias_sample && !a->bias_head;
+        const int64_t n = a->bias_sample ? part / a->H : shared ? i / a->H : i;
+        const int64_t h = a->bias_sample ? part % a->H : shared ? i % a->H : part;
+        for (int64_t piece = 0; piece < w->plan.pieces; piece++)
+            backward_piece(w, x, piece, n, h, bias_sums(w, chunk, n, h));
+    }
+}
+
 void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g)
 {
-    backward_work w = { .a = a, .g = g, .plan = plan_tiles(a, true) };
+    backward_work w = { .a = a, .g = g, .plan = plan_tiles(a, true), .owners = owners_of(a) };
     const attention_plan *p = &w.plan;
-    const int64_t heads = a->N * a->H, items = heads * p->pieces;
+    const int64_t heads = a->N * a->H;
+    const int64_t items = a->bias_grad ? w.owners.outer * w.owners.chunks : heads * p->pieces;
     const int64_t room = space_size(a, p, true);
     const bool nested = ak__in_parallel();
     w.parts = a->memory + (nested ? 1 : ak__max_threads()) * room;
+    w.bias_parts = w.parts + (p->pieces - 1) * part_size(a);
     AK__PARALLEL_FOR_DYNAMIC(item, items, worth_threads(a, items)) {
         attention_space x;
         lay_out(&x, a, p, true, a->memory + (nested ? 0 : ak__thread_id()) * room);
-        const int64_t head = item / p->pieces, piece = item % p->pieces;
-        const int64_t begin = piece * p->piece;
-        backward_piece(&w, &x, piece, head / a->H, head % a->H, begin,
-                       ak__min(begin + p->piece, a->Tk));
+        const int64_t head = item / p->pieces;
+        if (a->bias_grad)
+            backward_owner(&w, &x, item);
+        else
+            backward_piece(&w, &x, item % p->pieces, head / a->H, head % a->H, NULL);
     }
     if (p->pieces > 1 && g->dq) {
         AK__PARALLEL_FOR(head, heads, worth_threads(a, heads))
             add_parts(&w, head / a->H, head % a->H);
     }
+    for (int64_t chunk = 1; a->bias_grad && heads > 0 && chunk < w.owners.chunks; chunk++)
+        ak__k.add(g->dbias, g->dbias, bias_sums(&w, chunk, 0, 0),
+                  w.owners.outer * a->Tq * a->Tk);
 }

@@ -28,11 +28,16 @@ typedef struct ak__attention {
     int64_t N, H, Tq, Tk;               /* samples, heads, queries, keys */
     int64_t D, Dv;                      /* width of queries and keys, of values */
     ak_real scale;                      /* > 0 */
-    bool    causal;                     /* query i sees the keys 0 .. i */
+    bool    causal;                     /* query i sees the keys 0 .. i; with these, of sample n, */
+    const int32_t *past;                /* [N]: 0 .. past[n] + i; NULL = 0 */
+    const int32_t *prefix;              /* [N]: and all below prefix[n]; NULL = 0 */
     const int32_t *key_lengths;         /* [N]: keys at or beyond it do not exist; NULL = Tk */
     const int32_t *key_mask;            /* [N, Tk]: 0 = this key does not exist; NULL = all do */
     const ak_real *bias;                /* added to scaled scores, [.., Tq, Tk]; NULL = none */
     int64_t bias_sample, bias_head;     /* its strides over samples and heads; 0 = shared */
+    bool    bias_grad;                  /* backward makes its gradient as well */
+    double  dropout;                    /* probabilities that are taken out, [0, 1); 0 = none, */
+    uint64_t seed, stream;              /* and what decides which */
 
     const ak_real *q, *k, *v;
     ak_real *y;                         /* the output */
@@ -47,6 +52,7 @@ typedef struct ak__attention_grads {
     const ak_real *dy;
     ak_real *dq, *dk, *dv;
     bool     fresh_q, fresh_k, fresh_v;
+    ak_real *dbias;                     /* always added to; with bias_grad, never NULL */
 } ak__attention_grads;
 
 /* For tests: from so many queries and keys on operands are split, where the kernels can. */
@@ -55,7 +61,8 @@ extern int64_t ak__attention_split_from;
 /* Elements of `memory` that a forward or a backward works in. */
 size_t ak__attention_memory(const ak__attention *a, bool backward);
 
-/* y = softmax(scale q k^T + bias) v for each head, and query. A query that sees no key gives
+/* y = softmax(scale q k^T + bias) v for each head, and query. With dropout the softmax is as without;
+ * its numbers become 0, or 1 / (1 - dropout) times what they were. A query that sees no key gives
  * zeros, and its top is +inf. */
 void ak__attention_forward(const ak__attention *a);
 void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g);

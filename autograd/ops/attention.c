@@ -1,65 +1,97 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scaled dot-product attention as an op: layouts, masks, operands that share memory. The work is
+/* Scaled dot-product attention as ops: layouts, masks, operands that share memory. The work is
  * done in tensor/attention_tiles.c. */
 #include <inttypes.h>
 
+#include <akin/autograd.h>
 #include <akin/ops.h>
 
 #include "autograd/families.h"
 #include "autograd/ops/common.h"
+#include "autograd/tape.h"
 #include "base/real.h"
 #include "tensor/attention_tiles.h"
+#include "tensor/tensor_internal.h"
 
-enum { Q, K, V, BIAS, OPERANDS };
-enum { KEY_LENGTHS, KEY_MASK, INDICES };
+/* Three ops that differ in how queries, keys and values lie: each in an operand of its own, keys
+ * and values side by side in one, all three in one. Behind them comes the bias. */
+enum { Q, K, V, PARTS };
+enum { KEY_LENGTHS, KEY_MASK, PAST, PREFIX, INDICES };
+
+typedef struct attention_attr {
+    ak_attention_options o;
+    uint64_t seed, stream;          /* of dropout */
+} attention_attr;
+
+/* ---- where the parts are --------------------------------------------------------------------- */
+
+/* Operands before the bias. */
+static int holders(const ak_call *k) { return k->n_in - 1; }
+
+static ak_tensor *bias_of(const ak_call *k) { return k->in[k->n_in - 1]; }
+
+/* A part's sizes and where its numbers are, whichever layout it has. */
+typedef struct head_part {
+    int     operand;
+    int64_t N, H, T, D;
+    int64_t offset;                 /* elements from the operand's first */
+    ak__head_place at;
+} head_part;
+
+static ak__head_place flat_place(int64_t T, int64_t row, int64_t D)
+{
+    return (ak__head_place){ .sample = T * row, .head = D, .row = row };
+}
+
+static head_part part_of(const ak_call *k, int which)
+{
+    const int heads = ((const attention_attr *)k->attr)->o.heads, n = holders(k);
+    const int operand = which < n ? which : n - 1;
+    const int64_t *d = k->in[operand]->shape.dims;
+    if (heads == 0)
+        return (head_part){ operand, d[0], d[1], d[2], d[3], 0,
+                            { .sample = d[1] * d[2] * d[3], .head = d[2] * d[3], .row = d[3] } };
+    const int sharing = operand < n - 1 ? 1 : PARTS - n + 1;
+    const int64_t width = d[2] / sharing;
+    return (head_part){ operand, d[0], heads, d[1], width / heads, (which - operand) * width,
+                        flat_place(d[1], d[2], width / heads) };
+}
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
 
-/* An operand's sizes, whichever layout it has. */
-typedef struct head_sizes { int64_t N, H, T, D; } head_sizes;
-
-static head_sizes sizes_of(const ak_tensor *x, int heads)
-{
-    const int64_t *d = x->shape.dims;
-    if (heads > 0)
-        return (head_sizes){ d[0], heads, d[1], d[2] / heads };
-    return (head_sizes){ d[0], d[1], d[2], d[3] };
-}
-
-static ak__head_place places_of(head_sizes s, int heads)
-{
-    const int64_t sample = s.H * s.T * s.D;
-    return heads > 0 ? (ak__head_place){ .sample = sample, .head = s.D, .row = s.H * s.D }
-                     : (ak__head_place){ .sample = sample, .head = s.T * s.D, .row = s.D };
-}
-
 static ak_status check_layout(ak_call *k, int heads)
 {
-    static const char *const names[] = { "q", "k", "v" };
-    if (heads < 0)
-        return ak_call_fail(k, AK_ERR_VALUE, ".heads = %d must be >= 1, or 0 for operands "
-                            "[N, H, T, D]", heads);
-    for (int i = Q; i <= V; i++) {
+    char name[32];
+    const int n = holders(k);
+    if (heads < 0 || (heads == 0 && n < PARTS))
+        return ak_call_fail(k, AK_ERR_VALUE, ".heads = %d must be >= 1%s", heads,
+                            n < PARTS ? "" : ", or 0 for operands [N, H, T, D]");
+    for (int i = 0; i < n; i++) {
         const ak_tensor *x = k->in[i];
+        ak__name_in(k->op->operands, i, name, sizeof name);
         if (x->shape.n == (heads > 0 ? 3 : 4))
             continue;
         if (heads == 0 && x->shape.n == 3) {
             ak_call_hint(k, ".heads = 1 for one head; ak_reshape makes [N, H, T, D]");
             return ak_call_fail(k, AK_ERR_SHAPE, "%s has the axes of [N, T, heads * D], but .heads "
-                                "is not set; without it, operands are [N, H, T, D]", names[i]);
+                                "is not set; without it, operands are [N, H, T, D]", name);
         }
         return ak_call_fail(k, AK_ERR_SHAPE, "%s has %d axes; with .heads = %d operands are %s",
-                            names[i], x->shape.n, heads,
+                            name, x->shape.n, heads,
                             heads > 0 ? "[N, T, heads * D]" : "[N, H, T, D]");
     }
-    for (int i = Q; heads > 0 && i <= V; i++)
-        if (k->in[i]->shape.dims[2] % heads != 0)
+    for (int i = 0; heads > 0 && i < n; i++) {
+        const int sharing = i < n - 1 ? 1 : PARTS - n + 1;
+        ak__name_in(k->op->operands, i, name, sizeof name);
+        if (k->in[i]->shape.dims[2] % ((int64_t)heads * sharing) != 0)
             return ak_call_fail(k, AK_ERR_SHAPE, "the last axis of %s, %" PRId64 ", does not "
-                                "divide into %d heads", names[i], k->in[i]->shape.dims[2], heads);
+                                "divide into %d times %d heads", name, k->in[i]->shape.dims[2],
+                                sharing, heads);
+    }
     return AK_OK;
 }
 
-static ak_status check_sizes(ak_call *k, head_sizes q, head_sizes key, head_sizes v)
+static ak_status check_sizes(ak_call *k, head_part q, head_part key, head_part v)
 {
     if (q.N != key.N || q.N != v.N)
         return ak_call_fail(k, AK_ERR_SHAPE, "q, k, v differ in samples: %" PRId64 ", %" PRId64
@@ -78,18 +110,29 @@ static ak_status check_sizes(ak_call *k, head_sizes q, head_sizes key, head_size
     return AK_OK;
 }
 
-static ak_status check_keys(ak_call *k, head_sizes key)
+/* One number a sample, in [0, hi). */
+static ak_status check_per_sample(ak_call *k, int which, int64_t N, int64_t hi)
 {
-    ak_status s = ak_call_index_shape(k, KEY_LENGTHS, AK_SHAPE(key.N));
-    s = s == AK_OK ? ak_call_index_range(k, KEY_LENGTHS, 0, key.T + 1) : s;
+    const ak_status s = ak_call_index_shape(k, which, AK_SHAPE(N));
+    return s == AK_OK ? ak_call_index_range(k, which, 0, hi) : s;
+}
+
+static ak_status check_keys(ak_call *k, head_part key, bool causal)
+{
+    if (!causal && (k->index[PAST] || k->index[PREFIX]))
+        return ak_call_fail(k, AK_ERR_VALUE, "%s says what a causal query sees, but .causal is not "
+                            "set", k->index[PAST] ? ".past" : ".prefix");
+    ak_status s = check_per_sample(k, KEY_LENGTHS, key.N, key.T + 1);
     s = s == AK_OK ? ak_call_index_shape(k, KEY_MASK, AK_SHAPE(key.N, key.T)) : s;
-    return s == AK_OK ? ak_call_index_range(k, KEY_MASK, 0, 2) : s;
+    s = s == AK_OK ? ak_call_index_range(k, KEY_MASK, 0, 2) : s;
+    s = s == AK_OK ? check_per_sample(k, PAST, key.N, key.T + 1) : s;
+    return s == AK_OK ? check_per_sample(k, PREFIX, key.N, key.T + 1) : s;
 }
 
 /* Do the axes of the bias, from the last, agree with [N, H, Tq, Tk]? */
-static ak_status check_bias(ak_call *k, head_sizes q, head_sizes key)
+static ak_status check_bias(ak_call *k, head_part q, head_part key)
 {
-    const ak_tensor *b = k->in[BIAS];
+    const ak_tensor *b = bias_of(k);
     if (!b)
         return AK_OK;
     const int64_t full[4] = { q.N, q.H, q.T, key.T };
@@ -100,27 +143,24 @@ static ak_status check_bias(ak_call *k, head_sizes q, head_sizes key)
         return ak_call_fail(k, AK_ERR_SHAPE, "the bias needs the last 2, 3 or 4 axes of [%" PRId64
                             ",%" PRId64 ",%" PRId64 ",%" PRId64 "]", full[0], full[1], full[2],
                             full[3]);
-    if (b->root->needs_grad) {
-        ak_call_hint(k, "ak_detach(bias), or ak_softmax between two ak_matmul for its gradient");
-        return ak_call_fail(k, AK_ERR_VALUE, "the bias is a constant, but needs a gradient");
-    }
     return AK_OK;
 }
 
 static ak_status attention_shape(ak_call *k)
 {
-    const ak_attention_options *o = k->attr;
+    const ak_attention_options *o = &((const attention_attr *)k->attr)->o;
     ak_status status = check_layout(k, o->heads);
     if (status != AK_OK)
         return status;
     if (!(o->scale >= 0) || o->scale > 1e30)
         return ak_call_fail(k, AK_ERR_VALUE, ".scale = %g is not in (0, 1e30] (0: 1 / sqrt(D))",
                             o->scale);
-    const head_sizes q = sizes_of(k->in[Q], o->heads), key = sizes_of(k->in[K], o->heads);
-    const head_sizes v = sizes_of(k->in[V], o->heads);
+    if (!(o->dropout >= 0 && o->dropout < 1))
+        return ak_call_fail(k, AK_ERR_VALUE, ".dropout = %g is not in [0, 1)", o->dropout);
+    const head_part q = part_of(k, Q), key = part_of(k, K), v = part_of(k, V);
     status = check_sizes(k, q, key, v);
     if (status == AK_OK)
-        status = check_keys(k, key);
+        status = check_keys(k, key, o->causal);
     if (status == AK_OK)
         status = check_bias(k, q, key);
     k->out->shape = o->heads > 0 ? AK_SHAPE(q.N, q.T, q.H * v.D) : AK_SHAPE(q.N, q.H, q.T, v.D);
@@ -129,27 +169,33 @@ static ak_status attention_shape(ak_call *k)
 
 /* ---- the two passes -------------------------------------------------------------------------- */
 
+static const int32_t *numbers(const ak_call *k, int which)
+{
+    return k->index[which] ? k->index[which]->data : NULL;
+}
+
 /* The problem without its working memory. */
 static ak__attention problem_of(const ak_call *k)
 {
-    const ak_attention_options *o = k->attr;
-    const head_sizes q = sizes_of(k->in[Q], o->heads), key = sizes_of(k->in[K], o->heads);
-    const head_sizes v = sizes_of(k->in[V], o->heads);
-    const ak_tensor *bias = k->in[BIAS];
-    const ak_index *lengths = k->index[KEY_LENGTHS], *mask = k->index[KEY_MASK];
+    const attention_attr *attr = k->attr;
+    const ak_attention_options *o = &attr->o;
+    const head_part q = part_of(k, Q), key = part_of(k, K), v = part_of(k, V);
+    const ak_tensor *bias = bias_of(k);
+    const int64_t heads = q.H * q.T * v.D;
     return (ak__attention){
         .N = q.N, .H = q.H, .Tq = q.T, .Tk = key.T, .D = q.D, .Dv = v.D,
         .scale = o->scale > 0 ? (ak_real)o->scale : 1 / ak__sqrt((ak_real)q.D),
-        .causal = o->causal,
-        .key_lengths = lengths ? lengths->data : NULL,
-        .key_mask = mask ? mask->data : NULL,
+        .causal = o->causal, .past = numbers(k, PAST), .prefix = numbers(k, PREFIX),
+        .key_lengths = numbers(k, KEY_LENGTHS), .key_mask = numbers(k, KEY_MASK),
+        .dropout = o->dropout, .seed = attr->seed, .stream = attr->stream,
         .bias = bias ? bias->data : NULL,
         .bias_sample = bias && bias->shape.n == 4 ? q.H * q.T * key.T : 0,
         .bias_head = bias && bias->shape.n >= 3 ? q.T * key.T : 0,
-        .q = k->in[Q]->data, .k = k->in[K]->data, .v = k->in[V]->data, .y = k->out->data,
-        .at_q = places_of(q, o->heads), .at_k = places_of(key, o->heads),
-        .at_v = places_of(v, o->heads),
-        .at_y = places_of((head_sizes){ q.N, q.H, q.T, v.D }, o->heads),
+        .q = k->in[q.operand]->data + q.offset, .k = k->in[key.operand]->data + key.offset,
+        .v = k->in[v.operand]->data + v.offset, .y = k->out->data,
+        .at_q = q.at, .at_k = key.at, .at_v = v.at,
+        .at_y = o->heads > 0 ? flat_place(q.T, q.H * v.D, v.D)
+                             : (ak__head_place){ .sample = heads, .head = q.T * v.D, .row = v.D },
         .query = k->saved,
     };
 }
@@ -163,38 +209,54 @@ static void attention_forward(ak_call *k)
         ak__attention_forward(&a);
 }
 
-/* The gradient of operand i to work on. Where an earlier operand shares its memory, or a part of
- * it, the two would be added to at once: then it is scratch, and *shared is the true place. */
-static ak_real *separate_grad(ak_call *k, int i, bool *fresh, ak_real **shared)
+/* The gradient of an operand to work on. Where an earlier operand shares its memory, or a part of
+ * it, the two would be added to at once: then it is scratch, and `shared` is the true place. */
+typedef struct operand_grad {
+    ak_real *d, *shared;
+    bool     fresh;
+} operand_grad;
+
+static operand_grad separate_grad(ak_call *k, int i)
 {
-    ak_real *d = ak_call_grad_fresh(k, i, fresh);
-    *shared = NULL;
-    for (int j = Q; d && j < i; j++)
+    operand_grad g = { .shared = NULL };
+    g.d = ak_call_grad_fresh(k, i, &g.fresh);
+    for (int j = 0; g.d && j < i; j++)
         if (k->in[j]->root == k->in[i]->root)
-            *shared = d;
-    if (*shared) {
-        *fresh = true;
-        d = ak_call_scratch(k, (size_t)k->in[i]->size * sizeof *d);
+            g.shared = g.d;
+    if (g.shared) {
+        g.fresh = true;
+        g.d = ak_call_scratch(k, (size_t)k->in[i]->size * sizeof *g.d);
     }
-    return d;
+    return g;
+}
+
+static ak_real *part_grad(const operand_grad *g, head_part p)
+{
+    return g[p.operand].d ? g[p.operand].d + p.offset : NULL;
 }
 
 static void attention_backward(ak_call *k)
 {
     ak__attention a = problem_of(k);
-    ak__attention_grads g = { .dy = k->out->grad };
-    ak_real *shared[V + 1];
-    g.dq = separate_grad(k, Q, &g.fresh_q, &shared[Q]);
-    g.dk = separate_grad(k, K, &g.fresh_k, &shared[K]);
-    g.dv = separate_grad(k, V, &g.fresh_v, &shared[V]);
+    operand_grad d[PARTS + 1];
+    const int n = holders(k);
+    for (int i = 0; i <= n; i++)
+        d[i] = separate_grad(k, i);
+    const head_part q = part_of(k, Q), key = part_of(k, K), v = part_of(k, V);
+    const ak__attention_grads g = {
+        .dy = k->out->grad, .dq = part_grad(d, q), .dk = part_grad(d, key), .dv = part_grad(d, v),
+        .fresh_q = d[q.operand].fresh, .fresh_k = d[key.operand].fresh,
+        .fresh_v = d[v.operand].fresh, .dbias = d[n].d };
+    a.bias_grad = g.dbias != NULL;
     a.memory = ak_call_scratch(k, ak__attention_memory(&a, true) * sizeof(ak_real));
     if (!a.memory || ak_error(k->ctx) != AK_OK)
         return;
+    if (g.dbias && d[n].fresh)
+        memset(g.dbias, 0, (size_t)bias_of(k)->size * sizeof *g.dbias);
     ak__attention_backward(&a, &g);
-    const ak_real *const made[] = { g.dq, g.dk, g.dv };
-    for (int i = Q; i <= V; i++)
-        if (shared[i])
-            ak__k.add(shared[i], shared[i], made[i], k->in[i]->size);
+    for (int i = 0; i <= n; i++)
+        if (d[i].shared)
+            ak__k.add(d[i].shared, d[i].shared, d[i].d, k->in[i]->size);
 }
 
 /* 2 operations for each multiply-add of q k^T and P v; masks are not taken off. */
@@ -207,62 +269,82 @@ static double attention_flops(const ak_call *k)
 
 /* ---- the record ------------------------------------------------------------------------------ */
 
-/* A sample in plain numbers: index arrays and the bias belong to the operands' context. */
+/* A sample in plain numbers: index arrays belong to the operands' context. */
 typedef struct attention_sample {
     int    heads;
-    double scale;
+    double scale, dropout;
     bool   causal;
-    int    bias_axes;           /* 0 = none */
-    int    lengths, mask;       /* how many numbers of `keys` are lengths, are the mask */
-    int32_t keys[16];           /* lengths, then the mask */
+    int    lengths, mask, past, prefix; /* how many numbers of `keys` are each, in this order */
+    int32_t keys[16];
 } attention_sample;
 
-static ak_tensor *sample_bias(ak_tensor *const *in, const attention_sample *s)
-{
-    const head_sizes q = sizes_of(in[Q], s->heads), key = sizes_of(in[K], s->heads);
-    const int64_t full[4] = { q.N, q.H, q.T, key.T };
-    ak_shape shape = { .n = s->bias_axes };
-    for (int d = 0; d < shape.n; d++)
-        shape.dims[d] = full[4 - shape.n + d];
-    ak_tensor *b = ak_zeros(in[Q]->ctx, shape);
-    for (int64_t i = 0; !ak_is_poison(b) && i < b->size; i++)
-        b->data[i] = (ak_real)(i * 7 % 11 - 5) / 4;
-    return b;
-}
+static ak_tensor *run_attention(ak_tensor *const *in, int n_in, attention_attr *attr);
 
 static ak_tensor *sample_attention(ak_tensor *const *in, int n_in, const ak_sample *sample)
 {
     const attention_sample *s = sample->attr;
-    ak_ctx *ctx = in[Q]->ctx;
-    ak_attention_options o = { .heads = s->heads, .scale = s->scale, .causal = s->causal };
-    const int64_t keys = s->lengths + s->mask > 0 ? in[K]->shape.dims[s->heads > 0 ? 1 : 2] : 0;
-    (void)n_in;
+    ak_ctx *ctx = in[0]->ctx;
+    const int n = n_in - 1;
+    ak_tensor *const keys = in[n - 1];
+    ak_attention_options o = { .heads = s->heads, .scale = s->scale, .causal = s->causal,
+                               .bias = in[n] };
+    const int64_t T = s->mask > 0 ? keys->shape.dims[s->heads > 0 ? 1 : 2] : 1;
+    const int32_t *at = s->keys;
     if (s->lengths > 0)
-        o.key_lengths = ak_index_from(ctx, AK_SHAPE(s->lengths), s->keys);
+        o.key_lengths = ak_index_from(ctx, AK_SHAPE(s->lengths), at);
+    at += s->lengths;
     if (s->mask > 0)
-        o.key_mask = ak_index_from(ctx, AK_SHAPE(s->mask / keys, keys), s->keys + s->lengths);
-    if (s->bias_axes > 0)
-        o.bias = sample_bias(in, s);
-    return ak_attention(in[Q], in[K], in[V], o);
+        o.key_mask = ak_index_from(ctx, AK_SHAPE(s->mask / T, T), at);
+    at += s->mask;
+    if (s->past > 0)
+        o.past = ak_index_from(ctx, AK_SHAPE(s->past), at);
+    at += s->past;
+    if (s->prefix > 0)
+        o.prefix = ak_index_from(ctx, AK_SHAPE(s->prefix), at);
+    o.dropout = s->dropout;
+    if (o.dropout > 0)                  /* a stream that is the same in every call */
+        return run_attention(in, n_in, &(attention_attr){ o, 7, 3 });
+    return n == 1   ? ak_attention_qkv(in[0], o)
+           : n == 2 ? ak_attention_kv(in[0], in[1], o)
+                    : ak_attention(in[0], in[1], in[2], o);
 }
 
-#define HEADS(N, H, Tq, Tk, D, Dv)                                                                 \
-    .in = { { 4, { N, H, Tq, D } }, { 4, { N, H, Tk, D } }, { 4, { N, H, Tk, Dv } } }, .n_in = 3,  \
+#define NO_BIAS { .n = AK_ABSENT }
+#define HEADS_BIAS(N, H, Tq, Tk, D, Dv, bias)                                                      \
+    .in = { { 4, { N, H, Tq, D } }, { 4, { N, H, Tk, D } }, { 4, { N, H, Tk, Dv } }, bias },       \
+    .n_in = 4, .call = sample_attention
+#define HEADS(N, H, Tq, Tk, D, Dv) HEADS_BIAS(N, H, Tq, Tk, D, Dv, NO_BIAS)
+#define FLAT_BIAS(N, Tq, Tk, C, Cv, bias)                                                          \
+    .in = { { 3, { N, Tq, C } }, { 3, { N, Tk, C } }, { 3, { N, Tk, Cv } }, bias },                \
+    .n_in = 4, .call = sample_attention
+#define FLAT(N, Tq, Tk, C, Cv) FLAT_BIAS(N, Tq, Tk, C, Cv, NO_BIAS)
+#define JOINED_KV(N, Tq, Tk, C, bias)                                                              \
+    .in = { { 3, { N, Tq, C } }, { 3, { N, Tk, 2 * (C) } }, bias }, .n_in = 3,                     \
     .call = sample_attention
-#define FLAT(N, Tq, Tk, C, Cv)                                                                     \
-    .in = { { 3, { N, Tq, C } }, { 3, { N, Tk, C } }, { 3, { N, Tk, Cv } } }, .n_in = 3,           \
-    .call = sample_attention
+#define JOINED(N, T, C, bias)                                                                      \
+    .in = { { 3, { N, T, 3 * (C) } }, bias }, .n_in = 2, .call = sample_attention
+#define BIAS1(Tk) { 1, { Tk } }
+#define BIAS2(Tq, Tk) { 2, { Tq, Tk } }
+#define BIAS3(H, Tq, Tk) { 3, { H, Tq, Tk } }
+#define BIAS4(N, H, Tq, Tk) { 4, { N, H, Tq, Tk } }
 #define WITH(...) .attr = &(const attention_sample){ __VA_ARGS__ }
 
-static const ak_op attention = {
-    .name = "attention", .formula = "y = softmax(scale q k^T + bias) v, of each head",
-    .n_in = OPERANDS, .attr_size = sizeof(ak_attention_options), .flags = AK_OP_OPTIONAL_IN,
-    .operands = "q k v bias", .required = 3,
-    .n_index = INDICES, .indices = "key_lengths key_mask", .index_optional = 3,
-    .shape = attention_shape, .forward = attention_forward, .backward = attention_backward,
-    .flops = attention_flops,
-    .samples = (const ak_sample[]){
-        { HEADS(1, 1, 1, 1, 1, 1), WITH(0) },
+#define ATTENTION(id, inputs, names, needed, sample_list, misuse_list)                             \
+    static const ak_op id = {                                                                      \
+        .name = #id, .formula = "y = softmax(scale q k^T + bias) v, of each head",                 \
+        .n_in = inputs, .attr_size = sizeof(attention_attr),                                       \
+        .flags = AK_OP_OPTIONAL_IN | AK_OP_RANDOM, .operands = names, .required = needed,          \
+        .n_index = INDICES, .indices = "key_lengths key_mask past prefix",                         \
+        .index_optional = 15,                                                                      \
+        .shape = attention_shape, .forward = attention_forward, .backward = attention_backward,    \
+        .flops = attention_flops,                                                                  \
+        .samples = (const ak_sample[]){ sample_list, AK_END },                                     \
+        .misuse = (const ak_sample[]){ misuse_list, AK_END },                                      \
+    }
+#define LIST(...) __VA_ARGS__
+
+ATTENTION(attention, 4, "q k v bias", 3,
+    LIST({ HEADS(1, 1, 1, 1, 1, 1), WITH(0) },
         { HEADS(2, 2, 5, 5, 3, 3), WITH(0) },
         { HEADS(1, 2, 3, 7, 5, 2), WITH(.scale = 0.7) },
         { FLAT(2, 4, 6, 6, 9), WITH(.heads = 3) },
@@ -274,40 +356,108 @@ static const ak_op attention = {
                                                                       0, 0, 1, 0, 1 }) },
         { HEADS(2, 1, 4, 4, 3, 3), WITH(.causal = true, .lengths = 2, .mask = 8,
                                         .keys = { 3, 4, 0, 1, 1, 1, 1, 1, 0, 1 }) },
-        { HEADS(2, 2, 3, 5, 2, 3), WITH(.bias_axes = 2) },
-        { FLAT(2, 3, 5, 4, 2), WITH(.heads = 2, .bias_axes = 3, .scale = 0.5) },
-        { HEADS(2, 2, 3, 3, 2, 2), WITH(.bias_axes = 4, .causal = true) },
-        AK_END },
-    .misuse = (const ak_sample[]){
-        { FLAT(2, 3, 3, 4, 4), WITH(0) },
+        { HEADS_BIAS(2, 2, 3, 5, 2, 3, BIAS2(3, 5)), WITH(0) },
+        { FLAT_BIAS(2, 3, 5, 4, 2, BIAS3(2, 3, 5)), WITH(.heads = 2, .scale = 0.5) },
+        { HEADS_BIAS(2, 2, 3, 3, 2, 2, BIAS4(2, 2, 3, 3)), WITH(.causal = true) },
+        { HEADS_BIAS(9, 1, 2, 3, 2, 2, BIAS3(1, 2, 3)), WITH(.lengths = 9, .keys = {
+            3, 2, 0, 1, 3, 3, 3, 2, 3 }) },
+        { HEADS(2, 1, 3, 6, 2, 2), WITH(.causal = true, .past = 2, .keys = { 3, 1 }) },
+        { HEADS(2, 1, 19, 19, 2, 2), WITH(.causal = true, .prefix = 2, .keys = { 7, 0 }) },
+        { HEADS_BIAS(2, 2, 4, 6, 2, 3, BIAS2(4, 6)),
+          WITH(.causal = true, .past = 2, .prefix = 2, .keys = { 1, 0, 4, 6 }) },
+        { HEADS(2, 2, 5, 7, 3, 3), WITH(.dropout = 0.4) },
+        { HEADS_BIAS(1, 2, 5, 6, 3, 3, BIAS3(2, 5, 6)), WITH(.dropout = 0.5, .causal = true) }),
+    LIST({ FLAT(2, 3, 3, 4, 4), WITH(0) },
         { HEADS(2, 2, 3, 3, 4, 4), WITH(.heads = 2) },
         { FLAT(2, 3, 3, 4, 4), WITH(.heads = 3) },
         { HEADS(2, 2, 3, 3, 4, 4), WITH(.heads = -1) },
         { HEADS(2, 2, 3, 3, 4, 4), WITH(.scale = -1) },
+        { HEADS(2, 2, 3, 3, 4, 4), WITH(.dropout = 1) },
+        { HEADS(2, 2, 3, 3, 4, 4), WITH(.dropout = -0.1) },
         { HEADS(2, 2, 3, 3, 0, 4), WITH(0) },
-        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 1, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } } },
-          .n_in = 3, .call = sample_attention, WITH(0) },
-        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } }, { 4, { 2, 1, 3, 4 } } },
-          .n_in = 3, .call = sample_attention, WITH(0) },
-        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 5, 4 } } },
-          .n_in = 3, .call = sample_attention, WITH(0) },
-        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 5 } }, { 4, { 2, 2, 3, 4 } } },
-          .n_in = 3, .call = sample_attention, WITH(0) },
+        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 1, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } }, NO_BIAS },
+          .n_in = 4, .call = sample_attention, WITH(0) },
+        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } }, { 4, { 2, 1, 3, 4 } }, NO_BIAS },
+          .n_in = 4, .call = sample_attention, WITH(0) },
+        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 5, 4 } }, NO_BIAS },
+          .n_in = 4, .call = sample_attention, WITH(0) },
+        { .in = { { 4, { 2, 2, 3, 4 } }, { 4, { 2, 2, 3, 5 } }, { 4, { 2, 2, 3, 4 } }, NO_BIAS },
+          .n_in = 4, .call = sample_attention, WITH(0) },
         { HEADS(2, 1, 3, 4, 2, 2), WITH(.lengths = 3, .keys = { 1, 2, 3 }) },
         { HEADS(2, 1, 3, 4, 2, 2), WITH(.lengths = 2, .keys = { 4, 5 }) },
         { HEADS(2, 1, 3, 4, 2, 2), WITH(.mask = 4, .keys = { 1, 1, 1, 1 }) },
         { HEADS(1, 1, 3, 4, 2, 2), WITH(.mask = 4, .keys = { 1, 1, 2, 1 }) },
-        { HEADS(2, 1, 3, 4, 2, 2), WITH(.bias_axes = 1) },
-        AK_END },
-};
+        { HEADS(2, 1, 3, 4, 2, 2), WITH(.past = 2, .keys = { 1, 1 }) },
+        { HEADS(2, 1, 3, 4, 2, 2), WITH(.prefix = 2, .keys = { 1, 1 }) },
+        { HEADS(2, 1, 3, 4, 2, 2), WITH(.causal = true, .past = 2, .keys = { 1, -1 }) },
+        { HEADS(2, 1, 3, 4, 2, 2), WITH(.causal = true, .prefix = 2, .keys = { 5, 0 }) },
+        { HEADS(2, 1, 3, 4, 2, 2), WITH(.causal = true, .prefix = 1, .keys = { 1 }) },
+        { HEADS_BIAS(2, 1, 3, 4, 2, 2, BIAS2(4, 3)), WITH(0) },
+        { HEADS_BIAS(2, 1, 3, 4, 2, 2, BIAS1(4)), WITH(0) }));
+
+ATTENTION(attention_kv, 3, "q kv bias", 2,
+    LIST({ JOINED_KV(2, 3, 5, 6, NO_BIAS), WITH(.heads = 2) },
+        { JOINED_KV(1, 1, 1, 2, BIAS2(1, 1)), WITH(.heads = 1) },
+        { JOINED_KV(1, 1, 17, 8, NO_BIAS), WITH(.heads = 4, .scale = 1) },
+        { JOINED_KV(2, 3, 4, 4, NO_BIAS), WITH(.heads = 2, .mask = 8,
+                                               .keys = { 1, 0, 1, 1, 1, 1, 0, 1 }) },
+        { JOINED_KV(2, 2, 4, 4, BIAS3(2, 2, 4)), WITH(.heads = 2, .causal = true, .past = 2,
+                                                      .keys = { 2, 1 }) }),
+    LIST({ JOINED_KV(2, 3, 5, 6, NO_BIAS), WITH(0) },
+        { JOINED_KV(2, 3, 5, 6, NO_BIAS), WITH(.heads = 4) },
+        { .in = { { 3, { 2, 3, 4 } }, { 3, { 2, 3, 4 } }, NO_BIAS }, .n_in = 3,
+          .call = sample_attention, WITH(.heads = 2) }));
+
+ATTENTION(attention_qkv, 2, "qkv bias", 1,
+    LIST({ JOINED(2, 5, 6, NO_BIAS), WITH(.heads = 2) },
+        { JOINED(1, 1, 1, NO_BIAS), WITH(.heads = 1) },
+        { JOINED(1, 19, 5, NO_BIAS), WITH(.heads = 5, .causal = true) },
+        { JOINED(2, 4, 6, BIAS4(2, 3, 4, 4)), WITH(.heads = 3, .dropout = 0.3) },
+        { JOINED(3, 4, 4, BIAS3(2, 4, 4)), WITH(.heads = 2, .causal = true, .lengths = 3,
+                                                .keys = { 4, 2, 3 }) }),
+    LIST({ JOINED(2, 5, 6, NO_BIAS), WITH(0) },
+        { JOINED(2, 5, 6, NO_BIAS), WITH(.heads = 4) },
+        { .in = { { 3, { 2, 5, 7 } }, NO_BIAS }, .n_in = 2, .call = sample_attention,
+          WITH(.heads = 1) }));
+
+static ak_tensor *run_attention(ak_tensor *const *in, int n_in, attention_attr *attr)
+{
+    const ak_attention_options *o = &attr->o;
+    const ak_op *op = n_in == 4 ? &attention : n_in == 3 ? &attention_kv : &attention_qkv;
+    const ak_operands operands = { in, n_in, (ak_index *[]){ o->key_lengths, o->key_mask, o->past,
+                                                             o->prefix }, INDICES };
+    return ak_apply_all(op, operands, attr).out;
+}
+
+/* In evaluation mode nothing is dropped, and only what would be refused is said. */
+static ak_tensor *attend(ak_tensor *const *in, int n_in, ak_attention_options o)
+{
+    attention_attr attr = { .o = o };
+    if (o.dropout > 0 && AK__TENSOR(NULL, in[0])) {
+        ak_ctx *ctx = in[0]->ctx;
+        if (o.dropout < 1 && !ak_is_training(ctx))
+            attr.o.dropout = 0;
+        else
+            attr = (attention_attr){ o, ak_seed(ctx), ak_next_stream(ctx) };
+    }
+    return run_attention(in, n_in, &attr);
+}
 
 ak_tensor *ak_attention(ak_tensor *q, ak_tensor *k, ak_tensor *v, ak_attention_options o)
 {
-    const ak_operands operands = { (ak_tensor *[]){ q, k, v, o.bias }, OPERANDS,
-                                   (ak_index *[]){ o.key_lengths, o.key_mask }, INDICES };
-    return ak_apply_all(&attention, operands, &o).out;
+    return attend((ak_tensor *[]){ q, k, v, o.bias }, 4, o);
+}
+
+ak_tensor *ak_attention_kv(ak_tensor *q, ak_tensor *kv, ak_attention_options o)
+{
+    return attend((ak_tensor *[]){ q, kv, o.bias }, 3, o);
+}
+
+ak_tensor *ak_attention_qkv(ak_tensor *qkv, ak_attention_options o)
+{
+    return attend((ak_tensor *[]){ qkv, o.bias }, 2, o);
 }
 
 /* ---- the family ------------------------------------------------------------------------------ */
 
-const ak_op *const ak__ops_attention[] = { &attention, NULL };
+const ak_op *const ak__ops_attention[] = { &attention, &attention_kv, &attention_qkv, NULL };

@@ -6,6 +6,7 @@
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders
+ *   transformer.h attention, transformers, generation
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -39,5 +40,6 @@
 #include <akin/optim.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
+#include <akin/transformer.h>
 
 #endif

@@ -541,7 +541,13 @@ typedef struct ak_attention_options {
     ak_index  *key_mask;    /* [N, Tk]: 0 = padding, 1 = a key; NULL = all are keys. Padding in
                              * front of a key must hold finite numbers */
     ak_tensor *bias;        /* added to the scaled scores: [Tq, Tk], [H, Tq, Tk] or
-                             * [N, H, Tq, Tk], a constant; -INFINITY hides a key; NULL = none */
+                             * [N, H, Tq, Tk]; -INFINITY hides a key; NULL = none */
+    /* With causal: */
+    ak_index  *past;        /* [N] in [0, Tk]: keys in front of the queries' own: query i sees the
+                             * keys 0 .. past[n] + i; NULL = 0 */
+    ak_index  *prefix;      /* [N] in [0, Tk]: every query sees the first prefix[n] keys as well;
+                             * NULL = 0 */
+    double     dropout;     /* of the probabilities in train mode, [0, 1): as ak_dropout */
 } ak_attention_options;
 /* Scaled dot-product attention (Vaswani et al., arXiv 1706.03762), of each head by itself.
  *
@@ -550,14 +556,82 @@ typedef struct ak_attention_options {
  *   k, v     [N, H, Tk, D], [N, H, Tk, Dv]   or   [N, Tk, H D], [N, Tk, H Dv]
  *   returns  [N, H, Tq, Dv]  or  [N, Tq, H Dv]; belongs to the step. A query that sees no key gives
  *            zeros and has no gradient.
- *   grad     with P = softmax(..), dS = scale P (dy v^T - <y, dy>): dv = P^T dy, dq = dS k,
- *            dk = dS^T q; none by the bias
+ *   grad     with P = softmax(..), dS = P (dy v^T - <y, dy>): dv = P^T dy, dq = scale dS k,
+ *            dk = scale dS^T q, dbias = dS, summed over the samples and heads that share it
  *   memory   scores exist in tiles only, and backward makes them again (Dao et al., arXiv
  *            2205.14135): what is kept is y and two numbers a query
- *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, lengths, the mask, and for a bias that
- *            needs a gradient. Index arrays must live as long as the tape.
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, scale, dropout, lengths, the mask, and for past
+ *            or prefix without causal. Index arrays must live as long as the tape.
  */
 AK_API ak_tensor *ak_attention(ak_tensor *q, ak_tensor *k, ak_tensor *v, ak_attention_options o);
+/* The same of operands that lie side by side, as one product makes them: nothing is copied, and
+ * their gradient is one. .heads is needed.
+ *
+ *   kv       [N, Tk, 2 H D]: keys, then values       q [N, Tq, H D]
+ *   qkv      [N, T, 3 H D]: queries, keys, values
+ */
+AK_API ak_tensor *ak_attention_kv(ak_tensor *q, ak_tensor *kv, ak_attention_options o);
+AK_API ak_tensor *ak_attention_qkv(ak_tensor *qkv, ak_attention_options o);
+
+typedef struct ak_rotary_options {
+    int    heads;       /* H: x is [N, T, H D]; 0: [N, H, T, D] */
+    int    turned;      /* heads of these that are turned, the first ones; 0 = all. Queries and keys
+                         * of ak_attention_qkv are the first two thirds */
+    int    width;       /* features of a head that are turned, the first ones, even; 0 = all */
+    double base;        /* 0 = 10000 */
+    bool   interleaved; /* pairs are (2i, 2i + 1); else (i, i + width/2) */
+    ak_index *start;    /* [N] >= 0: position of sample n's first row; NULL = 0 */
+} ak_rotary_options;
+/* Rotary positions (Su et al., arXiv 2104.09864): pair i of a head at position t is turned by the
+ * angle t base^(-2i / width).
+ *
+ *   x        [N, H, T, D] or [N, T, H D]
+ *   returns  like x; belongs to the step
+ *   grad     dx = dy turned back
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for heads, turned, width, base or start
+ */
+AK_API ak_tensor *ak_rotary(ak_tensor *x, ak_rotary_options o);
+
+typedef struct ak_relative_options {
+    int  max_distance;  /* from here on all distances are the last bucket; 0 = 128 */
+    bool one_sided;     /* keys behind the query share bucket 0; else half of them is theirs */
+    ak_index *past;     /* [N] >= 0: position of sample n's first query; NULL = 0 */
+} ak_relative_options;
+/* Relative position bias in buckets of distances (T5: Raffel et al., arXiv 1910.10683): half of the
+ * buckets of a side are single distances, the others grow with the logarithm.
+ *
+ *   y[h,i,j] = table[bucket(j - i - past), h]
+ *   table    [buckets, H], 4 buckets at least (one_sided: 2)
+ *   returns  [H, Tq, Tk], with .past [N, H, Tq, Tk]; belongs to the step
+ *   grad     dtable[b, h] = the sum of dy over the pairs in that bucket
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for Tq, Tk < 1, a max_distance not above the single
+ *            distances, past
+ */
+AK_API ak_tensor *ak_relative_bias(ak_tensor *table, int64_t Tq, int64_t Tk,
+                                   ak_relative_options o);
+
+/* ---- joined --------------------------------------------------------------------------------- */
+
+/* Several linear layers of one x, side by side without a copy:
+ *
+ *   y = [x w0^T + b0 | x w1^T + b1 | ..]
+ *   x        [.., I];  w[i] [O_i, I];  b[i] [O_i] or NULL, b NULL: none; n in [1, 3]
+ *   returns  [.., sum O_i]; belongs to the step
+ *   grad     as ak_linear, dx summed
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for n
+ */
+AK_API ak_tensor *ak_linear_joined(ak_tensor *x, ak_tensor *const *w, ak_tensor *const *b, int n);
+
+typedef enum ak_gate { AK_GATE_SILU = 0, AK_GATE_GELU, AK_GATE_GELU_TANH, AK_GATE_RELU } ak_gate;
+/* Gated activation (GLU variants: Shazeer, arXiv 2002.05202): SwiGLU is AK_GATE_SILU.
+ *
+ *   y = f(a) b,  x = [a | b]
+ *   x        [.., 2 F]
+ *   returns  [.., F]; belongs to the step
+ *   grad     da = f'(a) b dy, db = f(a) dy
+ *   errors   AK_ERR_SHAPE for an odd last axis; AK_ERR_VALUE for another gate
+ */
+AK_API ak_tensor *ak_gated(ak_tensor *x, ak_gate gate);
 
 /* ---- random --------------------------------------------------------------------------------- */
 

@@ -462,8 +462,13 @@ Test(attention, messages_name_what_is_wrong)
     o.key_lengths = ak_index_from(ctx, AK_SHAPE(2), lengths);
     expect_refused(ctx, ak_attention(x, x, x, o), "key_lengths[0] = 4");
     o = flat;
-    o.bias = ak_require_grad(ak_state(ctx, AK_SHAPE(3, 3)));
-    expect_refused(ctx, ak_attention(x, x, x, o), "ak_detach(bias)");
+    o.bias = ak_state(ctx, AK_SHAPE(3, 4));
+    expect_refused(ctx, ak_attention(x, x, x, o), "the bias needs the last 2, 3 or 4 axes");
+    o = flat;
+    o.past = ak_index_from(ctx, AK_SHAPE(2), lengths);
+    expect_refused(ctx, ak_attention(x, x, x, o), ".past says what a causal query sees");
+    expect_refused(ctx, ak_attention_qkv(x, flat), "does not divide into 3 times 2 heads");
+    expect_refused(ctx, ak_attention_kv(x, x, none), ".heads = 0 must be >= 1");
     ak_close(ctx);
 }
 

@@ -127,8 +127,8 @@ static bool not_recorded(const ak_module *m, const ak_tensor *t)
 {
     if (!t->needs_grad)
         return true;
-    ak_fail(m->ctx, AK_ERR_STATE, "%s: input .state, while gradients are recorded\n    hint: run it "
-            "between ak_no_grad_begin(ctx) and ak_no_grad_end(ctx)", m->name);
+    ak_fail(m->ctx, AK_ERR_STATE, "%s: input .state, while gradients are recorded\n    hint: run "
+            "it between ak_no_grad_begin(ctx) and ak_no_grad_end(ctx)", m->name);
     return false;
 }
 

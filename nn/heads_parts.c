@@ -30,7 +30,8 @@ static ak_tensor *gate_forward(ak_module *m, const ak_inputs *in)
 static const ak_module_kind gate_kind = { .name = "gate", .forward_with = gate_forward,
                                           .needs = AK_IN_IDS };
 
-ak_module *ak_gate(ak_ctx *ctx, const char *name, int classes, int dim, ak_gate_options o)
+ak_module *ak_feature_gate(ak_ctx *ctx, const char *name, int classes, int dim,
+                           ak_feature_gate_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;

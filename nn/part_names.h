@@ -5,8 +5,8 @@
 
 #include <akin/transformer.h>
 
-/* Of attention: one layer for queries, keys and values (cross: `q` and `kv`), or three; with neither
- * the parameters are the module's own, as PyTorch has them. */
+/* Of attention: one layer for queries, keys and values (cross: `q` and `kv`), or three; with
+ * neither the parameters are the module's own, as PyTorch has them. */
 typedef struct ak__attention_names {
     const char *qkv, *q, *kv, *k, *v, *out;
 } ak__attention_names;

@@ -179,8 +179,8 @@ ak_module *ak_nn_relative_bias(ak_ctx *ctx, const char *name, ak_relative_layer_
     o.max_distance = o.max_distance ? o.max_distance : 128;
     const int side = o.one_sided ? o.buckets : o.buckets / 2;
     if (side < 2 || o.max_distance <= side / 2) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: .buckets %d must be at least %d, .max_distance %d above %d, "
-                "the distances with a bucket of their own", m->name, o.buckets,
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .buckets %d must be at least %d, .max_distance %d above "
+                "%d, the distances with a bucket of their own", m->name, o.buckets,
                 o.one_sided ? 2 : 4, o.max_distance, side / 2);
         return NULL;
     }

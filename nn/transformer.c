@@ -261,8 +261,8 @@ int64_t ak__add_layers(ak_module *owner, ak_stack_options o)
     ak_ctx *ctx = owner->ctx;
     if (o.layers < 1 || o.layers > 10000 || o.cross_every < 0 ||
         (o.cross_every && !o.block.cross)) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: .layers %d must be in [1, 10000], .cross_every %d >= 0, and "
-                "0 without .block.cross", owner->name, o.layers, o.cross_every);
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .layers %d must be in [1, 10000], .cross_every %d >= 0, "
+                "and 0 without .block.cross", owner->name, o.layers, o.cross_every);
         return 0;
     }
     if (!ak__names_known(ctx, owner->name, o.block.names))

@@ -61,9 +61,9 @@ extern int64_t ak__attention_split_from;
 /* Elements of `memory` that a forward or a backward works in. */
 size_t ak__attention_memory(const ak__attention *a, bool backward);
 
-/* y = softmax(scale q k^T + bias) v for each head, and query. With dropout the softmax is as without;
- * its numbers become 0, or 1 / (1 - dropout) times what they were. A query that sees no key gives
- * zeros, and its top is +inf. */
+/* y = softmax(scale q k^T + bias) v for each head, and query. With dropout the softmax is as
+ * without; its numbers become 0, or 1 / (1 - dropout) times what they were. A query that sees no
+ * key gives zeros, and its top is +inf. */
 void ak__attention_forward(const ak__attention *a);
 void ak__attention_backward(const ak__attention *a, const ak__attention_grads *g);
 

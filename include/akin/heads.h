@@ -168,10 +168,10 @@ AK_API int ak_multi_index(const ak_module *m, const char *name);
 
 /* ---- parts of methods ------------------------------------------------------------------------ */
 
-typedef struct ak_gate_options {
+typedef struct ak_feature_gate_options {
     int embedding;          /* of a label; 0 = 512 */
     int hidden;             /* 0 = 1024 */
-} ak_gate_options;
+} ak_feature_gate_options;
 /* Feature filters by pair of classes (Hydra/SimLAP, "Rethinking Positive Pairs in Contrastive
  * Learning", 2024): which features count where classes y1 and y2 are compared.
  *
@@ -179,7 +179,8 @@ typedef struct ak_gate_options {
  *   .ids [N, 2] labels below classes -> [N, dim] in (0, 1); symmetric in the pair
  *   parameters   embedding/weight [classes, embedding], bn1, fc1, bn2, fc2
  */
-AK_API ak_module *ak_gate(ak_ctx *ctx, const char *name, int classes, int dim, ak_gate_options o);
+AK_API ak_module *ak_feature_gate(ak_ctx *ctx, const char *name, int classes, int dim,
+                                  ak_feature_gate_options o);
 
 typedef struct ak_propagation_options {
     double gamma;           /* (0, ..); 0 = 2 */

@@ -82,7 +82,8 @@ typedef struct ak_inputs {
     ak_index  *types;           /* [N, T] what kind of token each is */
     ak_index  *lengths;         /* [N] positions of x or ids that are no padding */
     ak_index  *mask;            /* [N, T] 1 = no padding, where lengths can not say it */
-    ak_index  *prefix;          /* [N] first positions of x that all others see (causal attention) */
+    ak_index  *prefix;          /* [N] first positions of x that all others see (causal
+                                 * attention) */
     ak_tensor *memory;          /* [N, S, C] what cross-attention looks at */
     ak_index  *memory_lengths;  /* [N] likewise, */
     ak_index  *memory_mask;     /* [N, S] of memory */

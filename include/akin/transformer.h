@@ -20,8 +20,8 @@
  * plain map. A joint projection of queries, keys and values is one product; three of them write
  * side by side, without a copy. Attention reads heads where they lie.
  *
- * Weights of blocks start from N(0, 0.02^2) cut at two deviations, biases from 0, unless .weight says
- * otherwise.
+ * Weights of blocks start from N(0, 0.02^2) cut at two deviations, biases from 0, unless .weight
+ * says otherwise.
  */
 #ifndef AKIN_TRANSFORMER_H
 #define AKIN_TRANSFORMER_H
@@ -34,10 +34,10 @@ extern "C" {
 
 /* Whose names the parts have:
  *
- *   TORCH    nn.MultiheadAttention: in_proj_weight [3 H D, C] (queries, keys, values), in_proj_bias,
- *            out_proj/weight; with another width of the memory q_proj_weight, k_proj_weight,
- *            v_proj_weight. nn.TransformerEncoderLayer: self_attn/.., multihead_attn/.. (cross),
- *            linear1, linear2, norm1, norm2, norm3
+ *   TORCH    nn.MultiheadAttention: in_proj_weight [3 H D, C] (queries, keys, values),
+ *            in_proj_bias, out_proj/weight; with another width of the memory q_proj_weight,
+ *            k_proj_weight, v_proj_weight. nn.TransformerEncoderLayer: self_attn/..,
+ *            multihead_attn/.. (cross), linear1, linear2, norm1, norm2, norm3
  *   TIMM     attn/qkv, attn/proj, mlp/fc1, mlp/fc2, norm1, norm2, ls1/gamma
  *   BERT     attention/self/query, key, value, attention/output/dense, attention/output/LayerNorm,
  *            intermediate/dense, output/dense, output/LayerNorm; crossattention/..
@@ -78,12 +78,12 @@ typedef struct ak_attention_layer_options {
 /* Multi-head attention: y = heads(q, k, v) out^T + bias, with q = x Wq^T + bq and so on.
  *
  *   x        [N, T, width] -> [N, T, width]; .cross: needs .memory [N, S, memory_width] as well
- *   takes    lengths, mask, prefix (causal), bias, state; .cross: memory_lengths, memory_mask, bias,
- *            state
+ *   takes    lengths, mask, prefix (causal), bias, state; .cross: memory_lengths, memory_mask,
+ *            bias, state
  *   state    without .cross the module must be causal; keys and values of x are added to those that
  *            are there, and the result is that of all positions at once. lengths: positions of x
- *            that count. With .cross the memory is read in the first call only. Nothing is recorded:
- *            between ak_no_grad_begin and ak_no_grad_end, or AK_ERR_STATE
+ *            that count. With .cross the memory is read in the first call only. Nothing is
+ *            recorded: between ak_no_grad_begin and ak_no_grad_end, or AK_ERR_STATE
  *   parameters   see ak_part_names
  *   errors   AK_ERR_VALUE for options; AK_ERR_SHAPE with the module's path
  */
@@ -189,8 +189,9 @@ typedef struct ak_stack_options {
 /* Layer after layer, and a norm at the end: an encoder, with block.causal a decoder.
  *
  *   x, takes   as a block
- *   parameters   layers/0/.., layers/1/.., norm/weight; TIMM: blocks/0, BERT, QFORMER: layer/0, GPT2:
- *            h/0 and ln_f, T5: block/0 and final_layer_norm, CLIP: layers/0 and final_layer_norm
+ *   parameters   layers/0/.., layers/1/.., norm/weight; TIMM: blocks/0, BERT, QFORMER: layer/0,
+ *            GPT2: h/0 and ln_f, T5: block/0 and final_layer_norm, CLIP: layers/0 and
+ *            final_layer_norm
  */
 AK_API ak_module *ak_transformer_stack(ak_ctx *ctx, const char *name, ak_stack_options o);
 
@@ -201,8 +202,8 @@ typedef struct ak_transformer_options {
 /* Encoder and decoder: the decoder's memory is what the encoder makes of .memory.
  *
  *   x        [N, T, decoder width] (targets), needs .memory [N, S, encoder width] (sources)
- *   takes    lengths, mask, prefix of x; memory_lengths, memory_mask; state (the encoder then runs in
- *            the first call only: hand the same memory in)
+ *   takes    lengths, mask, prefix of x; memory_lengths, memory_mask; state (the encoder then runs
+ *            in the first call only: hand the same memory in)
  *   returns  [N, T, decoder width]
  *   parameters   encoder/.., decoder/..: nn.Transformer's names
  */
@@ -218,8 +219,8 @@ AK_API ak_module *ak_transformer(ak_ctx *ctx, const char *name, ak_transformer_o
  *   mean     of those that count                 max    the largest of each feature
  *   at       the first position whose id is `token` (CLIP: the end token); ids [N, T]
  *   grad     to the positions taken
- *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for a row of which no position counts, or without the token;
- *            first: for T = 0
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for a row of which no position counts, or without the
+ *            token; first: for T = 0
  */
 AK_API ak_tensor *ak_pool_first(ak_tensor *x);
 AK_API ak_tensor *ak_pool_mean(ak_tensor *x, ak_index *lengths, ak_index *mask);
@@ -297,8 +298,8 @@ typedef struct ak_bert_options {
     double eps;             /* of layer norms; 0 = 1e-12 */
     double dropout, attention_dropout;
 } ak_bert_options;
-/* BERT (Devlin et al., arXiv 1810.04805): embeddings of words, positions and types, a norm, post-norm
- * layers.
+/* BERT (Devlin et al., arXiv 1810.04805): embeddings of words, positions and types, a norm,
+ * post-norm layers.
  *
  *   needs    ids [N, T], T <= positions
  *   takes    types [N, T] (not there: all 0), lengths, mask
@@ -359,19 +360,22 @@ AK_API ak_tensor *ak_next_word_loss(ak_tensor *logits, ak_index *ids, ak_index *
 
 /* ---- generation ------------------------------------------------------------------------------ */
 
-/* For every module that takes ids, lengths and state, and returns logits of the next word [N, T, V]:
- * ak_gpt, and decoders that need a memory as well (.inputs). */
+/* For every module that takes ids, lengths and state, and returns logits of the next word [N, T,
+ * V]: ak_gpt, and decoders that need a memory as well (.inputs). */
 
 typedef struct ak_generate_options {
     int64_t steps;          /* words that are added at most, >= 1 */
-    double  temperature;    /* 0 = the most likely word; else words are drawn, logits divided by it */
+    double  temperature;    /* 0 = the most likely word; else words are drawn, logits divided by
+                             * it */
     int     top_k;          /* among the k most likely; 0 = all */
-    double  top_p;          /* among the fewest of them whose probabilities add to p, (0, 1]; 0 = 1 */
+    double  top_p;          /* among the fewest of them whose probabilities add to p, (0, 1]; 0 =
+                             * 1 */
     bool    has_end;        /* a row ends behind the word .end */
     int     end;
     int     fill;           /* what stands behind the end of a row */
     bool    no_state;       /* run over all positions in every step: slow, the same words */
-    ak_inputs inputs;       /* what the module is handed beside ids, lengths and state: .memory, .. */
+    ak_inputs inputs;       /* what the module is handed beside ids, lengths and state: .memory,
+                             * .. */
 } ak_generate_options;
 /* Continue N rows of words. The module runs as in evaluation mode, nothing is recorded.
  *

@@ -278,8 +278,9 @@ Test(golden_heads, gates)
         ak_ctx *ctx = quiet();
         const ak_shape table = golden_shape(f, golden_key("s%d_p_emb", s));
         const ak_shape w2 = golden_shape(f, golden_key("s%d_p_w2", s));
-        ak_module *gate = ak_gate(ctx, "gate", (int)table.dims[0], (int)w2.dims[0],
-            (ak_gate_options){ .embedding = (int)table.dims[1], .hidden = (int)w2.dims[1] });
+        ak_module *gate = ak_feature_gate(ctx, "gate", (int)table.dims[0], (int)w2.dims[0],
+            (ak_feature_gate_options){ .embedding = (int)table.dims[1],
+                                       .hidden = (int)w2.dims[1] });
         cr_assert_not_null(gate, "%s", ak_error_message(ctx));
         ak_tensor *p[9];
         for (int i = 0; i < 9; i++)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention modules, rotary positions, transformer layers, ViT, BERT and GPT-2 against PyTorch, timm
- * and transformers: outputs, gradients of inputs and of every parameter. Parameters are found by
- * their names in the file, with "." for "/". */
+/* Attention modules, rotary positions, transformer layers, ViT, BERT and GPT-2 against PyTorch,
+ * timm and transformers: outputs, gradients of inputs and of every parameter. Parameters are found
+ * by their names in the file, with "." for "/". */
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>

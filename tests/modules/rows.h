@@ -60,9 +60,9 @@ ROW("head", "ak_prototypes", "[.., D]", "[.., sum K]", "SwAV, InterCLR, CAPro",
 ROW("head", "ak_multi_head", "what the trunk takes", "[.., sum D]",
     "PixPro with an instance branch, MORE, cMIM", AXES(3, 6), NONE, 0, AXES(3, 8), 100, BATCH,
     two_heads(ctx, name))
-ROW("head", "ak_gate", ".ids [N, 2]", "[N, dim]", "Hydra/SimLAP",
+ROW("head", "ak_feature_gate", ".ids [N, 2]", "[N, dim]", "Hydra/SimLAP",
     NONE, AXES(4, 2), 5, AXES(4, 7), 105, BATCH,
-    ak_gate(ctx, name, 5, 7, (ak_gate_options){ .embedding = 4, .hidden = 5 }))
+    ak_feature_gate(ctx, name, 5, 7, (ak_feature_gate_options){ .embedding = 4, .hidden = 5 }))
 ROW("head", "ak_pixel_propagation", "[N, .., C]", "like x", "PixPro",
     AXES(2, 3, 2, 5), NONE, 0, AXES(2, 3, 2, 5), 65, 0,
     ak_pixel_propagation(ctx, name, 5, (ak_propagation_options){ .layers = 2 }))

@@ -212,7 +212,8 @@ Test(masks, causal_and_prefix)
             }
     ak_module *open = ak_nn_attention(ctx, "open", C, (ak_attention_layer_options){ .heads = 2 });
     ak_forward_with(open, (ak_inputs){ .x = x, .prefix = index_of(ctx, 1, (int32_t[]){ 2 }) });
-    expect_error(ctx, AK_ERR_VALUE, ".prefix says what a causal query sees, but .causal is not set");
+    expect_error(ctx, AK_ERR_VALUE, ".prefix says what a causal query sees, but "
+                 ".causal is not set");
     ak_close(ctx);
 }
 
@@ -265,7 +266,8 @@ Test(masks, buckets_of_t5)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
-/* Dropped probabilities: the mean over many masks is the undropped result; the mask is drawn anew. */
+/* Dropped probabilities: the mean over many masks is the undropped result; the mask is drawn
+ * anew. */
 Test(masks, dropped_probabilities)
 {
     ak_ctx *ctx = quiet();
@@ -573,8 +575,8 @@ Test(generation, kept_keys_change_no_word)
     const ak_index *all = generate(ctx, m, o, NULL);
     for (int64_t n = 0; n < 3; n++) {
         const int32_t length = prompt_lengths[n];
-        ak_index *one = ak_generate(m, ak_index_from(ctx, AK_SHAPE(1, length), prompt_words + 3 * n),
-                                    NULL, o, NULL);
+        ak_index *prompt = ak_index_from(ctx, AK_SHAPE(1, length), prompt_words + 3 * n);
+        ak_index *one = ak_generate(m, prompt, NULL, o, NULL);
         for (int64_t t = 0; t < length + 10; t++)
             cr_expect_eq(all->data[13 * n + t], one->data[t], "row %d, word %d", (int)n, (int)t);
         for (int64_t t = length + 10; t < 13; t++)

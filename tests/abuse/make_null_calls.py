@@ -40,6 +40,7 @@ VALUES = {
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
     'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
+    'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -76,6 +77,25 @@ ARGUMENTS = {
     ('ak_call_index_range', 'hi'): '2', ('ak_call_index_shape', 'k'): 'w.index_call',
     ('ak_call_index_shape', 'i'): '0', ('ak_call_index_shape', 'shape'): 'AK_SHAPE(2)',
 }
+# Words and what reads them; features of sequences.
+for name in ('mean', 'max', 'last'):
+    ARGUMENTS['ak_pool_' + name, 'lengths'] = 'w.lengths'
+    ARGUMENTS['ak_pool_' + name, 'mask'] = 'w.mask'
+for function in ('ak_pool_first', 'ak_pool_mean', 'ak_pool_max', 'ak_pool_last', 'ak_pool_at'):
+    ARGUMENTS[function, 'x'] = 'w.cube'
+ARGUMENTS |= {
+    ('ak_pool_at', 'ids'): 'w.mask', ('ak_vit_pool', 'tokens'): 'w.cube',
+    ('ak_vit_pool', 'front'): '1', ('ak_rotary', 'x'): 'w.volume',
+    ('ak_bert_pool', 'm'): 'w.bert', ('ak_bert_pool', 'y'): 'w.cube',
+    ('ak_bert_words', 'm'): 'w.masked', ('ak_bert_words', 'h'): 'w.cube',
+    ('ak_next_word_loss', 'logits'): 'w.cube', ('ak_next_word_loss', 'ids'): 'w.mask',
+    ('ak_next_word_loss', 'lengths'): 'w.lengths', ('ak_generate', 'm'): 'w.gpt',
+    ('ak_generate', 'prompt'): 'w.mask', ('ak_generate', 'lengths'): 'w.lengths',
+    ('ak_generate', 'o'): '(ak_generate_options){ .steps = 1 }',
+    ('ak_log_likelihood', 'm'): 'w.gpt', ('ak_log_likelihood', 'ids'): 'w.mask',
+    ('ak_log_likelihood', 'first'): 'w.lengths', ('ak_log_likelihood', 'lengths'): 'w.lengths',
+    ('ak_log_likelihood', 'inputs'): '(ak_inputs){ 0 }', ('ak_linear_joined', 'b'): 'NULL',
+}
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
     for name in ('w', 'b'):
@@ -110,7 +130,9 @@ LEGAL = {
     'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr',
     'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
-    'ak_bank_gather': 'present',
+    'ak_bank_gather': 'present', 'ak_pool_mean': 'lengths mask', 'ak_pool_max': 'lengths mask',
+    'ak_pool_last': 'lengths mask', 'ak_next_word_loss': 'lengths', 'ak_generate': 'lengths all',
+    'ak_log_likelihood': 'lengths', 'ak_linear_joined': 'b', 'ak_decoding_close': 'd',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).

@@ -19,9 +19,10 @@
 static struct world {
     ak_ctx *ctx, *other;
     ak_tensor *x, *list[3], *out[AK_MAX_IN], *number, *vector, *cube, *picture;
-    ak_tensor *filter1, *filter2, *kept[1], *running_mean, *running_var;
-    ak_index *ids, *found;
-    ak_module *net, *conv, *norm, *parts[2];
+    ak_tensor *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var;
+    ak_index *ids, *found, *lengths, *mask;
+    ak_module *net, *conv, *norm, *parts[2], *bert, *masked, *gpt;
+    ak_decoding *seen;
     ak_module_kind kind;
     ak_momentum *momentum;
     ak_dataset *set, *sets[2];
@@ -117,6 +118,9 @@ static void build_step(void)
     w.running_mean = ak_full(w.ctx, AK_SHAPE(2), 0);
     w.running_var = ak_full(w.ctx, AK_SHAPE(2), 1);
     w.cube = ak_randn(w.ctx, AK_SHAPE(2, 2, 2));
+    w.volume = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));
+    w.lengths = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 1, 2 });
+    w.mask = ak_index_from(w.ctx, AK_SHAPE(2, 2), (int32_t[]){ 1, 1, 1, 1 });
     w.picture = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));
     w.filter1 = ak_randn(w.ctx, AK_SHAPE(2, 1, 2));
     w.filter2 = ak_randn(w.ctx, AK_SHAPE(2, 1, 1, 2));
@@ -142,6 +146,12 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
+    const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1, .pooler = true };
+    w.bert = ak_bert(w.ctx, "bert", bert);
+    w.masked = ak_bert_masked(w.ctx, "masked", bert);
+    w.gpt = ak_gpt(w.ctx, "gpt", (ak_gpt_options){ .vocab = 2, .width = 2, .layers = 1,
+                                                   .heads = 1, .positions = 8 });
+    w.seen = ak_decoding_open(w.ctx, 2, 2);
     w.momentum = ak_momentum_encoder(w.net, "teacher", (ak_momentum_options){ 0 });
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });

@@ -197,7 +197,7 @@ int64_t ak_momentum_updates(const ak_momentum *e)
 double ak_momentum_now(const ak_momentum *e)
 {
     if (!AK__GIVEN(NULL, e))
-        return NAN;
+        return (double)NAN;
     const ak_momentum_options *o = &e->o;
     if (o->rise == AK_RISE_NONE)
         return o->start;

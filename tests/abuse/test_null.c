@@ -146,7 +146,8 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
-    const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1, .pooler = true };
+    const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1,
+                                   .pooler = true };
     w.bert = ak_bert(w.ctx, "bert", bert);
     w.masked = ak_bert_masked(w.ctx, "masked", bert);
     w.gpt = ak_gpt(w.ctx, "gpt", (ak_gpt_options){ .vocab = 2, .width = 2, .layers = 1,

@@ -114,7 +114,7 @@ AK_API void ak_decoding_close(ak_decoding *d);
 
 typedef struct ak_embedding_layer_options {
     bool    has_padding;
-    int     padding;        /* with .has_padding: the id whose row starts as 0 and gets no gradient */
+    int     padding;        /* with .has_padding: this id's row starts as 0 and gets no gradient */
     ak_init weight;         /* AK_INIT_DEFAULT: N(0, 0.02^2) cut at two deviations */
 } ak_embedding_layer_options;
 /* A row of a learned table for each id: the first part of a model of texts.

@@ -193,6 +193,7 @@ static ak_status batch_norm_shape(ak_call *k)
     }
     k->out->shape = x->shape;
     k->writes = a->update ? k->writes : 0;
+    k->mixes_rows = a->train;
     return AK_OK;
 }
 
@@ -421,7 +422,8 @@ static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sam
 const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
-    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr),
+    .flags = AK_OP_OPTIONAL_IN | AK_OP_MIXES_ROWS,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
@@ -464,7 +466,8 @@ const ak_op ak__op_batch_norm = {
 const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
-    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr),
+    .flags = AK_OP_OPTIONAL_IN | AK_OP_MIXES_ROWS,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,

@@ -59,6 +59,35 @@ AK_API void ak_no_grad_end(ak_ctx *ctx);
  *                none on a tensor whose numbers were changed since the op made them
  */
 AK_API void ak_done_with(ak_tensor *t, bool make_again);
+
+/* Run a part of the network without keeping what it makes on the way: only what it returns stays,
+ * and backward runs it a second time when it comes there. A chain of such segments keeps one map
+ * each, and the values of one of them at a time, for one more forward pass (Chen et al., "Training
+ * deep nets with sublinear memory cost", arXiv 1604.06174). For modules: akin/recompute.h.
+ *
+ *     static ak_tensor *block(ak_tensor *const *in, int n, void *user) { .. in[0], user .. }
+ *     y = ak_recompute(ctx, block, &layers[i], &x, 1);
+ *
+ *   fn        from the operands to one tensor, by ops and modules; the same each time, since it
+ *             runs once for every backward that comes to it, too. It may use any other tensors
+ *             (parameters, what was made before): they get their gradients as if it stood there
+ *             itself. Segments nest
+ *   in        handed to fn as they are (NULL too); so is user, which must live as long as the tape
+ *   returns   a tensor of the step with the numbers that fn returned
+ *   grad      bit for bit those of fn itself
+ *   random    the second run draws the same numbers, in the mode (ak_train_mode) of the first
+ *   state     what an op of fn writes (running statistics) is written in the first run only
+ *   no tape   between ak_no_grad_begin and ak_no_grad_end it is a call of fn
+ *   errors    those of fn. AK_ERR_VALUE if it returns NULL. AK_ERR_STATE in fn for ak_backward,
+ *             ak_zero_grad, ak_step_end, and for a change of a tensor from outside (ak_copy, an
+ *             optimiser step, ..), which would be made twice. AK_ERR_STALE for a tensor made in fn
+ *             and used after it. ak_backward: AK_ERR_STATE if a tensor that fn used was changed
+ *             since, or if the second run gives other numbers or draws more or fewer of them
+ */
+typedef ak_tensor *(*ak_segment_fn)(ak_tensor *const *in, int n, void *user);
+AK_API ak_tensor *ak_recompute(ak_ctx *ctx, ak_segment_fn fn, void *user, ak_tensor *const *in,
+                               int n);
+
 /* The same numbers as a constant; shares memory (also after ak_done_with), gradient stops here. */
 AK_API ak_tensor *ak_detach(ak_tensor *x);
 /* Train (true, the default) or evaluation mode: dropout, noise and batch norm look at it. */

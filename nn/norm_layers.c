@@ -69,12 +69,20 @@ static ak_tensor *group_norm_layer_forward(ak_module *m, ak_tensor *x)
     return ak_group_norm(x, ak__own(m, WEIGHT), ak__own(m, BIAS), l->groups, l->eps);
 }
 
+static bool batch_norm_mixes_rows(const ak_module *m, int64_t rows, int64_t batch, bool training)
+{
+    (void)m;
+    (void)rows;
+    (void)batch;
+    return training;
+}
+
 static const ak__fusion norm_fusion = { .norm = batch_norm_handed };
 #define KIND(layer, text, ...)                                                                     \
     static const ak_module_kind layer##_kind = {                                                   \
         .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(norm_layer),         \
         __VA_ARGS__ }
-KIND(batch_norm, "batch norm", .fusion = &norm_fusion);
+KIND(batch_norm, "batch norm", .fusion = &norm_fusion, .mixes_rows = batch_norm_mixes_rows);
 KIND(layer_norm, "layer norm", .fusion = NULL);
 KIND(rms_norm, "RMS norm", .fusion = NULL);
 KIND(group_norm, "group norm", .fusion = NULL);

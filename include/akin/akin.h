@@ -6,6 +6,7 @@
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders, heads
+ *   recompute.h   less memory for one more forward pass; large batches in chunks
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
@@ -33,6 +34,7 @@
 #include <akin/op.h>
 #include <akin/ops.h>
 #include <akin/optim.h>
+#include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
 

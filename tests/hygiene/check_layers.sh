@@ -25,8 +25,8 @@ declare -A allowed=(
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
-    [inputs]=eval [report]=report
+    [checkpoint]=io [nn]=nn [recompute]=nn [losses]=losses [optim]=optim [data]=data
+    [dataset]=data [eval]=eval [inputs]=eval [report]=report
 )
 
 complain() {

@@ -289,6 +289,7 @@ HOT ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from, co
     *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)(void *)(at + list), .n_in = n,
                     .attr = at + options, .number = ++ctx->calls, .writes = op->writes,
                     .mixes_rows = op->flags & AK_OP_MIXES_ROWS,
+                    .across_samples = op->flags & AK_OP_ACROSS_SAMPLES,
                     .index = (ak_index **)(void *)(at + index),
                     .seen = (uint32_t *)(void *)(at + seen) };
     for (int i = 0; i < n; i++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Backward: one walk over the tape; where gradients live while it runs, and how they are put back
  * when it fails. */
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
 #include "base/frame.h"
 #include "tensor/tensor_internal.h"
@@ -179,7 +180,7 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
         ak_tensor *out = k->out;
         if (!out->grad)
             continue;               /* the loss does not depend on it */
-        if (!ak__values_before_backward(k))
+        if (!ak__accumulate_fits(k) || !ak__values_before_backward(k))
             return ctx->status;
         double start = ctx->tracing ? ak__now() : 0;
         k->op->backward(k);
@@ -246,13 +247,9 @@ ak_status ak__walk_segment(ak_tensor *y, const ak_real *dy)
     return set_start(y, y->root, dy) ? walk(y->ctx, y->root->maker) : AK_ERR_MEMORY;
 }
 
-ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
+static ak_status backward_from(ak_tensor *y, const ak_real *dy)
 {
-    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
-        return ak__refused(y ? y->ctx : NULL);
     ak_ctx *ctx = y->ctx;
-    if (ctx->status != AK_OK || !ak__outside_frames(ctx, "ak_backward"))
-        return ctx->status;
     ak_tensor *root = y->root;
     if (!root->maker)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
@@ -269,6 +266,31 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
         forget_gradients(ctx);
     else
         restore_gradients(ctx, root->maker);
+    return status;
+}
+
+ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
+{
+    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
+        return ak__refused(y ? y->ctx : NULL);
+    ak_ctx *ctx = y->ctx;
+    if (ctx->status != AK_OK || !ak__outside_frames(ctx, "ak_backward"))
+        return ctx->status;
+    const ak_real share = (ak_real)ak__accumulate_share(ctx);
+    ak_real one, *part = &one;
+    if (share < 1) {
+        if (y->size > 1)
+            part = ak__step_alloc(ctx, bytes_of(y));
+        for (int64_t i = 0; part && i < y->size; i++)
+            part[i] = dy[i] * share;
+    }
+    if (!part)
+        return ctx->status;
+    const ak_status status = backward_from(y, share < 1 ? part : dy);
+    if (part != &one)
+        ak__step_give(ctx, part, bytes_of(y));
+    if (status == AK_OK)
+        ak__accumulate_note(ctx);
     return status;
 }
 
@@ -355,6 +377,7 @@ bool ak_is_training(const ak_ctx *ctx)
 
 void ak_zero_grad(ak_ctx *ctx)
 {
-    if (AK__GIVEN(NULL, ctx) && ak__outside_frames(ctx, "ak_zero_grad"))
+    if (AK__GIVEN(NULL, ctx) && ak__outside_frames(ctx, "ak_zero_grad") &&
+        ak__accumulate_ended(ctx, "ak_zero_grad"))
         ak__zero_param_grads(ctx);
 }

@@ -5,6 +5,7 @@
  *     gradcheck.c registry.c  what an op says of itself, and whether it is true
  *     recompute.c             segments that backward runs again
  *     backward.c              the walk over the tape
+ *     accumulate.c            whether gradients are a part of a sum
  *     apply.c                 the funnel, and how a call fails: after the tape is printed
  *     lifetime.c              values that are given back and made again
  *     tape_print.c trace.c    what ran

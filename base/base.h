@@ -60,6 +60,11 @@ struct ak_ctx {
     struct ak__frame *frames;   /* memory of frames, the outermost first */
     uint64_t frames_begun;
 
+    struct {                    /* ak_accumulate_begin (autograd/accumulate.c) */
+        int64_t  of, done;      /* micro-batches; of 0 = none */
+        uint64_t step;          /* that was the last of them */
+    } accumulate;
+
     struct ak__place *marks;    /* of the running step, newest first (ak_mark_step) */
     uint64_t marks_made;        /* ever */
     uint64_t adopted;           /* times that tensors got memory after they were made */

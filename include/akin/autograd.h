@@ -42,6 +42,35 @@ AK_API ak_status ak_backward(ak_tensor *loss);
  * AK_ERR_NUMBER above where that reaches a parameter. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
+/* Gradients of a large batch in k steps of the k-th part of it (micro-batches): each backward in
+ * between adds 1/k of its gradient, so that a parameter gets the mean over all.
+ *
+ *     ak_accumulate_begin(ctx, 4);
+ *     for (int i = 0; i < 4 && ak_loader_next(loader, &b); i++) {
+ *         ak_tensor *y = ak_forward(net, b.view[0]);
+ *         ak_backward(ak_cross_entropy(y, b.label, (ak_cross_entropy_options){ 0 }));
+ *         ak_step_end(ctx);
+ *     }
+ *     ak_accumulate_end(ctx);
+ *     ak_optim_step(opt);
+ *
+ * That is the gradient of the batch where the loss is a mean over samples and micro-batches are of
+ * equal size. A loss over pairs is none: its gradient for a sample depends on all others. It is
+ * refused; ak_forward_chunked (akin/recompute.h) is the way to large batches.
+ *
+ *   k         micro-batches, [1, ..); with 1 nothing changes. Each is a step, of any number of
+ *             losses: what counts is that a backward ran in it, and it ends with ak_step_end
+ *   end       says if there were more or fewer; the gradients stay as they are
+ *   errors    begin: AK_ERR_VALUE for k < 1, AK_ERR_STATE inside of another. end: AK_ERR_STATE
+ *             without a begin, and for another number of micro-batches. In between AK_ERR_STATE:
+ *             ak_optim_step, clipping and ak_zero_grad; and, for k > 1, a backward through a loss
+ *             over pairs (those of akin/losses.h in both forms, but for InfoNCE with
+ *             .no_batch_negatives; ops with the flag AK_OP_ACROSS_SAMPLES). A composition of one's
+ *             own is not found. Several ak_backward without a begin add up, as always
+ */
+AK_API ak_status ak_accumulate_begin(ak_ctx *ctx, int64_t k);
+AK_API ak_status ak_accumulate_end(ak_ctx *ctx);
+
 /* Between these nothing is recorded. Pairs nest, and last over ak_step_end. errors: AK_ERR_STATE
  * for an end without a beginning. */
 AK_API void ak_no_grad_begin(ak_ctx *ctx);

@@ -579,6 +579,81 @@ Test(recompute, what_can_not_be_repeated_is_refused)
     }
 }
 
+/* Everything that goes from step to step, and would move in both runs. */
+typedef struct kept_objects {
+    ak_queue *queue;
+    ak_bank *bank;
+    ak_sample_state *state;
+    ak_momentum *momentum;
+    ak_module *prototypes;
+    ak_loader *loader;
+    ak_optim *optim;
+    int call;
+} kept_objects;
+enum { CALLS = 13 };
+
+static ak_tensor *moves_what_is_kept(ak_tensor *const *in, int n, void *user)
+{
+    const kept_objects *k = user;
+    ak_ctx *ctx = in[0]->ctx;
+    ak_tensor *rows = ak_detach(ak_square(in[0])), *numbers = ak_zeros(ctx, AK_SHAPE(2));
+    ak_index *ids = ak_index_from(ctx, AK_SHAPE(2), (int32_t[]){ 0, 1 });
+    ak_batch b;
+    (void)n;
+    switch (k->call) {
+    case 0: ak_queue_push(k->queue, rows, (ak_queue_push_options){ 0 }); break;
+    case 1: ak_bank_update(k->bank, ids, rows); break;
+    case 2: ak_bank_set_labels(k->bank, ids, ids); break;
+    case 3: ak_sample_state_update(k->state, ids, numbers); break;
+    case 4: ak_sample_state_write(k->state, ids, numbers); break;
+    case 5: ak_momentum_update(k->momentum); break;
+    case 6: ak_prototypes_step(k->prototypes, 0); break;
+    case 7: ak_ema_update(ctx, "teacher/*", "student/*", 0.5); break;
+    case 8: ak_freeze(ctx, "w", true); break;
+    case 9: ak_loader_next(k->loader, &b); break;
+    case 10: ak_loader_endless(k->loader, &b); break;
+    case 11: ak_optim_step(k->optim); break;
+    case 12: ak_clip_grad_value(k->optim, 1); break;
+    }
+    return ak_square(in[0]);
+}
+
+Test(recompute, what_goes_from_step_to_step_does_not_move_in_a_segment)
+{
+    for (int call = 0; call < CALLS; call++) {
+        ak_ctx *ctx = quiet(0);
+        ak_tensor *w = random_param(ctx, "w", AK_SHAPE(2, 3));
+        ak_module *student = ak_nn_linear(ctx, "student", 3, 3, (ak_linear_options){ 0 });
+        kept_objects k = {
+            .queue = ak_queue_make(ctx, "q", 8, 3, (ak_queue_options){ 0 }),
+            .bank = ak_bank_make(ctx, "b", 4, 3, (ak_bank_options){ .labels = true }),
+            .state = ak_sample_state_make(ctx, "s", 4, (ak_sample_state_options){ 0 }),
+            .momentum = ak_momentum_encoder(student, "teacher", (ak_momentum_options){ 0 }),
+            .prototypes = ak_prototypes(ctx, "p", 3, (ak_prototypes_options){ .sets = { 4 } }),
+            .loader = ak_loader_open(ak_dataset_drawn(ctx, 3, 0, 64),
+                                     (ak_loader_options){ .batch = 16 }),
+            .optim = ak_sgd(ctx, "*", (ak_sgd_options){ .lr = 0.1 }), .call = call };
+        EXPECT_OK(ctx);
+        for (int i = 0; i < 6; i++)
+            w->grad[i] = 3;
+        const uint32_t hash = ak_hash(ctx, "*");
+        ak_recompute(ctx, moves_what_is_kept, &k, &w, 1);
+        EXPECT_ERROR(ctx, AK_ERR_STATE, "inside of ak_recompute, which backward runs a second");
+        ak_step_end(ctx);
+        ak_index *first = ak_index_from(ctx, AK_SHAPE(1), (int32_t[]){ 0 });
+        cr_expect_eq(ak_hash(ctx, "*"), hash, "call %d", call);
+        cr_expect_eq(ak_queue_tell(k.queue).held, 0);
+        cr_expect_eq(ak_bank_tell(k.bank).held, 0);
+        cr_expect_eq(ak_sample_state_visits(k.state, first)->data[0], 0);
+        cr_expect_eq(ak_momentum_updates(k.momentum), 0);
+        cr_expect_eq(ak_loader_tell(k.loader).batch, 0);
+        cr_expect_eq(w->grad[0], 3);
+        cr_expect(w->needs_grad);
+        ak_step_end(ctx);
+        ak_close(ctx);
+    }
+}
+
 Test(recompute, operands_that_changed_are_found)
 {
     for (int way_ = 0; way_ < 3; way_++) {

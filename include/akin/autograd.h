@@ -55,7 +55,8 @@ AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
  *     ak_optim_step(opt);
  *
  * That is the gradient of the batch where the loss is a mean over samples and micro-batches are of
- * equal size. A loss over pairs is none: its gradient for a sample depends on all others. It is
+ * equal size, and the network keeps samples apart (batch norm takes its statistics from each
+ * micro-batch). A loss over pairs is none: its gradient for a sample depends on all others. It is
  * refused; ak_forward_chunked (akin/recompute.h) is the way to large batches.
  *
  *   k         micro-batches, [1, ..); with 1 nothing changes. Each is a step, of any number of
@@ -63,10 +64,11 @@ AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
  *   end       says if there were more or fewer; the gradients stay as they are
  *   errors    begin: AK_ERR_VALUE for k < 1, AK_ERR_STATE inside of another. end: AK_ERR_STATE
  *             without a begin, and for another number of micro-batches. In between AK_ERR_STATE:
- *             ak_optim_step, clipping and ak_zero_grad; and, for k > 1, a backward through a loss
- *             over pairs (those of akin/losses.h in both forms, but for InfoNCE with
- *             .no_batch_negatives; ops with the flag AK_OP_ACROSS_SAMPLES). A composition of one's
- *             own is not found. Several ak_backward without a begin add up, as always
+ *             ak_optim_step, clipping, ak_zero_grad and ak_checkpoint_save (which holds no
+ *             gradients); and, for k > 1, a backward through a loss over pairs (those of
+ *             akin/losses.h in both forms, but for InfoNCE with .no_batch_negatives; ops with the
+ *             flag AK_OP_ACROSS_SAMPLES). A composition of one's own is not found. Several
+ *             ak_backward without a begin add up, as always
  */
 AK_API ak_status ak_accumulate_begin(ak_ctx *ctx, int64_t k);
 AK_API ak_status ak_accumulate_end(ak_ctx *ctx);
@@ -108,10 +110,11 @@ AK_API void ak_done_with(ak_tensor *t, bool make_again);
  *   state     what an op of fn writes (running statistics) is written in the first run only
  *   no tape   between ak_no_grad_begin and ak_no_grad_end it is a call of fn
  *   errors    those of fn. AK_ERR_VALUE if it returns NULL. AK_ERR_STATE in fn for ak_backward,
- *             ak_zero_grad, ak_step_end, and for a change of a tensor from outside (ak_copy, an
- *             optimiser step, ..), which would be made twice. AK_ERR_STALE for a tensor made in fn
- *             and used after it. ak_backward: AK_ERR_STATE if a tensor that fn used was changed
- *             since, or if the second run gives other numbers or draws more or fewer of them
+ *             ak_zero_grad, ak_step_end, and for a change of what is outside, which would be made
+ *             twice: of a tensor (ak_copy, ak_freeze, an optimiser step, a moving average, ..), a
+ *             queue or bank, the place of a loader. AK_ERR_STALE for a tensor made in fn and used
+ *             after it. ak_backward: AK_ERR_STATE if a tensor that fn used was changed since, or if
+ *             the second run gives other numbers or draws more or fewer of them
  */
 typedef ak_tensor *(*ak_segment_fn)(ak_tensor *const *in, int n, void *user);
 AK_API ak_tensor *ak_recompute(ak_ctx *ctx, ak_segment_fn fn, void *user, ak_tensor *const *in,

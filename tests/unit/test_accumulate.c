@@ -143,6 +143,9 @@ Test(accumulate, calls_that_do_not_fit)
     EXPECT_ERROR(ctx, AK_ERR_STATE, "clip_grad_norm: gradients of 1 of 2");
     cr_expect_eq(ak_clip_grad_value(opt, 1), AK_ERR_STATE);
     EXPECT_ERROR(ctx, AK_ERR_STATE, "clip_grad_value: gradients of 1 of 2");
+    cr_expect_eq(ak_checkpoint_save(ctx, "accumulate.ckpt"), AK_ERR_STATE);
+    EXPECT_ERROR(ctx, AK_ERR_STATE, "checkpoint_save: gradients of 1 of 2");
+    cr_expect(!ak_checkpoint_exists("accumulate.ckpt"));
     cr_expect_eq(w->grad[1], (ak_real)0.5, "nothing was changed or dropped");
     ak_backward(ak_sum(w));
     ak_step_end(ctx);

@@ -35,19 +35,25 @@ static bool divided(const ak__segment *s)
 
 /* ---- what a frame uses from outside ---------------------------------------------------------- */
 
-/* Room for one more. The old array stays with the context: a few bytes a parameter. */
-static bool grow(ak_ctx *ctx, ak__frame *f)
+int64_t ak__whole_batch(const ak_ctx *ctx, int64_t n)
 {
-    if (f->n_seen < f->seen_room)
+    const ak__frame *f = ctx->frame;
+    return f && f->rows ? f->batch * (n / f->rows) : n;
+}
+
+/* Room for one more of a list. The old array stays with the context: a few bytes a parameter. */
+static bool grow(ak_ctx *ctx, void *list, size_t bytes, int64_t n, int64_t *room)
+{
+    if (n < *room)
         return true;
-    const int64_t room = f->seen_room ? 2 * f->seen_room : 64;
-    ak__seen *more = ak__ctx_alloc(ctx, (size_t)room * sizeof *more);
+    void *old, *more = ak__ctx_alloc(ctx, (size_t)(*room ? 2 * *room : 64) * bytes);
     if (!more)
         return false;
-    if (f->n_seen)
-        memcpy(more, f->seen, (size_t)f->n_seen * sizeof *more);
-    f->seen = more;
-    f->seen_room = room;
+    memcpy(&old, list, sizeof old);
+    if (n)
+        memcpy(more, old, (size_t)n * bytes);
+    memcpy(list, &more, sizeof more);
+    *room = *room ? 2 * *room : 64;
     return true;
 }
 
@@ -68,11 +74,60 @@ static void note(ak_ctx *ctx, ak_tensor *t, bool by_gradient)
             f->seen[i].by_gradient = f->seen[i].by_gradient || by_gradient;
             return;
         }
-    if (grow(ctx, f))
+    if (grow(ctx, &f->seen, sizeof *f->seen, f->n_seen, &f->seen_room))
         f->seen[f->n_seen++] = (ak__seen){ t, by_gradient };
 }
 
-/* What is made from rows of a part of the batch holds such rows, and no others. */
+ak__part ak__part_of(const ak_tensor *x)
+{
+    const ak__frame *f = x->ctx ? x->ctx->frame : NULL;
+    if (!f || !f->rows || !(x->flags & AK__OF_ROWS))
+        return (ak__part){ 0, 0, 0 };
+    return (ak__part){ f->first, f->rows, f->batch };
+}
+
+/* A tensor that parts of a batch write into, one after another. */
+typedef struct ak__taken {
+    const ak_tensor *t;
+    int64_t end;                /* rows below it were written */
+} ak__taken;
+
+static ak__taken *taken_of(ak_ctx *ctx, const ak_tensor *t)
+{
+    for (int64_t i = ctx->n_taken - 1; i >= 0; i--)
+        if (ctx->taken[i].t == t)
+            return &ctx->taken[i];
+    if (!grow(ctx, &ctx->taken, sizeof *ctx->taken, ctx->n_taken, &ctx->taken_room))
+        return NULL;
+    ctx->taken[ctx->n_taken] = (ak__taken){ t, 0 };
+    return &ctx->taken[ctx->n_taken++];
+}
+
+/* Each part continues where the one before ended. Not so where an op runs twice in each part: then
+ * shares of the parts in what is written are those of another order than the undivided one. */
+static bool parts_follow(ak_call *k)
+{
+    const ak__frame *f = k->ctx->frame;
+    for (int i = 0; k->writes >> i && i < k->n_in; i++) {
+        if (!(k->writes >> i & 1) || !k->in[i] ||
+            !ak__from_outside(k->ctx, k->in[i]->owner->generation))
+            continue;
+        ak__taken *taken = taken_of(k->ctx, k->in[i]->owner);
+        if (!taken)
+            return false;
+        if (f->first && f->first != taken->end) {
+            ak_call_hint(k, "use it once in what runs in parts, or let each use have its own");
+            ak_call_fail(k, AK_ERR_STATE, "%s runs in parts of the batch, and operand %d is written"
+                         " more than once in each of them", f->who, i);
+            return false;
+        }
+        taken->end = f->first + f->rows;
+    }
+    return true;
+}
+
+/* What is made from rows of a part of the batch holds such rows, and no others. An op with the flag
+ * AK_OP_MIXES_ROWS that takes k->mixes_rows back has made sure that what it writes is right too. */
 static bool rows_stay_apart(ak_call *k)
 {
     const ak__frame *f = k->ctx->frame;
@@ -81,20 +136,22 @@ static bool rows_stay_apart(ak_call *k)
         of_rows = of_rows || (k->in[i] && (k->in[i]->flags & AK__OF_ROWS));
     for (int i = 0; i < k->op->n_index; i++)
         of_rows = of_rows || (k->index[i] && k->index[i]->of_rows);
-    if (!of_rows)
-        return true;
-    k->out->flags |= AK__OF_ROWS;
-    if (k->also)
-        k->also->flags |= AK__OF_ROWS;
-    if (k->places)
-        k->places->of_rows = true;
-    if (!k->mixes_rows && !k->writes)
-        return true;
-    ak_call_hint(k, "group or layer norm keeps rows apart, and batch norm in evaluation mode "
-                 "(ak_module_train)");
+    if (of_rows) {
+        k->out->flags |= AK__OF_ROWS;
+        if (k->also)
+            k->also->flags |= AK__OF_ROWS;
+        if (k->places)
+            k->places->of_rows = true;
+    }
+    const bool mixes = of_rows && k->mixes_rows;
+    const bool in_parts = of_rows && (k->op->flags & AK_OP_MIXES_ROWS);
+    if (!mixes && (!k->writes || in_parts))
+        return f->again || parts_follow(k);
+    ak_call_hint(k, "group or layer norm keeps rows apart, batch norm in evaluation mode "
+                 "(ak_module_train), and split batch norm where no group is cut (.groups)");
     ak_call_fail(k, AK_ERR_STATE, "%s runs in parts of the batch, and this op %s", f->who,
-                 k->mixes_rows ? "makes each row of its result from all rows of the batch"
-                               : "writes what it finds in a batch");
+                 mixes ? "makes each row of its result from all rows of the batch"
+                       : "writes what it finds in a batch");
     return false;
 }
 
@@ -166,6 +223,7 @@ static bool place_rows(ak_ctx *ctx, const ak__segment *s, ak__frame *f, int64_t 
     }
     f->first = first + (outer ? f->outer->first * (s->rows / outer) : 0);
     f->rows = count;
+    f->batch = outer ? f->outer->batch * (s->rows / outer) : s->rows;
     return true;
 }
 
@@ -309,24 +367,25 @@ static bool same_row(ak_ctx *ctx, const ak__segment *s, row a, row b, const char
         difference <= ROWS_DIFFER * largest)
         return true;
     ak_fail(ctx, AK_ERR_STATE, "%s: its result for a sample depends on the other samples that run "
-            "with it: row 1 differs by %g (its largest number is %g) %s\n    hint: in parts of the "
+            "with it: it differs by %g (its largest number is %g) %s\n    hint: in parts of the "
             "batch runs what makes each row from its own sample; what looks at the whole batch "
             "comes after it", s->who, difference, largest, when);
     return false;
 }
 
 /* Row 1 beside row 0, which is kept in *r, and beside row 2: two runs of equal size, so that the
- * same kernels do both. */
+ * same kernels do both. "Row": as many as may depend on each other. */
 static bool try_rows(ak_ctx *ctx, const segment_attr *a, row *r)
 {
+    const int64_t few = a->s.try_rows;
     bool fine = true;
-    for (int64_t first = 0; fine && first < 2; first++) {
+    for (int64_t first = 0; fine && first <= few; first += few) {
         ak__frame *f = ak__frame_begin(ctx);
         if (!f)
             return false;
         f->again = true;
         ak_no_grad_begin(ctx);
-        const ak_tensor *y = run_part(ctx, a, first, 2);
+        const ak_tensor *y = run_part(ctx, a, first, 2 * few);
         ak_no_grad_end(ctx);
         ak__frame_leave(ctx);
         fine = !ak_is_poison(y) && ctx->status == AK_OK;
@@ -384,7 +443,8 @@ static ak_tensor *run_parts(ak_ctx *ctx, segment_attr *a)
     row      tried = { NULL, 0 };
     bool     needs_grad = false, of_rows = false;
     ak__frame *f = ak__frame_next(ctx);
-    if (!f || (a->s.try_rows && a->s.rows > 2 && !try_rows(ctx, a, &tried)))
+    const int64_t few = a->s.try_rows;
+    if (!f || (few && a->s.rows >= 3 * few && !try_rows(ctx, a, &tried)))
         return &ak__poison;
     f->n_seen = 0;
     for (int64_t first = 0; first < a->s.rows; first += a->s.part) {
@@ -403,7 +463,7 @@ static ak_tensor *run_parts(ak_ctx *ctx, segment_attr *a)
         if (!taken)
             return &ak__poison;
     }
-    const int64_t width = ak_shape_size(a->shape) / a->s.rows;
+    const int64_t width = few * (ak_shape_size(a->shape) / a->s.rows);
     if (tried.at && !same_row(ctx, &a->s, (row){ made + width, width }, tried,
                               "when there are fewer of them"))
         return &ak__poison;

@@ -13,13 +13,21 @@ typedef struct ak__segment {
     const void *what;           /* in the memory of what runs now */
     const char *who;            /* "ak_recompute", or a module's path: for messages */
     int64_t rows, part;         /* runs are of `part` rows each; part >= rows: undivided */
-    bool    try_rows;           /* find out whether a row of the result depends on others: runs of
-                                 * two rows that have one in common */
+    int64_t try_rows;           /* rows that may depend on each other, and on no others (1, or a
+                                 * group of a split batch norm): find out, by two runs of two such
+                                 * groups that have one in common. 0: do not */
 } ak__segment;
 /* NULL from run is an error. Poison after one. */
 ak_tensor *ak__recompute(ak_ctx *ctx, const ak__segment *s);
 
 /* ak_rows for a run of a divided segment. */
 ak_tensor *ak__slice_rows(ak_tensor *x, int64_t first, int64_t count);
+
+/* Rows first .. first+count-1 of a batch: those that run now, and that x is made of. count 0: x is
+ * made of none, or all rows run at once. */
+typedef struct ak__part { int64_t first, count, batch; } ak__part;
+ak__part ak__part_of(const ak_tensor *x);
+/* Of how many samples are these n, if a part of a batch runs? n itself, if not. */
+int64_t ak__whole_batch(const ak_ctx *ctx, int64_t n);
 
 #endif

@@ -59,6 +59,8 @@ struct ak_ctx {
     struct ak__frame *frame;    /* that runs inside of the step; NULL = none (base/frame.h) */
     struct ak__frame *frames;   /* memory of frames, the outermost first */
     uint64_t frames_begun;
+    struct ak__taken *taken;    /* [n_taken]: what is written part by part (autograd/recompute.c) */
+    int64_t n_taken, taken_room;
 
     struct {                    /* ak_accumulate_begin (autograd/accumulate.c) */
         int64_t  of, done;      /* micro-batches; of 0 = none */

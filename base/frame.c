@@ -22,6 +22,7 @@ static void swap_fields(ak_ctx *ctx, ak__frame_fields *f)
     SWAP(struct ak__place *, ctx->marks, f->marks);
     SWAP(struct ak_call *, ctx->tape, f->tape);
     SWAP(uint64_t, ctx->generation, f->generation);
+    SWAP(int64_t, ctx->recorded, f->recorded);
     SWAP(int, ctx->n_scratch, f->n_scratch);
     memcpy(scratch, ctx->scratch, sizeof scratch);
     memcpy(ctx->scratch, f->scratch, sizeof scratch);
@@ -45,9 +46,11 @@ ak__frame *ak__frame_begin(ak_ctx *ctx)
     f->again = f->outer && f->outer->again;
     f->first = f->outer ? f->outer->first : 0;
     f->rows = f->outer ? f->outer->rows : 0;
+    f->batch = f->outer ? f->outer->batch : 0;
     f->drawn = f->asked = 0;
     f->watches = false;
     f->fields.generation = AK__FRAME_GENERATION | ++ctx->frames_begun;
+    f->fields.recorded = 0;
     f->fields.step.peak = 0;
     swap_fields(ctx, &f->fields);
     ctx->frame = f;

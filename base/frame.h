@@ -25,6 +25,7 @@ typedef struct ak__frame_fields {
     struct ak__place *marks;
     struct ak_call   *tape;
     uint64_t generation;
+    int64_t  recorded;
     int      n_scratch;
     struct { void *p; size_t bytes; } scratch[8];
 } ak__frame_fields;
@@ -46,7 +47,7 @@ typedef struct ak__frame {
     bool     again;             /* what runs ran before: what it wrote is written already */
     /* A part of the rows of a batch: the numbers that are drawn for it are those it gets when all
      * rows run at once. 0 rows: no part. */
-    int64_t  first, rows;
+    int64_t  first, rows, batch;    /* these of `batch` rows */
     uint64_t drawn, asked;      /* streams taken, and times that ak_random_first was asked */
 
     bool      watches;          /* notes what is used */

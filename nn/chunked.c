@@ -45,11 +45,23 @@ static bool rows_stay_apart(const ak_module *m, int64_t rows, int64_t batch)
     const ak_module *found = mixer(m, rows, batch, ak_is_training(m->ctx));
     if (!found)
         return true;
-    ak_fail(m->ctx, AK_ERR_STATE, "%s: runs in chunks of %" PRId64 " rows, and its part %s (%s) "
-            "makes each row of its result from all rows of the batch\n    hint: group or layer "
-            "norm keeps rows apart; ak_module_train(m, false) uses running statistics; or run the "
-            "batch in one chunk", m->name, rows, found->name, found->what);
+    ak_fail(m->ctx, AK_ERR_STATE, "%s: runs in chunks of %" PRId64 " of %" PRId64 " rows, and its "
+            "part %s (%s) makes each row of its result from rows of several chunks\n    hint: "
+            "group or layer norm keeps rows apart; so does split batch norm (.groups) where .rows "
+            "is a multiple of the rows of a group; ak_module_train(m, false) uses running "
+            "statistics; or run the batch in one chunk", m->name, rows, batch, found->name,
+            found->what);
     return false;
+}
+
+/* The fewest rows that may depend on each other and on no others: 1, or a group of what is split.
+ */
+static int64_t fewest_rows(const ak_module *m, int64_t part, int64_t batch)
+{
+    int64_t rows = 1;
+    while (rows < part && mixer(m, rows, batch, ak_is_training(m->ctx)))
+        rows++;
+    return rows;
 }
 
 ak_tensor *ak_forward_chunked(ak_module *m, ak_inputs in, ak_chunked_options o)
@@ -66,18 +78,22 @@ ak_tensor *ak_forward_chunked(ak_module *m, ak_inputs in, ak_chunked_options o)
         return &ak__poison;
     }
     const int64_t part = o.rows ? o.rows : DEFAULT_ROWS;
-    if (!ak__inputs_rows(m, &in, &rows) || (part < rows && !rows_stay_apart(m, part, rows)))
+    if (!ak__inputs_rows(m, &in, &rows))
+        return &ak__poison;
+    const int64_t batch = ak__whole_batch(ctx, rows);       /* in a chunk of another module: more */
+    if (part < rows && !rows_stay_apart(m, part, batch))
         return &ak__poison;
     job *j = ak__step_alloc(ctx, sizeof *j);
     if (!j)
         return &ak__poison;
     *j = (job){ m, in };
     const unsigned mode = ak_is_training(ctx) && !m->evaluating ? 1 : 2;
-    const bool first_time = !(m->rows_tried & mode);
+    const bool first_time = part < rows && !(m->rows_tried & mode);
+    const int64_t few = first_time ? fewest_rows(m, part, batch) : 0;
     ak_tensor *y = ak__recompute(ctx, &(ak__segment){ .run = run_chunk, .what = j, .who = m->name,
                                                       .rows = rows, .part = part,
-                                                      .try_rows = first_time });
-    if (first_time && part < rows && rows > 2 && !ak_is_poison(y))
+                                                      .try_rows = few });
+    if (few && rows >= 3 * few && !ak_is_poison(y))
         m->rows_tried |= mode;
     return y;
 }

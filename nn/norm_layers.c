@@ -28,7 +28,9 @@ static ak_tensor *batch_norm_handed(ak_module *m, ak_tensor *x, const ak__handed
     ak_batch_norm_options o = l->batch;
     if (!norm_fits(l, x) || x->shape.n < 2)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", l->dim);
-    const int groups = o.groups > 1 ? o.groups : 1;
+    ak_batch_norm_options here = o;     /* in a part of a batch, of fewer groups */
+    ak__batch_norm_part(x, &here);
+    const int groups = here.groups > 1 ? here.groups : 1;
     if (ak_is_training(m->ctx) && x->shape.dims[0] % groups)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "] with N a multiple of %d, the "
                                       "groups with statistics of their own", l->dim, groups);
@@ -86,10 +88,8 @@ static ak_tensor *group_norm_layer_forward(ak_module *m, ak_tensor *x)
 
 static bool batch_norm_mixes_rows(const ak_module *m, int64_t rows, int64_t batch, bool training)
 {
-    (void)m;
-    (void)rows;
-    (void)batch;
-    return training;
+    const int64_t groups = ((const norm_layer *)m->user)->batch.groups;
+    return training && (groups < 2 || batch % groups || rows % (batch / groups));
 }
 
 static const ak__fusion norm_fusion = { .norm = batch_norm_handed };

@@ -334,6 +334,7 @@ ak_index *ak_index_keep(const ak_index *x)
     *copy = *x;
     copy->data = data;
     copy->generation = 0;
+    copy->of_rows = false;
     return copy;
 }
 

@@ -154,6 +154,7 @@ typedef struct batch_norm_attr {
     ak_batch_norm_options o;
     bool train;                 /* statistics of the batch */
     bool update;                /* of the running ones */
+    bool apart;                 /* x is a part of a batch, of whole groups */
 } batch_norm_attr;
 
 static double eps_of(double eps)
@@ -221,7 +222,7 @@ static ak_status batch_norm_shape(ak_call *k)
     }
     k->out->shape = x->shape;
     k->writes = a->update ? k->writes : 0;
-    k->mixes_rows = a->train;
+    k->mixes_rows = a->train && !a->apart;
     return AK_OK;
 }
 
@@ -236,7 +237,7 @@ static bool fits_real(double x)
 static void update_running(ak_call *k, const double *moments, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;
-    const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
+    const double m = ak__batch_norm_momentum(&a->o);
     const double unbias = (double)R / (double)(R - 1);
     const int64_t G = groups_of(a);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
@@ -573,22 +574,10 @@ ak_tensor *ak__batch_norm_moments(ak_tensor *x, ak_tensor *moments, ak_tensor *s
                                   ak_tensor *b, ak_tensor *running_mean, ak_tensor *running_var,
                                   ak_batch_norm_options o)
 {
-    const batch_norm_attr a = attr_of(x, running_mean, o);
+    batch_norm_attr a = attr_of(x, running_mean, o);
+    a.apart = x && a.train && ak__batch_norm_part(x, &a.o);
     ak_tensor *in[] = { x, w, b, running_mean, running_var, skip, moments };
     return ak_apply(skip ? &ak__op_batch_norm_add : &ak__op_batch_norm, in, OPERANDS, &a);
-}
-
-ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,
-                             ak_tensor *running_mean, ak_tensor *running_var,
-                             ak_batch_norm_options o)
-{
-    return ak__batch_norm_moments(x, NULL, skip, w, b, running_mean, running_var, o);
-}
-
-ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
-                         ak_tensor *running_var, ak_batch_norm_options o)
-{
-    return ak__batch_norm_moments(x, NULL, NULL, w, b, running_mean, running_var, o);
 }
 
 /* ---- group_norm ------------------------------------------------------------------------------ */

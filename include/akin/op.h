@@ -66,7 +66,8 @@ typedef struct ak_call {        /* one application of one op */
     int         n_in;
     unsigned    writes;         /* operands that this call changes: as the record says, or fewer */
     bool        mixes_rows;     /* as the flag AK_OP_MIXES_ROWS says; shape takes it back where rows
-                                 * stay apart (batch norm in evaluation mode) */
+                                 * stay apart (batch norm in evaluation mode) and what is written is
+                                 * right in a part of a batch */
     bool        across_samples; /* as the flag AK_OP_ACROSS_SAMPLES says, likewise */
     ak_index  **index;          /* the record's n_index index operands; optional ones may be NULL */
     ak_tensor  *out;

@@ -49,6 +49,12 @@ typedef struct ak_chunked_options {
  *   random    dropout and noise give each sample the numbers that it has in the undivided batch, in
  *             both runs, where samples stand along the first axis; ak_randn and ak_uniform in m if
  *             theirs is as long as the chunk. Ops of one's own: ak_random_first
+ *   norms     split batch norm (.groups of ak_batch_norm_options) is that of the undivided batch,
+ *             where .rows is a multiple of the samples of a group: a chunk takes the statistics of
+ *             the groups in it. Running ones move in forward, chunk by chunk, to what the batch
+ *             makes of them at once (a chunk with moments that are not finite is left out). Where
+ *             it is an op in a module of one's own, the kind says which chunks cut no group
+ *             (ak_module_kind.mixes_rows)
  *   cost      memory of one chunk and of the result in place of the batch; one more forward pass in
  *             backward. Without a tape (ak_no_grad_begin) chunks save memory all the same, and
  *             nothing runs twice
@@ -56,15 +62,18 @@ typedef struct ak_chunked_options {
  *             .state; AK_ERR_SHAPE if fields have different numbers of samples, or a chunk gives
  *             another number of rows. AK_ERR_STATE for a module that makes a row from several
  *             samples, where there is more than one chunk:
- *               - batch norm in train mode, and what else its kind says
- *                 (ak_module_kind.mixes_rows): the message has its path. Group or layer norm
- *                 instead, or ak_module_train(m, false)
- *               - an op that does by its record (AK_OP_MIXES_ROWS), or that writes what it finds
+ *               - batch norm in train mode (split: where a chunk cuts a group), and what else its
+ *                 kind says (ak_module_kind.mixes_rows): the message has its path. Group or layer
+ *                 norm instead, or ak_module_train(m, false)
+ *               - an op that does by its record (AK_OP_MIXES_ROWS), or that writes what it finds;
+ *                 a split batch norm that runs twice in a chunk, as its running statistics would
+ *                 take the batches in another order
  *               - whatever shows in the numbers: in the first call of a module in train mode, and
  *                 in evaluation mode, with 3 samples or more, sample 1 runs beside sample 0 and
  *                 beside sample 2 as well, and must give the same as in its chunk, but for rounding
  *                 (1e-3 of its largest number in float, 1e-8 in double). Not found is what does
- *                 not show then: of neighbours that are alike, smaller, or in force only later
+ *                 not show then: of neighbours that are alike, smaller, or in force only later.
+ *                 With split batch norm groups are tried as samples are
  */
 AK_API ak_tensor *ak_forward_chunked(ak_module *m, ak_inputs in, ak_chunked_options o);
 

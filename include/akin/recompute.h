@@ -73,7 +73,7 @@ typedef struct ak_chunked_options {
  *                 beside sample 2 as well, and must give the same as in its chunk, but for rounding
  *                 (1e-3 of its largest number in float, 1e-8 in double). Not found is what does
  *                 not show then: of neighbours that are alike, smaller, or in force only later.
- *                 With split batch norm groups are tried as samples are
+ *                 With split batch norm groups are tried as samples are, two at a time
  */
 AK_API ak_tensor *ak_forward_chunked(ak_module *m, ak_inputs in, ak_chunked_options o);
 

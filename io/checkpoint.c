@@ -216,6 +216,11 @@ ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
         return ak__refused(ctx);
+    if (ctx->status == AK_OK && ctx->accumulate.of)
+        return ak_fail(ctx, AK_ERR_STATE, "checkpoint_save: gradients of %" PRId64 " of %" PRId64
+                       " micro-batches have been added up, which a checkpoint does not hold\n"
+                       "    hint: save after ak_accumulate_end() and ak_optim_step()",
+                       ctx->accumulate.done, ctx->accumulate.of);
     return write_file(ctx, path, "~*", WHOLE_STATE);
 }
 

@@ -20,6 +20,8 @@ struct ak_module {
     void          *user;            /* the kind's state, or the program's pointer */
     bool           evaluating;      /* ak_module_train(m, false) */
     bool           bound;           /* kind->bind has seen all parameters and children */
+    unsigned       rows_tried;      /* ak_forward_chunked found that rows stay apart: 1 = in train
+                                     * mode, 2 = in evaluation mode */
     bool           broken;          /* an error came while its parts were made */
     int64_t        n_tensors, tensors_room;
     ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
@@ -115,6 +117,14 @@ bool ak__norm_is_split(const ak_module *norm);
 
 /* The one way in which a module is run. h: NULL, or for a module whose kind can. */
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h);
+
+/* What goes with a sample (all fields but a bias of attention that samples share) has as many
+ * entries along its first axis: into *rows. False: an error names what does not fit m, or the
+ * number. */
+bool ak__inputs_rows(const ak_module *m, const ak_inputs *in, int64_t *rows);
+/* Rows first .. first+count-1 of such fields, for a run of a divided segment
+ * (autograd/recompute.h). */
+ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int64_t count);
 
 /* Convolution and batch norm of a unit of ak_nn_conv_norm (conv_norm.c). skip NULL: none; last:
  * nobody needs x afterwards, it is given back as soon as the convolution has read it. */

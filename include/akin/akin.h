@@ -7,6 +7,7 @@
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders
  *   transformer.h attention, transformers, generation
+ *   recompute.h   less memory for one more forward pass; large batches in chunks
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -38,6 +39,7 @@
 #include <akin/op.h>
 #include <akin/ops.h>
 #include <akin/optim.h>
+#include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>

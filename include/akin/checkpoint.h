@@ -69,7 +69,8 @@ AK_API ak_status ak_load(ak_ctx *ctx, const char *path);
  * program or of the file. */
 AK_API ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern);
 
-/* Write the whole state of the run. errors: as ak_save. */
+/* Write the whole state of the run. errors: as ak_save; AK_ERR_STATE between ak_accumulate_begin
+ * and ak_accumulate_end, since gradients are no part of it. */
 AK_API ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path);
 /* Read it back, into a context with the same seed, modules, optimisers, loaders and values, made in
  * the same order. The learning rate is the stored one (ak_optim_set_lr changes it afterwards).

@@ -170,7 +170,9 @@ AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_optio
  *             (names the parameter). Parameters and moments have not changed then; the gradients
  *             are dropped (zeroed), so that the next step starts clean. Without ak_check_numbers
  *             it relies on ak_backward, which refuses a loss and gradients that are not finite, and
- *             does not look at what the program wrote into p->grad: ak_clip_grad_norm does
+ *             does not look at what the program wrote into p->grad: ak_clip_grad_norm does.
+ *             AK_ERR_STATE between ak_accumulate_begin and ak_accumulate_end: nothing changes, nor
+ *             is dropped
  */
 AK_API ak_status ak_optim_step(ak_optim *opt);
 /* Steps made so far, learning rate of the next one (schedule included). */
@@ -191,7 +193,8 @@ AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
  *   returns    the norm before this call, over parameters that are not frozen, added up in double
  *              in a fixed order; a number that is not finite after an error
  *   errors     AK_ERR_VALUE; AK_ERR_NUMBER naming the parameter if a gradient is not finite:
- *              nothing has changed, and the next step is refused
+ *              nothing has changed, and the next step is refused. AK_ERR_STATE between
+ *              ak_accumulate_begin and ak_accumulate_end
  */
 AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
 /* Clamp each gradient element to [-limit, limit], limit > 0. errors: as above; infinity is not

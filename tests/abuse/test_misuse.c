@@ -186,10 +186,11 @@ static void draw_indices(ak_ctx *ctx, const ak_op *op, const ak_sample *s, ak_in
 /* The first sample that hands the op its index operand i; every op has one. */
 static const ak_sample *sample_with_index(const ak_op *op, int i)
 {
-    for (const ak_sample *s = op->samples; !(s->flags & AK_SAMPLE_END); s++)
-        if (s->call || s->index[i].values)
-            return s;
-    cr_assert_fail("%s: no sample has index operand %d", op->name, i);
+    const ak_sample *s = op->samples;
+    while (!s->call && !s->index[i].values && !(s->flags & AK_SAMPLE_END))
+        s++;
+    cr_assert_not(s->flags & AK_SAMPLE_END, "%s: no sample has index operand %d", op->name, i);
+    return s;
 }
 
 /* Applies op to good operands, with `bad` as index operand i. */

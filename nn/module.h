@@ -116,6 +116,16 @@ bool ak__norm_is_split(const ak_module *norm);
 /* The one way in which a module is run. h: NULL, or for a module whose kind can. */
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h);
 
+/* What else a module can do than its forward function: one tower of two, another mask. Run as that
+ * is: what it is handed is compared, and evaluation mode holds. */
+typedef struct ak__part {
+    const char *who;                /* the public function, for messages */
+    unsigned    needs, takes;       /* AK_IN bits */
+    ak_tensor *(*run)(ak_module *m, const ak_inputs *in, const void *how);
+    const void *how;
+} ak__part;
+ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__part *part);
+
 /* Convolution and batch norm of a unit of ak_nn_conv_norm (conv_norm.c). skip NULL: none; last:
  * nobody needs x afterwards, it is given back as soon as the convolution has read it. */
 ak_tensor *ak__conv_norm_forward(ak_module *unit, ak_tensor *x, ak_tensor *skip, bool last);

@@ -328,18 +328,14 @@ static ak_tensor *encode(ak_module *m, const ak_inputs *in)
         .x = in->memory, .lengths = in->memory_lengths, .mask = in->memory_mask });
 }
 
-/* With a state: what the encoder made in the first call. */
-static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
+ak_tensor *ak__made_once(ak_module *m, const ak_inputs *in, ak_shape shape,
+                         ak_tensor *(*make)(ak_module *m, const ak_inputs *in))
 {
-    const int64_t width = ((const ak_transformer_options *)m->user)->encoder.width;
-    if (in->memory->shape.n != 3 || in->memory->shape.dims[2] != width)
-        return ak__module_shape_error(m, in->memory, "[N, S, %" PRId64 "] for .memory", width);
-    ak__seen *s = ak__seen_of(m, in->state, in->x->shape.n ? in->x->shape.dims[0] : 0,
-                              in->memory->shape.dims[1], width);
+    ak__seen *s = ak__seen_of(m, in->state, shape.dims[0], shape.dims[1], shape.dims[2]);
     if (!s)
         return &ak__poison;
     if (s->past[0] == 0) {
-        ak_tensor *y = encode(m, in);
+        ak_tensor *y = make(m, in);
         if (ak_is_poison(y))
             return y;
         if (ak_copy(&s->kept, y) != AK_OK)
@@ -347,6 +343,16 @@ static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
         s->past[0] = 1;
     }
     return &s->kept;
+}
+
+static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
+{
+    const int64_t width = ((const ak_transformer_options *)m->user)->encoder.width;
+    const ak_shape s = in->memory->shape;
+    if (s.n != 3 || s.dims[2] != width)
+        return ak__module_shape_error(m, in->memory, "[N, S, %" PRId64 "] for .memory", width);
+    const int64_t rows = in->x->shape.n ? in->x->shape.dims[0] : 0;
+    return ak__made_once(m, in, AK_SHAPE(rows, s.dims[1], width), encode);
 }
 
 static ak_tensor *encoder_decoder_forward(ak_module *m, const ak_inputs *in)

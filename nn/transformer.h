@@ -32,6 +32,10 @@ ak_module *ak__attention_layer(ak_ctx *ctx, const char *name, int64_t width,
 /* Layers (and the norm, if there is one) of a stack as children of the module that is open; returns
  * how many there are, 0 after an error. `owner`: for messages. */
 int64_t ak__add_layers(ak_module *owner, ak_stack_options o);
+/* With a state: what `make` returned in the first call, [rows, length, width], which the state
+ * keeps. */
+ak_tensor *ak__made_once(ak_module *m, const ak_inputs *in, ak_shape shape,
+                         ak_tensor *(*make)(ak_module *m, const ak_inputs *in));
 /* x through children [first, first + count) of m, which all get what they take. */
 ak_tensor *ak__run_layers(ak_module *m, const ak_inputs *in, int64_t first, int64_t count);
 

@@ -7,6 +7,7 @@
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders
  *   transformer.h attention, transformers, generation
+ *   models.h      T5, CLIP, Q-Former
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -34,6 +35,7 @@
 #include <akin/io.h>
 #include <akin/losses.h>
 #include <akin/memory.h>
+#include <akin/models.h>
 #include <akin/nn.h>
 #include <akin/op.h>
 #include <akin/ops.h>

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Attention modules, rotary positions, transformer layers, ViT, BERT and GPT-2 against PyTorch,
- * timm and transformers: outputs, gradients of inputs and of every parameter. Parameters are found
+/* Attention modules, rotary positions, transformer layers, ViT, BERT, GPT-2, T5, CLIP and Q-Former
+ * against PyTorch, timm and transformers: outputs, gradients of inputs and of every parameter. Parameters are found
  * by their names in the file, with "." for "/". */
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>
-#include <akin/transformer.h>
+#include <akin/models.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -337,3 +339,75 @@ static void gpt_case(void)
 }
 
 Test(golden, gpt2) { each_case("model-gpt2", gpt_case); }
+
+/* ---- T5 -------------------------------------------------------------------------------------- */
+
+/* How many layers of a stack the file has: the first number without `name`, a format. */
+static int count_layers(const char *name)
+{
+    char path[160];
+    for (int i = 0;; i++) {
+        snprintf(path, sizeof path, name, i);
+        if (!has(path))
+            return i;
+    }
+}
+
+static ak_t5_options t5_options(void)
+{
+    static const struct { const char *name; ak_activation f; bool gated; } kinds[] = {
+        { "relu", AK_RELU, false }, { "gated-gelu", AK_GELU_TANH, true },
+        { "gated-relu", AK_RELU, true }, { "gated-silu", AK_SILU, true },
+        { "gelu", AK_GELU, false }, { "gelu_new", AK_GELU_TANH, false } };
+    const char *feed = text("opt_feed_forward");
+    size_t k = 0;
+    while (k < sizeof kinds / sizeof *kinds && strcmp(kinds[k].name, feed) != 0)
+        k++;
+    cr_assert_lt(k, sizeof kinds / sizeof *kinds, "%s", feed);
+    const int width = whole("opt_width", 0);
+    const bool tied = whole("opt_tied", 1), scaled = whole("opt_scaled", tied);
+    return (ak_t5_options){
+        .vocab = whole("opt_vocab", 0), .width = width,
+        .layers = count_layers("p_encoder.block.%d.layer.0.layer_norm.weight"),
+        .decoder_layers = count_layers("p_decoder.block.%d.layer.0.layer_norm.weight"),
+        .heads = whole("opt_heads", 0), .head_width = whole("opt_head_width", 0),
+        .hidden = (int)golden_shape(file, key(kinds[k].gated ?
+            "p_encoder.block.0.layer.1.DenseReluDense.wi_0.weight" :
+            "p_encoder.block.0.layer.1.DenseReluDense.wi.weight")).dims[0],
+        .activation = kinds[k].f, .gated = kinds[k].gated, .buckets = whole("opt_buckets", 0),
+        .max_distance = whole("opt_max_distance", 0), .untied = !tied,
+        .out_scale = scaled ? 1 / sqrt(width) : 1, .eps = number("opt_eps", 0) };
+}
+
+static void expect_t5_encoder(ak_module *net, const ak_inputs *in)
+{
+    const ak_tensor *y = ak_t5_encode(net, (ak_inputs){ .ids = in->memory_ids,
+                                                        .lengths = in->memory_lengths });
+    cr_assert_not(ak_is_poison(y), "%s", ak_error_message(ctx));
+    ak_tensor *seen = ak_zeros(ctx, y->shape);
+    const int64_t S = y->shape.dims[1], C = y->shape.dims[2];
+    for (int64_t i = 0; i < y->size; i++)
+        if (!in->memory_lengths || i / C % S < in->memory_lengths->data[i / C / S])
+            seen->data[i] = y->data[i];
+    expect(seen->data, "encoder_y");
+}
+
+static void t5_case(void)
+{
+    const bool loss = strcmp(text("opt_name"), "loss") == 0;
+    cr_assert(loss || strcmp(text("opt_name"), "logits") == 0, "%s", text("opt_name"));
+    ak_index *target = whole_numbers("target");
+    ak_module *net = usable(ak_t5(ctx, "net", t5_options()));
+    import(net, as_it_is);
+    const ak_inputs in = {
+        .ids = ak_shift_right(target, whole("opt_start", 0), 0),
+        .memory_ids = whole_numbers("ids"), .memory_lengths = whole_numbers("lengths") };
+    if (has("encoder_y"))
+        expect_t5_encoder(net, &in);
+    ak_tensor *y = ak_forward_with(net, in);
+    cr_assert_not(ak_is_poison(y), "%s", ak_error_message(ctx));
+    expect_output(loss ? ak_word_loss(y, target) : y);
+    expect_parameter_gradients(net, as_it_is);
+}
+
+Test(golden, t5) { each_case("model-t5", t5_case); }

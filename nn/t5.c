@@ -64,7 +64,7 @@ static void add_stack(ak_ctx *ctx, const ak_t5_options *o, bool decoder)
                         (ak_relative_layer_options){
         .heads = o->heads, .buckets = o->buckets, .max_distance = o->max_distance,
         .one_sided = decoder });
-    ak__add_layers(m, (ak_stack_options){ .width = o->width, .layers = layers, .block = {
+    ak__add_layers(m, "", (ak_stack_options){ .width = o->width, .layers = layers, .block = {
         .heads = o->heads, .head_width = o->head_width, .hidden = o->hidden,
         .activation = o->activation, .gated = o->gated, .rms_norm = true, .eps = o->eps,
         .no_bias = true, .cross = decoder, .causal = decoder, .scale = 1, .dropout = o->dropout,

@@ -256,7 +256,7 @@ ak_module *ak_nn_transformer_block(ak_ctx *ctx, const char *name, int64_t width,
 
 /* ---- stacks ---------------------------------------------------------------------------------- */
 
-int64_t ak__add_layers(ak_module *owner, ak_stack_options o)
+int64_t ak__add_layers(ak_module *owner, const char *below, ak_stack_options o)
 {
     ak_ctx *ctx = owner->ctx;
     if (o.layers < 1 || o.layers > 10000 || o.cross_every < 0 ||
@@ -270,9 +270,9 @@ int64_t ak__add_layers(ak_module *owner, ak_stack_options o)
     const ak__stack_names *names = ak__names_of_stack(o.block.names);
     const bool norm = !o.block.post_norm && !o.no_norm;
     for (int i = 0; i < o.layers; i++) {
-        char path[48];
+        char path[64];
         ak_block_options b = o.block;
-        snprintf(path, sizeof path, "%s/%d", names->layer, i);
+        snprintf(path, sizeof path, "%s%s/%d", below, names->layer, i);
         b.drop_path = o.layers > 1 ? o.block.drop_path * i / (o.layers - 1) : o.block.drop_path;
         b.cross = b.cross && (o.cross_every == 0 || i % o.cross_every == 0);
         b.memory_width = b.cross ? b.memory_width : 0;
@@ -314,7 +314,7 @@ ak_module *ak_transformer_stack(ak_ctx *ctx, const char *name, ak_stack_options 
         return NULL;
     ak_module_describe(m, "transformer, %d layers of %d", o.layers, o.width);
     ak_module_begin(m);
-    ak__add_layers(m, o);
+    ak__add_layers(m, "", o);
     return ak_module_end(m);
 }
 

@@ -30,8 +30,12 @@ ak_module *ak__attention_layer(ak_ctx *ctx, const char *name, int64_t width,
                                ak_attention_layer_options o, double out_scale);
 
 /* Layers (and the norm, if there is one) of a stack as children of the module that is open; returns
- * how many there are, 0 after an error. `owner`: for messages. */
-int64_t ak__add_layers(ak_module *owner, ak_stack_options o);
+ * how many there are, 0 after an error. `owner`: for messages; `below` comes in front of the names
+ * of layers: "" or "encoder/". */
+int64_t ak__add_layers(ak_module *owner, const char *below, ak_stack_options o);
+/* The norm of CLIP's picture tower that its class token passes last; NULL for other modules. */
+ak_module *ak__clip_last_norm(const ak_module *m);
+
 /* With a state: what `make` returned in the first call, [rows, length, width], which the state
  * keeps. */
 ak_tensor *ak__made_once(ak_module *m, const ak_inputs *in, ak_shape shape,

@@ -411,3 +411,54 @@ static void t5_case(void)
 }
 
 Test(golden, t5) { each_case("model-t5", t5_case); }
+
+/* ---- CLIP ------------------------------------------------------------------------------------ */
+
+static layout clip_layout(const char *name)
+{
+    return strstr(name, "patch_embedding.weight") ? PATCHES : AS_IT_IS;
+}
+
+static ak_clip_options clip_options(const ak_tensor *x)
+{
+    const bool quick = strcmp(text("opt_activation"), "quick_gelu") == 0;
+    cr_assert(quick || strcmp(text("opt_activation"), "gelu") == 0, "%s", text("opt_activation"));
+    const ak_activation f = quick ? AK_QUICK_GELU : AK_GELU;
+    const int heads = whole("opt_heads", 0);
+    const double eps = number("opt_eps", 0);
+    const ak_shape positions = golden_shape(file, key(
+        "p_text_model.embeddings.position_embedding.weight"));
+    return (ak_clip_options){
+        .text = { .vocab = whole("opt_vocab", 0), .width = whole("opt_text_width", 0),
+                  .layers = count_layers("p_text_model.encoder.layers.%d.layer_norm1.weight"),
+                  .heads = whole("opt_text_heads", heads), .positions = (int)positions.dims[0],
+                  .hidden = (int)golden_size(file, key(
+                      "p_text_model.encoder.layers.0.mlp.fc1.bias")),
+                  .end = whole("opt_end_token", 0), .activation = f, .eps = eps },
+        .picture = { .image = whole("opt_image", 0), .patch = whole("opt_patch", 0),
+                     .channels = (int)x->shape.dims[3], .width = whole("opt_picture_width", 0),
+                     .layers = count_layers("p_vision_model.encoder.layers.%d.layer_norm1.weight"),
+                     .heads = whole("opt_picture_heads", heads),
+                     .hidden = (int)golden_size(file, key(
+                         "p_vision_model.encoder.layers.0.mlp.fc1.bias")),
+                     .activation = f, .eps = eps },
+        .projection = whole("opt_projection", 0) };
+}
+
+static void clip_case(void)
+{
+    ak_tensor *x = leaf("x");
+    const ak_inputs words = { .ids = whole_numbers("ids"), .lengths = whole_numbers("lengths") };
+    ak_module *net = usable(ak_clip(ctx, "net", clip_options(x)));
+    import(net, clip_layout);
+    const ak_tensor *pictures = ak_clip_pictures(net, x), *texts = ak_clip_texts(net, words);
+    cr_assert_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
+    expect(pictures->data, "image_embeds");
+    expect(texts->data, "text_embeds");
+    expect_output(ak_forward_with(net, (ak_inputs){ .x = x, .ids = words.ids,
+                                                    .lengths = words.lengths }));
+    expect(x->grad, "gx");
+    expect_parameter_gradients(net, clip_layout);
+}
+
+Test(golden, clip_towers) { each_case("model-clip", clip_case); }

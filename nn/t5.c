@@ -18,14 +18,6 @@ enum { BIAS, LAYERS };
 
 typedef struct t5_stack { double dropout; } t5_stack;
 
-/* y takes the place of x, which nobody reads any more. */
-static ak_tensor *instead(ak_tensor *x, ak_tensor *y)
-{
-    if (y != x && !ak_is_poison(y) && !ak_is_poison(x))
-        ak_done_with(x, false);
-    return y;
-}
-
 static ak_tensor *stack_forward(ak_module *m, const ak_inputs *in)
 {
     const t5_stack *s = m->user;
@@ -38,7 +30,7 @@ static ak_tensor *stack_forward(ak_module *m, const ak_inputs *in)
     ak_tensor *y = ak__run_layers(m, &own, LAYERS, m->n_children - LAYERS);
     if (own.x != in->x && !ak_is_poison(y))
         ak_done_with(own.x, false);
-    return ak_is_poison(y) ? y : instead(y, ak_dropout(y, s->dropout));
+    return ak_is_poison(y) ? y : ak__instead(y, ak_dropout(y, s->dropout));
 }
 
 #define STACK_TAKES (AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_STATE)
@@ -74,8 +66,8 @@ static void add_stack(ak_ctx *ctx, const ak_t5_options *o, bool decoder)
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* Own tensor: the word embedding. Children: encoder, decoder, output layer if it has a weight of its
- * own; an encoder alone has the first only. */
+/* Own tensor: the word embedding. Children: encoder, decoder, output layer if it has a weight of
+ * its own; an encoder alone has the first only. */
 enum { ENCODER, DECODER, OUTPUT };
 
 typedef struct t5 { ak_t5_options o; } t5;
@@ -96,7 +88,7 @@ static ak_tensor *encode(ak_module *m, ak_index *ids, ak_index *lengths, ak_inde
     ak_tensor *x = ak_embedding(ak__own(m, 0), ids, AK_NONE);
     if (ak_is_poison(x))
         return x;
-    return instead(x, ak_forward_with(m->children[ENCODER], (ak_inputs){
+    return ak__instead(x, ak_forward_with(m->children[ENCODER], (ak_inputs){
         .x = x, .lengths = lengths, .mask = mask }));
 }
 
@@ -135,16 +127,16 @@ static ak_tensor *t5_forward(ak_module *m, const ak_inputs *in)
                                      : ak_embedding(ak__own(m, 0), in->ids, AK_NONE);
     if (ak_is_poison(own.x))
         return own.x;
-    ak_tensor *y = instead(own.x, ak_forward_with(m->children[DECODER], own));
+    ak_tensor *y = ak__instead(own.x, ak_forward_with(m->children[DECODER], own));
     if (ak_is_poison(y))
         return y;
     if (!in->memory && !in->state)
         ak_done_with(own.memory, false);
     if (t->o.out_scale < 1 || t->o.out_scale > 1)
-        y = instead(y, ak_scale(y, t->o.out_scale));
+        y = ak__instead(y, ak_scale(y, t->o.out_scale));
     if (ak_is_poison(y))
         return y;
-    return instead(y, t->o.untied ? ak_forward(m->children[OUTPUT], y)
+    return ak__instead(y, t->o.untied ? ak_forward(m->children[OUTPUT], y)
                                   : ak_linear(y, ak__own(m, 0), NULL));
 }
 
@@ -208,7 +200,7 @@ static bool ends_in(const char *name, const char *end)
     return n >= k && strcmp(name + n - k, end) == 0;
 }
 
-/* Deviations of T5: scores are not divided by the root of a head's width, so queries are smaller. */
+/* Deviations of T5: scores are not divided by the root of a head's width, queries are smaller. */
 static void start_weights(const ak_module *m, const ak_t5_options *o)
 {
     const double head = o->head_width ? o->head_width : o->width / o->heads;

@@ -21,21 +21,13 @@ typedef struct block {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* y takes the place of x, which nobody reads any more. */
-static ak_tensor *instead(ak_tensor *x, ak_tensor *y)
-{
-    if (y != x && !ak_is_poison(y) && !ak_is_poison(x))
-        ak_done_with(x, false);
-    return y;
-}
-
 /* Without a sample's part altogether, with probability p: a mask of one number a sample. */
 static ak_tensor *drop_samples(ak_tensor *y, double p)
 {
     if (ak_is_poison(y) || p == 0 || !ak_is_training(y->ctx))
         return y;
     ak_tensor *ones = ak_full(y->ctx, AK_SHAPE(y->shape.dims[0], 1, 1), 1);
-    return instead(y, ak_mul(y, ak_dropout(ones, p)));
+    return ak__instead(y, ak_mul(y, ak_dropout(ones, p)));
 }
 
 /* x + what a part has made of it. Which of the parts: for its own layer scale. */
@@ -44,11 +36,11 @@ static ak_tensor *add_part(ak_module *m, ak_tensor *x, ak_tensor *y, int part)
     const block *b = m->user;
     if (ak_is_poison(y))
         return y;
-    y = instead(y, ak_dropout(y, b->o.dropout));
+    y = ak__instead(y, ak_dropout(y, b->o.dropout));
     if (b->o.layer_scale > 0)
-        y = instead(y, ak_mul(y, ak__own(m, part)));
+        y = ak__instead(y, ak_mul(y, ak__own(m, part)));
     y = drop_samples(y, b->o.drop_path);
-    return instead(y, ak_add(x, y));
+    return ak__instead(y, ak_add(x, y));
 }
 
 /* x through its linear layers, the activation between them. */
@@ -71,16 +63,16 @@ static ak_tensor *feed(ak_module *m, ak_tensor *x)
             both[1] = ak_forward(in, x);
             h = ak_concat_n(-1, both, 2);
         }
-        h = instead(h, ak_gated(h, gates[b->o.activation]));
+        h = ak__instead(h, ak_gated(h, gates[b->o.activation]));
     } else {
         h = ak_forward(in, x);
         if (b->o.activation != AK_RELU)         /* which the layer has itself */
-            h = instead(h, ak_activate(h, b->o.activation));
+            h = ak__instead(h, ak_activate(h, b->o.activation));
     }
     if (ak_is_poison(h))
         return h;
-    h = instead(h, ak_dropout(h, b->o.hidden_dropout));
-    return instead(h, ak_forward(m->children[b->out], h));
+    h = ak__instead(h, ak_dropout(h, b->o.hidden_dropout));
+    return ak__instead(h, ak_forward(m->children[b->out], h));
 }
 
 typedef ak_tensor *part_fn(ak_module *m, const ak_inputs *in, ak_tensor *x);
@@ -115,10 +107,10 @@ static ak_tensor *around(ak_module *m, const ak_inputs *in, ak_tensor *x, part_f
         return x;
     if (b->o.post_norm) {
         ak_tensor *sum = add_part(m, x, part(m, in, x), number);
-        return ak_is_poison(sum) ? sum : instead(sum, ak_forward(n, sum));
+        return ak_is_poison(sum) ? sum : ak__instead(sum, ak_forward(n, sum));
     }
     ak_tensor *normed = ak_forward(n, x);
-    ak_tensor *y = ak_is_poison(normed) ? normed : instead(normed, part(m, in, normed));
+    ak_tensor *y = ak_is_poison(normed) ? normed : ak__instead(normed, part(m, in, normed));
     return add_part(m, x, y, number);
 }
 
@@ -130,8 +122,8 @@ static ak_tensor *block_forward(ak_module *m, const ak_inputs *in)
         return ak__module_shape_error(m, in->x, "[N, T, %" PRId64 "]", b->width);
     ak_tensor *x = around(m, in, in->x, self_part, b->self_norm, 0);
     if (b->o.cross)
-        x = instead(x, around(m, in, x, cross_part, b->cross_norm, 1));
-    return instead(x, around(m, in, x, feed_part, b->feed_norm, b->o.cross ? 2 : 1));
+        x = ak__instead(x, around(m, in, x, cross_part, b->cross_norm, 1));
+    return ak__instead(x, around(m, in, x, feed_part, b->feed_norm, b->o.cross ? 2 : 1));
 }
 
 #define SELF_TAKES (AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_BIAS | AK_IN_STATE)
@@ -292,7 +284,7 @@ ak_tensor *ak__run_layers(ak_module *m, const ak_inputs *in, int64_t first, int6
         ak_tensor *y = ak__run(m->children[i], &own, NULL);
         if (ak_is_poison(y))
             return y;
-        now.x = now.x == in->x ? y : instead(now.x, y);     /* the first one is the caller's */
+        now.x = now.x == in->x ? y : ak__instead(now.x, y);     /* the first one is the caller's */
     }
     return now.x;
 }

@@ -7,6 +7,14 @@
 
 #include "nn/module.h"
 
+/* y takes the place of x, which nobody reads any more. */
+static inline ak_tensor *ak__instead(ak_tensor *x, ak_tensor *y)
+{
+    if (y != x && !ak_is_poison(y) && !ak_is_poison(x))
+        ak_done_with(x, false);
+    return y;
+}
+
 /* Are these lengths [N] in [0, T]? NULL is. Else AK_ERR_SHAPE or AK_ERR_VALUE. */
 bool ak__lengths_fit(ak_module *m, const ak_index *lengths, int64_t N, int64_t T);
 

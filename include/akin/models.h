@@ -6,7 +6,7 @@
  *         .text = { .vocab = 49408 }, .picture = { .patch = 32, .width = 768, .heads = 12 } });
  *     p = ak_clip_pictures(clip, pictures);                                       // [N, 512]
  *     t = ak_clip_texts(clip, (ak_inputs){ .ids = words });                       // [N, 512]
- *     loss = ak_loss_clip(p, t, ak_clip_log_scale(clip), (ak_infonce_options){ .normalized = true });
+ *     loss = ak_loss_clip(p, t, ak_clip_log_scale(clip), (ak_infonce_options){ 0 });
  *
  * Parameters have the names of transformers' state dicts, with "/" for ".". What stands at padded
  * places of a result is of no use; padding further changes nothing in the others.
@@ -42,18 +42,18 @@ typedef struct ak_t5_options {
  * scores that are not scaled, one table of relative positions for all layers of the encoder, one
  * for the decoder's.
  *
- *     logits = ak_forward_with(t5, (ak_inputs){ .ids = ak_shift_right(words, 0, 0),
- *                                               .memory_ids = sources, .memory_lengths = lengths });
+ *     logits = ak_forward_with(t5, (ak_inputs){
+ *         .ids = ak_shift_right(words, 0, 0), .memory_ids = sources, .memory_lengths = lengths });
  *     loss = ak_word_loss(logits, words);
  *
  *   needs    ids [N, T]: what the decoder is handed, its start token first; and either memory_ids
  *            [N, S], words for the encoder, or memory [N, S, width], what ak_t5_encode made of them
- *   takes    lengths, mask, prefix of ids; memory_lengths, memory_mask; state (the encoder then runs
- *            in the first call only, and its keys are made once)
+ *   takes    lengths, mask, prefix of ids; memory_lengths, memory_mask; state (the encoder then
+ *            runs in the first call only, and its keys are made once)
  *   returns  logits [N, T, vocab] of the next word: for ak_generate and ak_log_likelihood, whose
  *            .inputs hold the memory
- *   parameters   T5ForConditionalGeneration: shared/weight, encoder/block/0/layer/0/SelfAttention/q/
- *            weight, .., lm_head/weight (untied)
+ *   parameters   T5ForConditionalGeneration: shared/weight,
+ *            encoder/block/0/layer/0/SelfAttention/q/weight, .., lm_head/weight (untied)
  *   start    normal, with T5's deviations: 1 for words, 1 / sqrt(inputs) for layers, queries those
  *            of scaled scores
  *   errors   AK_ERR_VALUE for options, ids, and not exactly one of memory and memory_ids;
@@ -63,8 +63,8 @@ AK_API ak_module *ak_t5(ak_ctx *ctx, const char *name, ak_t5_options o);
 /* The encoder alone, for embeddings of texts: ids [N, S] -> [N, S, width]; takes lengths, mask.
  * parameters: T5EncoderModel's, shared/weight and encoder/.. */
 AK_API ak_module *ak_t5_encoder(ak_ctx *ctx, const char *name, ak_t5_options o);
-/* What the encoder of a whole T5 makes of .ids, .lengths, .mask: [N, S, width], for pooling, and for
- * .memory of the same m. errors: AK_ERR_VALUE for another module; as ak_t5_encoder */
+/* What the encoder of a whole T5 makes of .ids, .lengths, .mask: [N, S, width], for pooling, and
+ * for .memory of the same m. errors: AK_ERR_VALUE for another module; as ak_t5_encoder */
 AK_API ak_tensor *ak_t5_encode(ak_module *m, ak_inputs in);
 /* What a decoder is handed to say these words: `start`, then all but the last of each row, and
  * `padding` for those below 0, which count in no loss.
@@ -152,7 +152,7 @@ AK_API ak_module *ak_clip(ak_ctx *ctx, const char *name, ak_clip_options o);
  * end token at or beyond its row's length is AK_ERR_VALUE. m: of ak_clip, else AK_ERR_VALUE */
 AK_API ak_tensor *ak_clip_pictures(ak_module *m, ak_tensor *x);
 AK_API ak_tensor *ak_clip_texts(ak_module *m, ak_inputs in);
-/* The parameter logit_scale, one number, for ak_loss_clip. errors: AK_ERR_VALUE as above (poison) */
+/* The parameter logit_scale, one number, for ak_loss_clip. errors: AK_ERR_VALUE as above */
 AK_API ak_tensor *ak_clip_log_scale(ak_module *m);
 
 /* ---- Q-Former -------------------------------------------------------------------------------- */
@@ -161,7 +161,7 @@ AK_API ak_tensor *ak_clip_log_scale(ak_module *m);
 typedef enum ak_qformer_mode {
     AK_QFORMER_MATCH = 0,   /* all see all */
     AK_QFORMER_CONTRAST,    /* queries see queries, words see words */
-    AK_QFORMER_GENERATE     /* queries see queries; words see queries and the words up to their own */
+    AK_QFORMER_GENERATE     /* queries see queries; words see queries, and words up to their own */
 } ak_qformer_mode;
 
 typedef struct ak_qformer_options {
@@ -178,18 +178,18 @@ typedef struct ak_qformer_options {
     double eps;             /* of layer norms; 0 = 1e-12 */
     double dropout, attention_dropout;
 } ak_qformer_options;
-/* Query transformer (Li et al., BLIP-2, arXiv 2301.12597): post-norm layers with self-attention that
- * queries and words share, cross-attention of the queries to the memory in every k-th layer, and
- * a feed-forward part for each of the two.
+/* Query transformer (Li et al., BLIP-2, arXiv 2301.12597): post-norm layers with self-attention
+ * that queries and words share, cross-attention of the queries to the memory in every k-th layer,
+ * and a feed-forward part for each of the two.
  *
  *   takes    memory [N, S, memory_width], memory_lengths, memory_mask; x [N, Q, width], queries in
  *            place of the learned ones; with .vocab ids [N, T], lengths, mask
- *   returns  [N, Q + T, width], queries first; without ids [N, Q, width]. Without a memory there are
- *            no queries: [N, T, width], words that see each other, with AK_QFORMER_GENERATE those in
- *            front of them only; they are what words are with AK_QFORMER_CONTRAST
- *   parameters   Blip2QFormerModel: layernorm, encoder/layer/0/attention/attention/query/weight, ..;
- *            query_tokens [1, Q, width] and embeddings/word_embeddings, position_embeddings of the
- *            model around it (Blip2ForImageTextRetrieval)
+ *   returns  [N, Q + T, width], queries first; without ids [N, Q, width]. Without a memory there
+ *            are no queries: [N, T, width], words that see each other, with AK_QFORMER_GENERATE
+ *            those in front of them only; they are what words are with AK_QFORMER_CONTRAST
+ *   parameters   Blip2QFormerModel: layernorm, encoder/layer/0/attention/attention/query/weight,
+ *            ..; query_tokens [1, Q, width] and embeddings/word_embeddings, position_embeddings of
+ *            the model around it (Blip2ForImageTextRetrieval)
  *   errors   AK_ERR_VALUE for options, for neither memory nor ids, x without memory, no queries;
  *            AK_ERR_SHAPE
  */

@@ -131,12 +131,13 @@ ak_tensor *ak_clip_pool(ak_module *tower, ak_tensor *y, ak_index *ids)
         return &ak__poison;
     ak_module *norm = ak__clip_last_norm(tower);
     const bool texts = tower->kind == &text_kind;
-    if ((!texts && !norm) || texts != (ids != NULL)) {
-        ak_fail(tower->ctx, AK_ERR_VALUE, "ak_clip_pool: %s (%s): %s", tower->name, tower->what,
-                texts ? "ids are missing, where its end token is found" :
-                norm ? "pictures have no ids" : "is no tower of CLIP");
+    if ((!texts && !norm) || (norm && ids)) {
+        ak_fail(tower->ctx, AK_ERR_VALUE, "ak_clip_pool: %s (%s) %s", tower->name, tower->what,
+                norm ? "has pictures, which have no ids" : "is no tower of CLIP");
         return &ak__poison;
     }
+    if (texts && !AK__INDEX(tower->ctx, ids))
+        return &ak__poison;
     if (texts)
         return ak_pool_at(y, ids, ((const clip_text *)tower->user)->o.end);
     return ak_forward(norm, ak_pool_first(y));

@@ -339,14 +339,14 @@ static bool rotary_fits(const ak_module *m, const attention_layer *l)
 ak_module *ak_nn_attention(ak_ctx *ctx, const char *name, int64_t width,
                            ak_attention_layer_options o)
 {
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
+        return NULL;
     return ak__attention_layer(ctx, name, width, o, 1);
 }
 
 ak_module *ak__attention_layer(ak_ctx *ctx, const char *name, int64_t width,
                                ak_attention_layer_options o, double out_scale)
 {
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
-        return NULL;
     ak_module *m = ak_module_make(ctx, name, o.cross ? &cross_kind : &self_kind);
     if (!m || !options_fit(m, width, &o))
         return NULL;

@@ -112,7 +112,7 @@ ak_module *ak_bert(ak_ctx *ctx, const char *name, ak_bert_options o)
 
 ak_tensor *ak_bert_pool(ak_module *m, ak_tensor *y)
 {
-    if (!AK__GIVEN(y ? y->ctx : NULL, m))
+    if (!AK__GIVEN(y ? y->ctx : NULL, m) || !AK__TENSOR(m->ctx, y))
         return &ak__poison;
     const bert *b = m->kind == &bert_kind ? m->user : NULL;
     if (!b || !b->o.pooler) {
@@ -164,7 +164,7 @@ ak_module *ak_bert_masked(ak_ctx *ctx, const char *name, ak_bert_options o)
 
 ak_tensor *ak_bert_words(ak_module *m, ak_tensor *h)
 {
-    if (!AK__GIVEN(h ? h->ctx : NULL, m))
+    if (!AK__GIVEN(h ? h->ctx : NULL, m) || !AK__TENSOR(m->ctx, h))
         return &ak__poison;
     if (m->kind != &masked_kind) {
         ak_fail(m->ctx, AK_ERR_VALUE, "ak_bert_words: %s (%s) is not of ak_bert_masked", m->name,

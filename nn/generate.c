@@ -53,7 +53,7 @@ static int64_t order_candidates(const drawing *d, const ak_real *logits)
 /* Logits become weights e^(logit - top); returns their sum. */
 static double weigh(candidate *c, int64_t n)
 {
-    double top = -INFINITY, sum = 0;
+    double top = -(double)INFINITY, sum = 0;
     for (int64_t i = 0; i < n; i++)
         top = c[i].logit > top ? c[i].logit : top;
     for (int64_t i = 0; i < n; i++) {

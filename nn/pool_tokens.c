@@ -26,8 +26,6 @@ static bool index_fits(const char *who, const ak_tensor *x, const char *what,
     char text[AK_SHAPE_TEXT], wanted[AK_SHAPE_TEXT];
     if (!index)
         return true;
-    if (!ak__index_known(x->ctx, index, who, what))
-        return false;
     if (!ak_shape_equal(index->shape, shape)) {
         ak_fail(x->ctx, AK_ERR_SHAPE, "%s: %s is %s, expected %s", who, what,
                 ak_shape_text(index->shape, text), ak_shape_text(shape, wanted));
@@ -50,7 +48,8 @@ static bool counts(const ak_index *lengths, const ak_index *mask, int64_t n, int
 static bool fits(const char *who, const ak_tensor *x, const ak_index *lengths,
                  const ak_index *mask)
 {
-    if (!is_sequence(who, x))
+    if ((lengths && !ak__index_known(x->ctx, lengths, who, "lengths")) ||
+        (mask && !ak__index_known(x->ctx, mask, who, "mask")) || !is_sequence(who, x))
         return false;
     const int64_t N = x->shape.dims[0], T = x->shape.dims[1];
     if (!index_fits(who, x, "lengths", lengths, AK_SHAPE(N), T + 1) ||
@@ -100,7 +99,7 @@ ak_tensor *ak_pool_last(ak_tensor *x, ak_index *lengths, ak_index *mask)
 
 ak_tensor *ak_pool_at(ak_tensor *x, ak_index *ids, int token)
 {
-    if (!AK__TENSOR(NULL, x) || !is_sequence("ak_pool_at", x) || !AK__GIVEN(x->ctx, ids))
+    if (!AK__TENSOR(NULL, x) || !AK__INDEX(x->ctx, ids) || !is_sequence("ak_pool_at", x))
         return &ak__poison;
     const int64_t N = x->shape.dims[0], T = x->shape.dims[1];
     if (!index_fits("ak_pool_at", x, "ids", ids, AK_SHAPE(N, T), INT32_MAX))

@@ -26,7 +26,8 @@ declare -A allowed=(
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [losses]=losses [optim]=optim [data]=data
+    [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [transformer]=nn
+    [models]=nn [losses]=losses [optim]=optim [data]=data
     [dataset]=data [inputs]=eval [eval]=eval [report]=report
 )
 

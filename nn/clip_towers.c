@@ -65,6 +65,21 @@ static bool fill_in_text(const ak_module *m, ak_clip_text_options *o)
     return false;
 }
 
+void ak__clip_start(const ak_module *tower, int64_t width, int layers)
+{
+    static const char *const names[] = { "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2" };
+    const double one = 1 / sqrt((double)width), last = one / sqrt(2.0 * layers);
+    const double deviations[] = { one, one, one, last, one / sqrt(2), last };
+    ak_tensor *w;
+    for (int64_t i = 0; (w = ak_module_param(tower, i)) != NULL; i++)
+        for (int k = 0; k < 6; k++) {
+            char end[32];
+            snprintf(end, sizeof end, "/%s/weight", names[k]);
+            if (ak__ends_in(w->name, end))
+                ak_init_fill(w, (ak_init){ .kind = AK_INIT_NORMAL, .scale = deviations[k] });
+        }
+}
+
 ak_module *ak_clip_text(ak_ctx *ctx, const char *name, ak_clip_text_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
@@ -86,11 +101,13 @@ ak_module *ak_clip_text(ak_ctx *ctx, const char *name, ak_clip_text_options o)
         snprintf(path, sizeof path, "encoder/layers/%d", i);
         ak_nn_transformer_block(ctx, path, o.width, (ak_block_options){
             .heads = o.heads, .hidden = o.hidden, .activation = o.activation, .eps = o.eps,
-            .causal = true, .attention_dropout = o.attention_dropout, .names = AK_NAMES_CLIP,
-            .out_scale = 1 / sqrt(2.0 * o.layers) });
+            .causal = true, .attention_dropout = o.attention_dropout, .names = AK_NAMES_CLIP });
     }
     ak_nn_layer_norm(ctx, "final_layer_norm", o.width, o.eps);
-    return ak_module_end(m);
+    m = ak_module_end(m);
+    if (m)
+        ak__clip_start(m, o.width, o.layers);
+    return m;
 }
 
 ak_index *ak_clip_cut(ak_index *ids, int64_t count, int end)
@@ -205,6 +222,12 @@ static const ak_module_kind clip_kind = {
     .name = "CLIP", .forward_with = clip_forward, .needs = AK_IN_X | AK_IN_IDS,
     .takes = TEXT_TAKES };
 
+static void add_projection(ak_ctx *ctx, const char *name, int64_t in, int64_t out)
+{
+    ak_nn_linear(ctx, name, in, out, (ak_linear_options){
+        .no_bias = true, .weight = { AK_INIT_NORMAL, .scale = 1 / sqrt((double)in) } });
+}
+
 ak_module *ak_clip(ak_ctx *ctx, const char *name, ak_clip_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
@@ -226,12 +249,11 @@ ak_module *ak_clip(ak_ctx *ctx, const char *name, ak_clip_options o)
     const ak_module *vision = ak_clip_vision(ctx, "vision_model", o.picture);
     if (!text || !vision)
         return ak_module_end(m);
-    const ak_init how = ak__block_init((ak_init){ 0 }, 1);
+    const int64_t wide = ak__own(vision, 0)->size;
     const int64_t width = ((const clip_text *)text->user)->o.width;
-    ak__block_linear(ctx, "visual_projection", ak__own(vision, 0)->size, o.projection, true, how);
-    ak__block_linear(ctx, "text_projection", width, o.projection, true, how);
-    ak_module_describe(m, "CLIP, %" PRId64 " and %" PRId64 " to %d",
-                       ak__own(vision, 0)->size, width, o.projection);
+    add_projection(ctx, "visual_projection", wide, o.projection);
+    add_projection(ctx, "text_projection", width, o.projection);
+    ak_module_describe(m, "CLIP, %" PRId64 " and %" PRId64 " to %d", wide, width, o.projection);
     return ak_module_end(m);
 }
 

@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 /* ---- a stack --------------------------------------------------------------------------------- */
 
@@ -194,12 +193,6 @@ static bool fill_in(const ak_module *m, ak_t5_options *o)
     return true;
 }
 
-static bool ends_in(const char *name, const char *end)
-{
-    const size_t n = strlen(name), k = strlen(end);
-    return n >= k && strcmp(name + n - k, end) == 0;
-}
-
 /* Deviations of T5: scores are not divided by the root of a head's width, queries are smaller. */
 static void start_weights(const ak_module *m, const ak_t5_options *o)
 {
@@ -209,11 +202,11 @@ static void start_weights(const ak_module *m, const ak_t5_options *o)
         if (w->shape.n != 2)
             continue;
         double inputs = (double)w->shape.dims[1];
-        if (ends_in(w->name, "/relative_attention_bias/weight"))
+        if (ak__ends_in(w->name, "/relative_attention_bias/weight"))
             inputs = o->width;
-        else if (ends_in(w->name, "/q/weight"))
+        else if (ak__ends_in(w->name, "/q/weight"))
             inputs *= head;
-        else if (ends_in(w->name, "/shared/weight") || ends_in(w->name, "/lm_head/weight"))
+        else if (ak__ends_in(w->name, "/shared/weight") || ak__ends_in(w->name, "/lm_head/weight"))
             inputs = 1;
         ak_init_fill(w, (ak_init){ .kind = AK_INIT_NORMAL, .scale = 1 / sqrt(inputs) });
     }

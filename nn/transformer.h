@@ -5,6 +5,8 @@
 
 #include <akin/transformer.h>
 
+#include <string.h>
+
 #include "nn/module.h"
 
 /* y takes the place of x, which nobody reads any more. */
@@ -30,6 +32,12 @@ bool ak__words_fit(const char *who, const ak_tensor *logits, const ak_index *ids
 
 /* The initialiser of blocks for `how`, `times` as large (0 = 1). */
 ak_init ak__block_init(ak_init how, double times);
+/* Does a parameter's name end so? */
+static inline bool ak__ends_in(const char *name, const char *end)
+{
+    const size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
 /* A linear layer whose bias starts from 0. */
 ak_module *ak__block_linear(ak_ctx *ctx, const char *name, int64_t in, int64_t out, bool no_bias,
                             ak_init how);
@@ -41,6 +49,9 @@ ak_module *ak__attention_layer(ak_ctx *ctx, const char *name, int64_t width,
  * how many there are, 0 after an error. `owner`: for messages; `below` comes in front of the names
  * of layers: "" or "encoder/". */
 int64_t ak__add_layers(ak_module *owner, const char *below, ak_stack_options o);
+/* Weights of the layers of a tower of CLIP as their authors start them: normal, with deviations of
+ * 1 / sqrt(width), the last layer of each part 1 / sqrt(2 layers) as large. */
+void ak__clip_start(const ak_module *tower, int64_t width, int layers);
 /* The norm of CLIP's picture tower that its class token passes last; NULL for other modules. */
 ak_module *ak__clip_last_norm(const ak_module *m);
 

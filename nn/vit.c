@@ -285,7 +285,12 @@ ak_module *ak_clip_vision(ak_ctx *ctx, const char *name, ak_vit_options o)
     o.heads = o.heads ? o.heads : 12;
     o.activation = o.activation ? o.activation : AK_QUICK_GELU;
     o.eps = o.eps > 0 || o.eps < 0 ? o.eps : 1e-5;
-    return make(ctx, name, o, &clip_vision_kind);
+    ak_module *m = make(ctx, name, o, &clip_vision_kind);
+    if (m) {
+        ak__clip_start(m, o.width, o.layers);
+        ak_init_fill(ak__own(m, 0), (ak_init){ AK_INIT_NORMAL, .scale = 1 / sqrt(o.width) });
+    }
+    return m;
 }
 
 ak_module *ak__clip_last_norm(const ak_module *m)

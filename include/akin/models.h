@@ -142,6 +142,8 @@ typedef struct ak_clip_options {
  *   logits[i, j] = e^logit_scale <picture_i, text_j>, rows of unit length
  *   needs    x [N, H, W, channels], ids [M, T];  takes lengths, mask of ids
  *   returns  [N, M]
+ *   start    as their authors': normal, layers 1 / sqrt(width), the last of each part divided by
+ *            sqrt(2 layers); words, positions and patches 0.02
  *   parameters   CLIPModel: logit_scale (no weight decay; ak_temperature_clamp keeps it in its
  *            range), text_model/.., vision_model/.., visual_projection/weight,
  *            text_projection/weight

@@ -55,12 +55,13 @@ ROW("encoder of sequences", "ak_transformer", "[N, T, D], .memory [N, S, E]", "l
 ROW("encoder of sequences", "ak_bert", ".ids [N, T]", "[N, T, D]",
     "SimCSE, ALBEF, CodeT5+, VG-BERT", NONE, AXES(2, 4), 5, AXES(2, 4, 4), 214, 0,
     ak_bert(ctx, name, (ak_bert_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
-                                          .hidden = 6, .positions = 6, .padding = AK_NONE }))
+                                          .hidden = 6, .positions = 6, .padding = AK_NONE,
+                                          .eps = 0.01 }))
 ROW("encoder of sequences", "ak_bert_masked", ".ids [N, T]", "[N, T, words]",
     "masked words beside a contrast", NONE, AXES(2, 4), 5, AXES(2, 4, 5), 247, 0,
     ak_bert_masked(ctx, name, (ak_bert_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
                                                  .hidden = 6, .positions = 6,
-                                                 .padding = AK_NONE }))
+                                                 .padding = AK_NONE, .eps = 0.01 }))
 ROW("encoder of sequences", "ak_gpt", ".ids [N, T]", "[N, T, words], or [N, T, D]",
     "LCO-Emb, captions", NONE, AXES(2, 4), 5, AXES(2, 4, 5), 206, 0,
     ak_gpt(ctx, name, (ak_gpt_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,

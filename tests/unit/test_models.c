@@ -207,6 +207,42 @@ Test(t5, likelihood_and_loss)
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
+/* A field of words for the memory, with its lengths, comes from a batch by its name. */
+Test(t5, batches)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *m = stirred_t5(ctx, "m");
+    int64_t from[N * S], to[N * T], counts[N];
+    for (int i = 0; i < N * T; i++)
+        to[i] = said[i];
+    for (int i = 0; i < N * S; i++)
+        from[i] = sources[i];
+    for (int n = 0; n < N; n++)
+        counts[n] = source_lengths[n];
+    const ak_array answers = { .name = "to", .type = AK_TYPE_I64, .shape = AK_SHAPE(N, T),
+                               .size = N * T, .data = to };
+    const ak_array questions = { .name = "from", .type = AK_TYPE_I64, .shape = AK_SHAPE(N, S),
+                                 .size = N * S, .data = from };
+    const ak_array lengths = { .name = "lengths", .type = AK_TYPE_I64, .shape = AK_SHAPE(N),
+                               .size = N, .data = counts };
+    ak_dataset *ds = ak_dataset_fields(ctx, "pairs", (ak_field[]){
+        { "to", AK_FIELD_TOKENS, .array = &answers },
+        { "to/memory_ids", AK_FIELD_TOKENS, .array = &questions, .lengths = &lengths },
+        { 0 } });
+    ak_loader *loader = ak_loader_open(ds, (ak_loader_options){ .batch = N });
+    ak_batch b;
+    cr_assert(ak_loader_next(loader, &b), "%s", ak_error_message(ctx));
+    const ak_inputs got = ak_batch_inputs(&b, "to", 0);
+    cr_assert(got.memory_ids && got.memory_lengths, "%s", ak_error_message(ctx));
+    ak_inputs want = source_of(ctx);
+    want.ids = table(ctx, N, T, said);
+    const ak_tensor *y = fine(ak_forward_with(m, got)), *z = fine(ak_forward_with(m, want));
+    cr_expect_eq(memcmp(y->data, z->data, (size_t)y->size * sizeof *y->data), 0);
+    ak_step_end(ctx);
+    cr_expect_not(ak_loader_next(loader, &b));
+    cr_expect_eq(ak_close(ctx), AK_OK);
+}
+
 Test(t5, what_is_refused)
 {
     ak_ctx *ctx = quiet();

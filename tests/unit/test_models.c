@@ -229,7 +229,8 @@ Test(t5, batches)
         { "to", AK_FIELD_TOKENS, .array = &answers },
         { "to/memory_ids", AK_FIELD_TOKENS, .array = &questions, .lengths = &lengths },
         { 0 } });
-    ak_loader *loader = ak_loader_open(ds, (ak_loader_options){ .batch = N });
+    ak_loader *loader = ak_loader_open(ds, (ak_loader_options){ .batch = N,
+                                                                .in_order = true });
     ak_batch b;
     cr_assert(ak_loader_next(loader, &b), "%s", ak_error_message(ctx));
     const ak_inputs got = ak_batch_inputs(&b, "to", 0);

@@ -12,12 +12,14 @@ follows has the digits of a float. Here they are in double (opt_exact_norm).
 """
 import os
 import sys
+import types
 
 import numpy
 import torch
 import torch.nn.functional as F
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.modules["torchvision._meta_registrations"] = types.ModuleType("unused")     # see resnet.py
 import timm  # noqa: E402
 import transformers  # noqa: E402
 from transformers.models.blip_2.modeling_blip_2 import Blip2TextEmbeddings  # noqa: E402

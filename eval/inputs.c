@@ -92,7 +92,7 @@ static bool put_column(ak_inputs *in, const place *to, const ak_batch *b, const 
     if (!put(in, to, value, b, c))
         return false;
     ak_index *lengths = all ? c->all_lengths : c->lengths[v];
-    if (lengths && strcmp(to->name, "memory") == 0)
+    if (lengths && (strcmp(to->name, "memory") == 0 || strcmp(to->name, "memory_ids") == 0))
         in->memory_lengths = lengths;
     if (lengths && (strcmp(to->name, "x") == 0 || strcmp(to->name, "ids") == 0))
         in->lengths = lengths;
@@ -137,8 +137,8 @@ static bool put_all(ak_inputs *in, const ak_batch *b, const ak_column *c, int vi
             continue;               /* another's; or labels and ids, which no module takes */
         if (!to) {
             ak_fail(b->ctx, AK_ERR_VALUE, "batch_inputs: field \"%s\": there is no input \"%s\"; "
-                    "what belongs to \"%s\" is called x, ids, types, mask, memory, memory_mask, "
-                    "bias or skip behind its slash", other->name, name, c->name);
+                    "what belongs to \"%s\" is called x, ids, types, mask, memory, memory_ids, "
+                    "memory_mask, bias or skip behind its slash", other->name, name, c->name);
             return false;
         }
         if (source_of(other->kind) != to->from) {

@@ -79,10 +79,9 @@ ak_inputs ak_inputs_for(const ak_module *m, ak_inputs in)
 }
 
 /* Fits what is there with what is taken, and is all of it usable? */
-static bool inputs_fit(const ak_module *m, const ak_inputs *in)
+static bool inputs_fit(const ak_module *m, const ak_inputs *in, unsigned needs, unsigned takes)
 {
-    const unsigned there = given(in), takes = ak_module_takes(m);
-    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
+    const unsigned there = given(in);
     char a[160], b[160], c[160];
     if (there & ~takes) {
         ak_fail(m->ctx, AK_ERR_VALUE, "%s (%s): is handed %s, which it does not take; it takes %s",
@@ -182,8 +181,16 @@ ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int6
 
 /* ---- the call -------------------------------------------------------------------------------- */
 
-static ak_tensor *call(ak_module *m, const ak_inputs *in, const ak__handed *h)
+typedef struct way {
+    const ak__handed *h;
+    const ak__part   *part;
+} way;
+
+static ak_tensor *call(ak_module *m, const ak_inputs *in, const way *w)
 {
+    const ak__handed *h = w->h;
+    if (w->part)
+        return w->part->run(m, in, w->part->how);
     if (h && h->wanted && ak_is_training(m->ctx))
         return m->kind->fusion->to_norm(m, in->x, h->wanted);
     if (h && !h->wanted)
@@ -191,17 +198,15 @@ static ak_tensor *call(ak_module *m, const ak_inputs *in, const ak__handed *h)
     return m->forward ? m->forward(m, in->x) : m->kind->forward_with(m, in);
 }
 
-ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
+static ak_tensor *run(ak_module *m, const ak_inputs *in, const way *w)
 {
-    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in) || ak_error(m->ctx) != AK_OK)
-        return &ak__poison;
     if (!m->bound && m->kind->bind)
         m->kind->bind(m);
     m->bound = true;
     const bool training = ak_is_training(m->ctx);
     if (m->evaluating)
         ak_train_mode(m->ctx, false);
-    ak_tensor *y = call(m, in, h);
+    ak_tensor *y = call(m, in, w);
     if (m->evaluating)
         ak_train_mode(m->ctx, training);
     if (!y) {
@@ -210,6 +215,23 @@ ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
         return &ak__poison;
     }
     return y;
+}
+
+ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
+{
+    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
+    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in, needs, ak_module_takes(m)) ||
+        ak_error(m->ctx) != AK_OK)
+        return &ak__poison;
+    return run(m, in, &(way){ .h = h });
+}
+
+ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__part *part)
+{
+    if (!ak__complete(m, part->who) || !inputs_fit(m, in, part->needs, part->needs | part->takes) ||
+        ak_error(m->ctx) != AK_OK)
+        return &ak__poison;
+    return run(m, in, &(way){ .part = part });
 }
 
 ak_tensor *ak_forward(ak_module *m, ak_tensor *x)

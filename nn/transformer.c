@@ -21,21 +21,13 @@ typedef struct block {
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-/* y takes the place of x, which nobody reads any more. */
-static ak_tensor *instead(ak_tensor *x, ak_tensor *y)
-{
-    if (y != x && !ak_is_poison(y) && !ak_is_poison(x))
-        ak_done_with(x, false);
-    return y;
-}
-
 /* Without a sample's part altogether, with probability p: a mask of one number a sample. */
 static ak_tensor *drop_samples(ak_tensor *y, double p)
 {
     if (ak_is_poison(y) || p == 0 || !ak_is_training(y->ctx))
         return y;
     ak_tensor *ones = ak_full(y->ctx, AK_SHAPE(y->shape.dims[0], 1, 1), 1);
-    return instead(y, ak_mul(y, ak_dropout(ones, p)));
+    return ak__instead(y, ak_mul(y, ak_dropout(ones, p)));
 }
 
 /* x + what a part has made of it. Which of the parts: for its own layer scale. */
@@ -44,11 +36,11 @@ static ak_tensor *add_part(ak_module *m, ak_tensor *x, ak_tensor *y, int part)
     const block *b = m->user;
     if (ak_is_poison(y))
         return y;
-    y = instead(y, ak_dropout(y, b->o.dropout));
+    y = ak__instead(y, ak_dropout(y, b->o.dropout));
     if (b->o.layer_scale > 0)
-        y = instead(y, ak_mul(y, ak__own(m, part)));
+        y = ak__instead(y, ak_mul(y, ak__own(m, part)));
     y = drop_samples(y, b->o.drop_path);
-    return instead(y, ak_add(x, y));
+    return ak__instead(y, ak_add(x, y));
 }
 
 /* x through its linear layers, the activation between them. */
@@ -71,16 +63,16 @@ static ak_tensor *feed(ak_module *m, ak_tensor *x)
             both[1] = ak_forward(in, x);
             h = ak_concat_n(-1, both, 2);
         }
-        h = instead(h, ak_gated(h, gates[b->o.activation]));
+        h = ak__instead(h, ak_gated(h, gates[b->o.activation]));
     } else {
         h = ak_forward(in, x);
         if (b->o.activation != AK_RELU)         /* which the layer has itself */
-            h = instead(h, ak_activate(h, b->o.activation));
+            h = ak__instead(h, ak_activate(h, b->o.activation));
     }
     if (ak_is_poison(h))
         return h;
-    h = instead(h, ak_dropout(h, b->o.hidden_dropout));
-    return instead(h, ak_forward(m->children[b->out], h));
+    h = ak__instead(h, ak_dropout(h, b->o.hidden_dropout));
+    return ak__instead(h, ak_forward(m->children[b->out], h));
 }
 
 typedef ak_tensor *part_fn(ak_module *m, const ak_inputs *in, ak_tensor *x);
@@ -115,10 +107,10 @@ static ak_tensor *around(ak_module *m, const ak_inputs *in, ak_tensor *x, part_f
         return x;
     if (b->o.post_norm) {
         ak_tensor *sum = add_part(m, x, part(m, in, x), number);
-        return ak_is_poison(sum) ? sum : instead(sum, ak_forward(n, sum));
+        return ak_is_poison(sum) ? sum : ak__instead(sum, ak_forward(n, sum));
     }
     ak_tensor *normed = ak_forward(n, x);
-    ak_tensor *y = ak_is_poison(normed) ? normed : instead(normed, part(m, in, normed));
+    ak_tensor *y = ak_is_poison(normed) ? normed : ak__instead(normed, part(m, in, normed));
     return add_part(m, x, y, number);
 }
 
@@ -130,8 +122,8 @@ static ak_tensor *block_forward(ak_module *m, const ak_inputs *in)
         return ak__module_shape_error(m, in->x, "[N, T, %" PRId64 "]", b->width);
     ak_tensor *x = around(m, in, in->x, self_part, b->self_norm, 0);
     if (b->o.cross)
-        x = instead(x, around(m, in, x, cross_part, b->cross_norm, 1));
-    return instead(x, around(m, in, x, feed_part, b->feed_norm, b->o.cross ? 2 : 1));
+        x = ak__instead(x, around(m, in, x, cross_part, b->cross_norm, 1));
+    return ak__instead(x, around(m, in, x, feed_part, b->feed_norm, b->o.cross ? 2 : 1));
 }
 
 #define SELF_TAKES (AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_BIAS | AK_IN_STATE)
@@ -256,7 +248,7 @@ ak_module *ak_nn_transformer_block(ak_ctx *ctx, const char *name, int64_t width,
 
 /* ---- stacks ---------------------------------------------------------------------------------- */
 
-int64_t ak__add_layers(ak_module *owner, ak_stack_options o)
+int64_t ak__add_layers(ak_module *owner, const char *below, ak_stack_options o)
 {
     ak_ctx *ctx = owner->ctx;
     if (o.layers < 1 || o.layers > 10000 || o.cross_every < 0 ||
@@ -270,9 +262,9 @@ int64_t ak__add_layers(ak_module *owner, ak_stack_options o)
     const ak__stack_names *names = ak__names_of_stack(o.block.names);
     const bool norm = !o.block.post_norm && !o.no_norm;
     for (int i = 0; i < o.layers; i++) {
-        char path[48];
+        char path[64];
         ak_block_options b = o.block;
-        snprintf(path, sizeof path, "%s/%d", names->layer, i);
+        snprintf(path, sizeof path, "%s%s/%d", below, names->layer, i);
         b.drop_path = o.layers > 1 ? o.block.drop_path * i / (o.layers - 1) : o.block.drop_path;
         b.cross = b.cross && (o.cross_every == 0 || i % o.cross_every == 0);
         b.memory_width = b.cross ? b.memory_width : 0;
@@ -292,7 +284,7 @@ ak_tensor *ak__run_layers(ak_module *m, const ak_inputs *in, int64_t first, int6
         ak_tensor *y = ak__run(m->children[i], &own, NULL);
         if (ak_is_poison(y))
             return y;
-        now.x = now.x == in->x ? y : instead(now.x, y);     /* the first one is the caller's */
+        now.x = now.x == in->x ? y : ak__instead(now.x, y);     /* the first one is the caller's */
     }
     return now.x;
 }
@@ -314,7 +306,7 @@ ak_module *ak_transformer_stack(ak_ctx *ctx, const char *name, ak_stack_options 
         return NULL;
     ak_module_describe(m, "transformer, %d layers of %d", o.layers, o.width);
     ak_module_begin(m);
-    ak__add_layers(m, o);
+    ak__add_layers(m, "", o);
     return ak_module_end(m);
 }
 
@@ -328,18 +320,14 @@ static ak_tensor *encode(ak_module *m, const ak_inputs *in)
         .x = in->memory, .lengths = in->memory_lengths, .mask = in->memory_mask });
 }
 
-/* With a state: what the encoder made in the first call. */
-static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
+ak_tensor *ak__made_once(ak_module *m, const ak_inputs *in, ak_shape shape,
+                         ak_tensor *(*make)(ak_module *m, const ak_inputs *in))
 {
-    const int64_t width = ((const ak_transformer_options *)m->user)->encoder.width;
-    if (in->memory->shape.n != 3 || in->memory->shape.dims[2] != width)
-        return ak__module_shape_error(m, in->memory, "[N, S, %" PRId64 "] for .memory", width);
-    ak__seen *s = ak__seen_of(m, in->state, in->x->shape.n ? in->x->shape.dims[0] : 0,
-                              in->memory->shape.dims[1], width);
+    ak__seen *s = ak__seen_of(m, in->state, shape.dims[0], shape.dims[1], shape.dims[2]);
     if (!s)
         return &ak__poison;
     if (s->past[0] == 0) {
-        ak_tensor *y = encode(m, in);
+        ak_tensor *y = make(m, in);
         if (ak_is_poison(y))
             return y;
         if (ak_copy(&s->kept, y) != AK_OK)
@@ -347,6 +335,16 @@ static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
         s->past[0] = 1;
     }
     return &s->kept;
+}
+
+static ak_tensor *encoded_once(ak_module *m, const ak_inputs *in)
+{
+    const int64_t width = ((const ak_transformer_options *)m->user)->encoder.width;
+    const ak_shape s = in->memory->shape;
+    if (s.n != 3 || s.dims[2] != width)
+        return ak__module_shape_error(m, in->memory, "[N, S, %" PRId64 "] for .memory", width);
+    const int64_t rows = in->x->shape.n ? in->x->shape.dims[0] : 0;
+    return ak__made_once(m, in, AK_SHAPE(rows, s.dims[1], width), encode);
 }
 
 static ak_tensor *encoder_decoder_forward(ak_module *m, const ak_inputs *in)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ViT: patches, positions for any size of picture, layers. */
+/* ViT: patches, positions for any size of picture, layers; and CLIP's. */
 #include "nn/transformer.h"
+
+#include <akin/models.h>
 
 #include "tensor/tensor_internal.h"
 
@@ -8,14 +10,31 @@
 #include <math.h>
 #include <string.h>
 
-enum { PROJ, LAYERS };      /* children: the patch projection, layers and norm, head if so */
+/* Own tensors: the class token and the positions, where there are any. Children: the patch
+ * projection, CLIP's norm in front, layers and norm, head if so; CLIP's last norm. */
+enum { PROJ };
 
 typedef struct vit {
     ak_vit_options o;
-    int64_t layers;         /* with the norm */
+    bool    clip;
+    int64_t first, layers;  /* of the children; with the norm */
 } vit;
 
 static int64_t front_of(const vit *v) { return v->o.no_class_token ? 0 : 1; }
+
+/* [1, C], [front + patches, C] */
+static ak_tensor *class_token(const ak_module *m)
+{
+    const vit *v = m->user;
+    return ak_reshape(ak__own(m, 0), AK_SHAPE(1, v->o.width));
+}
+
+static ak_tensor *position_table(const ak_module *m)
+{
+    const vit *v = m->user;
+    ak_tensor *all = ak__own(m, front_of(v));
+    return ak_reshape(all, AK_SHAPE(all->size / v->o.width, v->o.width));
+}
 
 /* ---- patches --------------------------------------------------------------------------------- */
 
@@ -63,9 +82,7 @@ static ak_tensor *grid_positions(ak_module *m, int64_t gh, int64_t gw)
     const int64_t own_w = v->o.image_columns / v->o.patch;
     if (v->o.sinusoidal)
         return grid_of_sines(m->ctx, gh, gw, C);
-    ak_tensor *all = ak_module_find(m, "pos_embed");
-    ak_tensor *table = ak_reshape(all, AK_SHAPE(all->shape.dims[1], C));
-    table = ak_rows(table, front_of(v), own_h * own_w);
+    ak_tensor *table = ak_rows(position_table(m), front_of(v), own_h * own_w);
     if (gh == own_h && gw == own_w)
         return table;
     table = ak_reshape(table, AK_SHAPE(1, own_h, own_w, C));
@@ -77,11 +94,9 @@ static ak_tensor *with_class_token(ak_module *m, ak_tensor *patches)
 {
     const vit *v = m->user;
     const int64_t N = patches->shape.dims[0], C = v->o.width;
-    ak_tensor *token = ak_reshape(ak_module_find(m, "cls_token"), AK_SHAPE(1, C));
-    if (!v->o.sinusoidal) {
-        ak_tensor *all = ak_module_find(m, "pos_embed");
-        token = ak_add(token, ak_rows(ak_reshape(all, AK_SHAPE(all->shape.dims[1], C)), 0, 1));
-    }
+    ak_tensor *token = class_token(m);
+    if (!v->o.sinusoidal)
+        token = ak_add(token, ak_rows(position_table(m), 0, 1));
     token = ak_add(ak_zeros(m->ctx, AK_SHAPE(N, 1, C)), token);
     return ak_concat(1, token, patches);
 }
@@ -132,15 +147,25 @@ static ak_tensor *vit_forward(ak_module *m, ak_tensor *x)
     y = ak_dropout(drop_patches(m, y), v->o.dropout);
     if (ak_is_poison(y))
         return y;
-    y = ak__run_layers(m, &(ak_inputs){ .x = y }, LAYERS, v->layers);
+    if (v->clip) {
+        ak_tensor *normed = ak_forward(m->children[PROJ + 1], y);
+        if (ak_is_poison(normed))
+            return normed;
+        ak_done_with(y, false);
+        y = normed;
+    }
+    y = ak__run_layers(m, &(ak_inputs){ .x = y }, v->first, v->layers);
     if (v->o.classes == 0 || ak_is_poison(y))
         return y;
-    return ak_forward(m->children[LAYERS + v->layers],
+    return ak_forward(m->children[v->first + v->layers],
                       ak_vit_pool(y, v->o.pooling, (int)front_of(v)));
 }
 
 static const ak_module_kind vit_kind = { .name = "ViT", .forward = vit_forward,
                                          .state_bytes = sizeof(vit) };
+static const ak_module_kind clip_vision_kind = { .name = "CLIP's picture tower",
+                                                 .forward = vit_forward,
+                                                 .state_bytes = sizeof(vit) };
 
 static bool options_fit(const ak_module *m, const ak_vit_options *o)
 {
@@ -172,55 +197,105 @@ static bool options_fit(const ak_module *m, const ak_vit_options *o)
 
 static void add_tokens(ak_module *m, const ak_vit_options *o)
 {
+    const bool clip = ((const vit *)m->user)->clip;
     const ak_init how = ak__block_init((ak_init){ 0 }, 1);
     const int64_t grid = (int64_t)(o->image / o->patch) * (o->image_columns / o->patch);
-    const int64_t front = o->no_class_token ? 0 : 1;
+    const int64_t front = o->no_class_token ? 0 : 1, C = o->width;
     if (front)
-        ak_init_fill(ak_module_add_param(m, "cls_token", AK_SHAPE(1, 1, o->width),
+        ak_init_fill(ak_module_add_param(m, clip ? "embeddings/class_embedding" : "cls_token",
+                                         clip ? AK_SHAPE(C) : AK_SHAPE(1, 1, C),
                                          AK_PARAM_NO_DECAY), how);
     if (!o->sinusoidal)
-        ak_init_fill(ak_module_add_param(m, "pos_embed", AK_SHAPE(1, front + grid, o->width),
-                                         AK_PARAM_NO_DECAY), how);
+        ak_init_fill(ak_module_add_param(
+            m, clip ? "embeddings/position_embedding/weight" : "pos_embed",
+            clip ? AK_SHAPE(front + grid, C) : AK_SHAPE(1, front + grid, C), AK_PARAM_NO_DECAY),
+            how);
+}
+
+static void add_parts(ak_module *m, const ak_vit_options *o)
+{
+    vit *v = m->user;
+    ak_ctx *ctx = m->ctx;
+    ak_module *proj = ak_nn_conv2d(ctx, v->clip ? "embeddings/patch_embedding" : "patch_embed/proj",
+                                   o->channels, o->width, o->patch, (ak_conv_layer_options){
+        .stride = o->patch, .no_bias = v->clip, .weight = ak__block_init((ak_init){ 0 }, 1) });
+    if (proj && !v->clip)
+        ak_fill(ak__own(proj, 1), 0);
+    if (v->clip)
+        ak_nn_layer_norm(ctx, "pre_layrnorm", o->width, o->eps);
+    v->first = m->n_children;
+    v->layers = ak__add_layers(m, v->clip ? "encoder/" : "", (ak_stack_options){
+        .width = o->width, .layers = o->layers, .no_norm = v->clip, .block = {
+            .heads = o->heads, .hidden = o->hidden, .activation = o->activation, .eps = o->eps,
+            .dropout = o->dropout, .attention_dropout = o->attention_dropout,
+            .hidden_dropout = o->dropout, .drop_path = o->drop_path, .layer_scale = o->layer_scale,
+            .names = v->clip ? AK_NAMES_CLIP : AK_NAMES_TIMM } });
+    if (v->clip)
+        ak_nn_layer_norm(ctx, "post_layernorm", o->width, o->eps);
+    if (o->classes > 0)
+        ak__block_linear(ctx, "head", o->pooling == AK_VIT_BOTH ? 2 * o->width : o->width,
+                         o->classes, false, ak__block_init((ak_init){ 0 }, 1));
+}
+
+static ak_module *make(ak_ctx *ctx, const char *name, ak_vit_options o, const ak_module_kind *kind)
+{
+    ak_module *m = ak_module_make(ctx, name, kind);
+    if (!m)
+        return NULL;
+    o.image = o.image ? o.image : 224;
+    o.image_columns = o.image_columns ? o.image_columns : o.image;
+    o.channels = o.channels ? o.channels : 3;
+    if (!options_fit(m, &o))
+        return NULL;
+    *(vit *)m->user = (vit){ .o = o, .clip = kind == &clip_vision_kind };
+    ak_module_describe(m, "%s %d/%d, %d layers, %d heads", kind->name, o.width, o.patch, o.layers,
+                       o.heads);
+    add_tokens(m, &o);
+    ak_module_begin(m);
+    add_parts(m, &o);
+    return ak_module_end(m);
 }
 
 ak_module *ak_vit(ak_ctx *ctx, const char *name, ak_vit_options o)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    ak_module *m = ak_module_make(ctx, name, &vit_kind);
-    if (!m)
-        return NULL;
-    o.image = o.image ? o.image : 224;
-    o.image_columns = o.image_columns ? o.image_columns : o.image;
     o.patch = o.patch ? o.patch : 16;
-    o.channels = o.channels ? o.channels : 3;
     o.width = o.width ? o.width : 192;
     o.layers = o.layers ? o.layers : 12;
     o.heads = o.heads ? o.heads : 3;
     o.activation = o.activation ? o.activation : AK_GELU;
     o.eps = o.eps > 0 || o.eps < 0 ? o.eps : 1e-6;
-    if (!options_fit(m, &o))
+    return make(ctx, name, o, &vit_kind);
+}
+
+ak_module *ak_clip_vision(ak_ctx *ctx, const char *name, ak_vit_options o)
+{
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
-    vit *v = m->user;
-    *v = (vit){ .o = o };
-    ak_module_describe(m, "ViT %d/%d, %d layers, %d heads", o.width, o.patch, o.layers, o.heads);
-    add_tokens(m, &o);
-    ak_module_begin(m);
-    ak_module *proj = ak_nn_conv2d(ctx, "patch_embed/proj", o.channels, o.width, o.patch,
-                                   (ak_conv_layer_options){ .stride = o.patch,
-        .weight = ak__block_init((ak_init){ 0 }, 1) });
-    if (proj)
-        ak_fill(ak__own(proj, 1), 0);
-    v->layers = ak__add_layers(m, (ak_stack_options){
-        .width = o.width, .layers = o.layers, .block = {
-            .heads = o.heads, .hidden = o.hidden, .activation = o.activation, .eps = o.eps,
-            .dropout = o.dropout, .attention_dropout = o.attention_dropout,
-            .hidden_dropout = o.dropout, .drop_path = o.drop_path, .layer_scale = o.layer_scale,
-            .names = AK_NAMES_TIMM } });
-    if (o.classes > 0)
-        ak__block_linear(ctx, "head", o.pooling == AK_VIT_BOTH ? 2 * o.width : o.width, o.classes,
-                         false, ak__block_init((ak_init){ 0 }, 1));
-    return ak_module_end(m);
+    if (o.classes || o.pooling || o.no_class_token || o.sinusoidal) {
+        ak_fail(ctx, AK_ERR_VALUE, "ak_clip_vision: %s: .classes %d, .pooling %d, .no_class_token "
+                "%d and .sinusoidal %d must be 0: its feature is the class token", name, o.classes,
+                (int)o.pooling, o.no_class_token, o.sinusoidal);
+        return NULL;
+    }
+    o.patch = o.patch ? o.patch : 32;
+    o.width = o.width ? o.width : 768;
+    o.layers = o.layers ? o.layers : 12;
+    o.heads = o.heads ? o.heads : 12;
+    o.activation = o.activation ? o.activation : AK_QUICK_GELU;
+    o.eps = o.eps > 0 || o.eps < 0 ? o.eps : 1e-5;
+    ak_module *m = make(ctx, name, o, &clip_vision_kind);
+    if (m) {
+        ak__clip_start(m, o.width, o.layers);
+        ak_init_fill(ak__own(m, 0), (ak_init){ AK_INIT_NORMAL, .scale = 1 / sqrt(o.width) });
+    }
+    return m;
+}
+
+ak_module *ak__clip_last_norm(const ak_module *m)
+{
+    return m->kind == &clip_vision_kind ? m->children[m->n_children - 1] : NULL;
 }
 
 ak_tensor *ak_vit_pool(ak_tensor *tokens, ak_vit_pooling how, int front)

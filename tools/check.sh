@@ -13,8 +13,10 @@ full    every suite, once per instruction set; clang with sanitizers: before ask
 fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
-        set: after work on ops and losses. AK_GRAPH_SEEDS=from-to chooses others; AK_PEER_PYTHON
-        names a python that has PyTorch (else one is made in build-peer/venv)
+        set; golden files of other shapes, those of models too; models of timm and transformers
+        by their own weights: after work on ops, losses and models. AK_GRAPH_SEEDS=from-to chooses
+        others; AK_PEER_PYTHON names a python that has PyTorch (else one is made in
+        build-peer/venv)
 TEXT
 }
 
@@ -80,6 +82,7 @@ long() {
 }
 
 PEER_TORCH=2.13.0
+PEER_TRANSFORMERS=5.24.0
 
 # peer_python: prints a python that has PyTorch, installed if need be.
 peer_python() {
@@ -87,7 +90,8 @@ peer_python() {
     if [ -z "${AK_PEER_PYTHON:-}" ] && ! [ -f build-peer/ready ]; then
         { python3 -m venv build-peer/venv &&
             build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
-            build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow &&
+            build-peer/venv/bin/pip install --quiet "transformers==$PEER_TRANSFORMERS" &&
+            build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow timm &&
             touch build-peer/ready; } >&2 || return 1
     fi
     echo "$python"
@@ -122,16 +126,24 @@ peer() {
     fi
     local heads=build-peer/golden-heads
     mkdir -p "$heads" && cp tests/golden/*.npz "$heads"
-    if ! "$python" tests/peer/resnet.py "$heads" large; then
-        count_failure "golden files of ResNets could not be made"
+    if ! "$python" tests/peer/resnet.py "$heads" large ||
+        ! "$python" tests/peer/golden_models.py "$heads"; then
+        count_failure "golden files of models could not be made"
     fi
     for build in golden golden64; do
-        AK_GOLDEN_DIR=$PWD/$heads "build-test/tests/golden/test_${build}_heads" &&
-            PASSED=$((PASSED + 1)) || count_failure "$build: heads"
+        for name in heads transformer; do
+            AK_GOLDEN_DIR=$PWD/$heads "build-test/tests/golden/test_${build}_$name" &&
+                PASSED=$((PASSED + 1)) || count_failure "$build: $name"
+        done
         for name in layers ops losses; do
             AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done
+    done
+    for name in transformers_models timm_vit; do
+        say "$name: weights and words of another library"
+        "$python" "tests/peer/$name.py" build-test/tests/peer/client &&
+            PASSED=$((PASSED + 1)) || count_failure "$name"
     done
 }
 

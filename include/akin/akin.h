@@ -8,6 +8,7 @@
  *   nn.h          layers, encoders
  *   transformer.h attention, transformers, generation
  *   recompute.h   less memory for one more forward pass; large batches in chunks
+ *   models.h      T5, CLIP, Q-Former
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -35,6 +36,7 @@
 #include <akin/io.h>
 #include <akin/losses.h>
 #include <akin/memory.h>
+#include <akin/models.h>
 #include <akin/nn.h>
 #include <akin/op.h>
 #include <akin/ops.h>

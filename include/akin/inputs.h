@@ -29,8 +29,9 @@ extern "C" {
  *                 sequence                    .x, and .lengths where they vary
  *                 tokens                      .ids, and .lengths where they vary
  *             A field called "<field>/<input>" is that input: "caption/types" (tokens) is .types,
- *             "caption/memory" (a sequence) is .memory with .memory_lengths; .x, .bias and .skip
- *             are tensors likewise, .ids, .mask, .memory_mask are tokens
+ *             "caption/memory" (a sequence) is .memory with .memory_lengths, "caption/memory_ids"
+ *             (tokens) .memory_ids with them; .x, .bias and .skip are tensors likewise, .ids,
+ *             .mask, .memory_mask are tokens
  *   view      in [0, V), or AK_ALL_VIEWS: [V N, ..], view by view. A field with one view goes with
  *             every view of another, but not with all of them at once
  *   returns   step lifetime; poison after an error. What the module does not take it refuses:

@@ -69,6 +69,7 @@ typedef struct ak_module ak_module;
     FIELD(MASK, INDEX, mask)                                                                       \
     FIELD(PREFIX, INDEX, prefix)                                                                   \
     FIELD(MEMORY, TENSOR, memory)                                                                  \
+    FIELD(MEMORY_IDS, INDEX, memory_ids)                                                           \
     FIELD(MEMORY_LENGTHS, INDEX, memory_lengths)                                                   \
     FIELD(MEMORY_MASK, INDEX, memory_mask)                                                         \
     FIELD(BIAS, TENSOR, bias)                                                                      \
@@ -85,6 +86,7 @@ typedef struct ak_inputs {
     ak_index  *prefix;          /* [N] first positions of x that all others see (causal
                                  * attention) */
     ak_tensor *memory;          /* [N, S, C] what cross-attention looks at */
+    ak_index  *memory_ids;      /* [N, S] the tokens that a module makes its memory of */
     ak_index  *memory_lengths;  /* [N] likewise, */
     ak_index  *memory_mask;     /* [N, S] of memory */
     ak_tensor *bias;            /* added to the scores of attention (ak_attention_options) */

@@ -41,6 +41,7 @@ VALUES = {
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
     'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
     'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
+    'ak_qformer_mode': 'AK_QFORMER_MATCH',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -95,6 +96,19 @@ ARGUMENTS |= {
     ('ak_log_likelihood', 'm'): 'w.gpt', ('ak_log_likelihood', 'ids'): 'w.mask',
     ('ak_log_likelihood', 'first'): 'w.lengths', ('ak_log_likelihood', 'lengths'): 'w.lengths',
     ('ak_log_likelihood', 'inputs'): '(ak_inputs){ 0 }', ('ak_linear_joined', 'b'): 'NULL',
+}
+# Whole models: of words, of pictures, of both.
+for function in ('ak_t5_encode', 'ak_clip_texts'):
+    ARGUMENTS[function, 'in'] = '(ak_inputs){ .ids = w.mask }'
+for function in ('ak_clip_pictures', 'ak_clip_texts', 'ak_clip_log_scale'):
+    ARGUMENTS[function, 'm'] = 'w.clip'
+ARGUMENTS |= {
+    ('ak_t5_encode', 'm'): 'w.t5', ('ak_shift_right', 'words'): 'w.mask',
+    ('ak_word_loss', 'logits'): 'w.cube', ('ak_word_loss', 'words'): 'w.mask',
+    ('ak_clip_pool', 'tower'): 'w.clip_text', ('ak_clip_pool', 'y'): 'w.cube',
+    ('ak_clip_pool', 'ids'): 'w.mask', ('ak_clip_cut', 'ids'): 'w.mask',
+    ('ak_clip_pictures', 'x'): 'w.picture', ('ak_qformer_run', 'm'): 'w.qformer',
+    ('ak_qformer_run', 'in'): '(ak_inputs){ .memory = w.cube, .ids = w.mask }',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):

@@ -22,6 +22,7 @@ static struct world {
     ak_tensor *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var;
     ak_index *ids, *found, *lengths, *mask;
     ak_module *net, *conv, *norm, *parts[2], *bert, *masked, *gpt;
+    ak_module *t5, *clip, *clip_text, *qformer;
     ak_decoding *seen;
     ak_module_kind kind;
     ak_momentum *momentum;
@@ -152,6 +153,14 @@ static void build_world(void)
     w.masked = ak_bert_masked(w.ctx, "masked", bert);
     w.gpt = ak_gpt(w.ctx, "gpt", (ak_gpt_options){ .vocab = 2, .width = 2, .layers = 1,
                                                    .heads = 1, .positions = 8 });
+    w.t5 = ak_t5(w.ctx, "t5", (ak_t5_options){ .vocab = 2, .width = 2, .layers = 1, .heads = 1 });
+    w.clip = ak_clip(w.ctx, "clip", (ak_clip_options){
+        .text = { .vocab = 2, .width = 2, .layers = 1, .heads = 1 }, .projection = 2,
+        .picture = { .image = 2, .patch = 2, .channels = 2, .width = 2, .layers = 1,
+                     .heads = 1 } });
+    w.clip_text = ak_module_child(w.clip, 0);
+    w.qformer = ak_qformer(w.ctx, "qformer", (ak_qformer_options){
+        .width = 2, .layers = 1, .heads = 1, .queries = 2, .vocab = 2 });
     w.seen = ak_decoding_open(w.ctx, 2, 2);
     w.momentum = ak_momentum_encoder(w.net, "teacher", (ak_momentum_options){ 0 });
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });

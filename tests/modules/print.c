@@ -33,9 +33,11 @@ int main(void)
                    r->kind[0] - 'a' + 'A', r->kind + 1);
         char x[AK_SHAPE_TEXT], y[AK_SHAPE_TEXT];
         ak_shape_text(r->x.n < 0 ? r->ids : r->x, x);
+        const char *more = r->flags & MEMORY ? " and [2,3,5]" : r->flags & SOURCE ? " and [2,3]"
+                           : "";
         ak_shape_text(r->y, y);
-        printf("| `%s` | %s | %s | %s -> %s | %" PRId64 " | %s |\n", r->call, r->input, r->output,
-               x, y, r->size, r->used);
+        printf("| `%s` | %s | %s | %s%s -> %s | %" PRId64 " | %s |\n", r->call, r->input,
+               r->output, x, more, y, r->size, r->used);
     }
     puts("\n## Heads by name\n\n"
          "`ak_head(ctx, name, kind, in, options)`: linear layers, batch norm and ReLU behind each "

@@ -12,6 +12,8 @@
  * flags    BATCH     train mode needs more than one sample (a batch norm of vectors, or of maps
  *                    of one position)
  *          RANDOM    train mode draws numbers
+ *          MEMORY    is handed a memory [N, 3, 5] as well
+ *          SOURCE    and words of one, [N, 3]
  */
 #ifndef ROW
 #define ROW(...)
@@ -32,6 +34,69 @@ ROW("encoder of pictures", "ak_resnet50", "[N, H, W, C]", "[N, 32 width], [N, cl
     ak_resnet50(ctx, name, (ak_resnet_options){ .width = 2, .stem = 7, .classes = 4,
                                                 .zero_last = true }))
 
+ROW("encoder of pictures", "ak_vit", "[N, H, W, C]", "[N, 1 + patches, D], or [N, classes]",
+    "MoCo v3, SigLIP, ALBEF", AXES(2, 4, 6, 2), NONE, 0, AXES(2, 7, 4), 230, 0,
+    ak_vit(ctx, name, (ak_vit_options){ .image = 4, .image_columns = 6, .patch = 2, .channels = 2,
+                                        .width = 4, .layers = 1, .heads = 2, .hidden = 6 }))
+ROW("encoder of pictures", "ak_clip_vision", "[N, H, W, C]", "[N, 1 + patches, D]",
+    "CLIP, BLIP-2", AXES(2, 4, 4, 2), NONE, 0, AXES(2, 5, 4), 226, 0,
+    ak_clip_vision(ctx, name, (ak_vit_options){ .image = 4, .patch = 2, .channels = 2, .width = 4,
+                                                .layers = 1, .heads = 2, .hidden = 6 }))
+
+ROW("encoder of sequences", "ak_transformer_stack", "[N, T, D]", "like x",
+    "encoders and decoders of all kinds", AXES(2, 3, 4), NONE, 0, AXES(2, 3, 4), 298, 0,
+    ak_transformer_stack(ctx, name, (ak_stack_options){
+        .width = 4, .layers = 2, .block = { .heads = 2, .hidden = 5, .activation = AK_GELU } }))
+ROW("encoder of sequences", "ak_transformer", "[N, T, D], .memory [N, S, E]", "like x",
+    "translation, captions", AXES(2, 4, 4), NONE, 0, AXES(2, 4, 4), 723, MEMORY,
+    ak_transformer(ctx, name, (ak_transformer_options){
+        .encoder = { .width = 5, .layers = 1, .block = { .heads = 1, .activation = AK_GELU } },
+        .decoder = { .width = 4, .layers = 1, .block = { .heads = 2, .activation = AK_GELU } } }))
+ROW("encoder of sequences", "ak_bert", ".ids [N, T]", "[N, T, D]",
+    "SimCSE, ALBEF, CodeT5+, VG-BERT", NONE, AXES(2, 4), 5, AXES(2, 4, 4), 214, 0,
+    ak_bert(ctx, name, (ak_bert_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
+                                          .hidden = 6, .positions = 6, .padding = AK_NONE,
+                                          .eps = 0.01 }))
+ROW("encoder of sequences", "ak_bert_masked", ".ids [N, T]", "[N, T, words]",
+    "masked words beside a contrast", NONE, AXES(2, 4), 5, AXES(2, 4, 5), 247, 0,
+    ak_bert_masked(ctx, name, (ak_bert_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
+                                                 .hidden = 6, .positions = 6,
+                                                 .padding = AK_NONE, .eps = 0.01 }))
+ROW("encoder of sequences", "ak_gpt", ".ids [N, T]", "[N, T, words], or [N, T, D]",
+    "LCO-Emb, captions", NONE, AXES(2, 4), 5, AXES(2, 4, 5), 206, 0,
+    ak_gpt(ctx, name, (ak_gpt_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
+                                        .hidden = 6, .positions = 6 }))
+ROW("encoder of sequences", "ak_t5", ".ids [N, T], .memory_ids [N, S]", "[N, T, words]",
+    "CodeT5+", NONE, AXES(2, 4), 5, AXES(2, 4, 5), 400, SOURCE,
+    ak_t5(ctx, name, (ak_t5_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2, .hidden = 6,
+                                      .buckets = 4, .max_distance = 5, .gated = true,
+                                      .activation = AK_GELU_TANH }))
+ROW("encoder of sequences", "ak_t5_encoder", ".ids [N, T]", "[N, T, D]",
+    "embeddings of texts", NONE, AXES(2, 4), 5, AXES(2, 4, 4), 208, 0,
+    ak_t5_encoder(ctx, name, (ak_t5_options){ .vocab = 5, .width = 4, .layers = 1, .heads = 2,
+                                              .hidden = 6, .activation = AK_GELU }))
+ROW("encoder of sequences", "ak_clip_text", ".ids [N, T]", "[N, T, D]",
+    "CLIP", NONE, AXES(2, 4), 5, AXES(2, 4, 4), 202, 0,
+    ak_clip_text(ctx, name, (ak_clip_text_options){ .vocab = 5, .width = 4, .layers = 1,
+                                                    .heads = 2, .hidden = 6, .positions = 5,
+                                                    .eps = 0.01 }))
+
+ROW("encoder of pictures and words", "ak_clip", "[N, H, W, C], .ids [M, T]", "[N, M]",
+    "CLIP, NegCLIP, TiPCLIP", AXES(2, 4, 4, 2), AXES(2, 4), 5, AXES(2, 2), 453, 0,
+    ak_clip(ctx, name, (ak_clip_options){
+        .text = { .vocab = 5, .width = 4, .layers = 1, .heads = 2, .hidden = 6, .positions = 5,
+                  .end = 2 },
+        .picture = { .image = 4, .patch = 2, .channels = 2, .width = 4, .layers = 1, .heads = 2,
+                     .hidden = 6 }, .projection = 3 }))
+ROW("encoder of pictures and words", "ak_qformer", ".memory [N, S, E], .ids [N, T]",
+    "[N, Q + T, D]", "BLIP-2, CoAVT", NONE, AXES(2, 4), 5, AXES(2, 6, 4), 556, MEMORY,
+    ak_qformer(ctx, name, (ak_qformer_options){
+        .width = 4, .layers = 2, .heads = 2, .hidden = 5, .memory_width = 5, .queries = 2,
+        .vocab = 5, .positions = 5, .padding = AK_NONE }))
+
+ROW("pooling", "ak_nn_attention_pool", "[N, T, D]", "[N, D], or [N, queries, D]", "SigLIP",
+    AXES(2, 3, 4), NONE, 0, AXES(2, 4), 141, 0,
+    ak_nn_attention_pool(ctx, name, 4, (ak_attention_pool_options){ .heads = 2, .hidden = 5 }))
 ROW("pooling", "ak_nn_global_avg_pool", "[N, .., C]", "[N, C]", "convolutional encoders",
     AXES(2, 3, 4, 5), NONE, 0, AXES(2, 5), 0, 0, ak_nn_global_avg_pool(ctx, name))
 ROW("pooling", "ak_nn_global_max_pool", "[N, .., C]", "[N, C]", "retrieval",

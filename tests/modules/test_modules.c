@@ -55,6 +55,15 @@ static ak_inputs inputs_of(ak_ctx *ctx, const module_row *r, int64_t samples)
             values[i] = (int32_t)((3 * i + i / 2) % r->below);
         in.ids = ak_index_from(ctx, shape, values);
     }
+    if (r->flags & MEMORY) {
+        in.memory = ak_zeros(ctx, AK_SHAPE(samples, 3, 5));
+        for (int64_t i = 0; i < in.memory->size; i++)
+            in.memory->data[i] = (ak_real)ak_random_normal(5, 2, (uint64_t)i);
+    }
+    if (r->flags & SOURCE) {
+        static const int32_t words[] = { 2, 0, 3, 1, 1, 4 };
+        in.memory_ids = ak_index_from(ctx, AK_SHAPE(samples, 3), words);
+    }
     return in;
 }
 
@@ -247,7 +256,7 @@ Test(modules, gradients)
             ak_module *m = make(ctx, r, "m");
             stir(m);
             ak_train_mode(ctx, train);
-            ak_tensor *in[64];
+            ak_tensor *in[128];
             int n = 0;
             if (r->x.n >= 0) {
                 in[n] = ak_param(ctx, "x", r->x, 0);

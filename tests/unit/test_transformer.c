@@ -4,7 +4,7 @@
 #include <criterion/criterion.h>
 
 #include <akin/autograd.h>
-#include <akin/transformer.h>
+#include <akin/models.h>
 
 #include <math.h>
 #include <omp.h>
@@ -29,7 +29,10 @@ static bool same(const ak_real *a, const ak_real *b, int64_t n)
 /* ---- the modules ----------------------------------------------------------------------------- */
 
 enum { C = 8, M = 6, VOCAB = 11 };
-typedef enum feeds { SEQUENCE, MEMORY, WORDS, PICTURES } feeds;
+typedef enum feeds {
+    SEQUENCE, MEMORY, WORDS, PICTURES, TRANSLATION /* words, and words of a memory */,
+    WORDS_MEMORY, QUERIES /* three of them, and a memory */
+} feeds;
 /* What padding is held against: y of valid positions, or of the whole row (it is pooled). */
 typedef struct subject {
     const char *name;
@@ -143,6 +146,55 @@ static ak_module *gpt(ak_ctx *ctx, const char *name)
                                                .heads = 2, .positions = 40, .dropout = 0.1 });
 }
 
+static ak_module *t5(ak_ctx *ctx, const char *name)
+{
+    return ak_t5(ctx, name, (ak_t5_options){
+        .vocab = VOCAB, .width = C, .layers = 1, .heads = 2, .head_width = 3, .hidden = 6,
+        .buckets = 6, .max_distance = 5, .dropout = 0.1 });
+}
+
+static ak_module *gated_t5(ak_ctx *ctx, const char *name)
+{
+    return ak_t5(ctx, name, (ak_t5_options){
+        .vocab = VOCAB, .width = C, .layers = 1, .decoder_layers = 2, .heads = 2, .hidden = 5,
+        .activation = AK_GELU_TANH, .gated = true, .untied = true });
+}
+
+static ak_module *t5_encoder(ak_ctx *ctx, const char *name)
+{
+    return ak_t5_encoder(ctx, name, (ak_t5_options){
+        .vocab = VOCAB, .width = C, .layers = 2, .heads = 2, .activation = AK_GELU });
+}
+
+static ak_module *clip_text(ak_ctx *ctx, const char *name)
+{
+    return ak_clip_text(ctx, name, (ak_clip_text_options){
+        .vocab = VOCAB, .width = C, .layers = 2, .heads = 2, .positions = 40 });
+}
+
+static ak_module *clip_picture(ak_ctx *ctx, const char *name)
+{
+    return ak_clip_vision(ctx, name, (ak_vit_options){ .image = 4, .patch = 2, .channels = 2,
+                                                       .width = C, .layers = 2, .heads = 2 });
+}
+
+static ak_module *qformer(ak_ctx *ctx, const char *name)
+{
+    return ak_qformer(ctx, name, (ak_qformer_options){
+        .width = C, .layers = 3, .heads = 2, .hidden = 6, .memory_width = M });
+}
+
+#define QFORMER(id, ...)                                                                           \
+    static ak_module *id(ak_ctx *ctx, const char *name)                                            \
+    {                                                                                              \
+        return ak_qformer(ctx, name, (ak_qformer_options){                                         \
+            .width = C, .layers = 2, .heads = 2, .hidden = 5, .memory_width = M, .queries = 2,     \
+            .vocab = VOCAB, .positions = 40, .padding = AK_NONE, __VA_ARGS__ });                   \
+    }
+QFORMER(matching, .dropout = 0.1, .attention_dropout = 0.1)
+QFORMER(contrasting, .mode = AK_QFORMER_CONTRAST, .every = 1)
+QFORMER(generating, .mode = AK_QFORMER_GENERATE, .relu = true)
+
 static const subject subjects[] = {
     { "attention", torch_attention, SEQUENCE, true, false, true },
     { "causal attention", timm_attention, SEQUENCE, true, false, true },
@@ -168,6 +220,15 @@ static const subject subjects[] = {
     { "BERT", bert, WORDS, true, false, true },
     { "BERT, masked words", masked, WORDS, true, false, true },
     { "GPT", gpt, WORDS, true, false, true },
+    { "T5", t5, TRANSLATION, true, false, true },
+    { "T5, gated", gated_t5, TRANSLATION, true, false, true },
+    { "T5's encoder", t5_encoder, WORDS, true, false, true },
+    { "CLIP's texts", clip_text, WORDS, true, false, true },
+    { "CLIP's pictures", clip_picture, PICTURES, false, true, true },
+    { "Q-Former", qformer, QUERIES, false, true, true },
+    { "Q-Former, matching", matching, WORDS_MEMORY, true, false, true },
+    { "Q-Former, contrast", contrasting, WORDS_MEMORY, true, false, true },
+    { "Q-Former, generating", generating, WORDS_MEMORY, true, false, true },
 };
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 
@@ -203,6 +264,17 @@ static ak_index *words(ak_ctx *ctx, int64_t N, int64_t T, const int32_t *valid)
     return ak_index_from(ctx, AK_SHAPE(N, T), ids);
 }
 
+static bool has_words(const subject *s)
+{
+    return s->feed == WORDS || s->feed == TRANSLATION || s->feed == WORDS_MEMORY;
+}
+
+/* Rows of a result that stand in front of those of T positions: queries. */
+static int64_t front_of(const subject *s, const ak_tensor *y, int64_t T)
+{
+    return s->pooled ? 0 : y->shape.dims[1] - T;
+}
+
 /* N samples of T positions (pictures: T columns more), of which valid[n] count; NULL: all. */
 static ak_inputs inputs_of(ak_ctx *ctx, const subject *s, int64_t N, int64_t T,
                            const int32_t *valid)
@@ -213,12 +285,15 @@ static ak_inputs inputs_of(ak_ctx *ctx, const subject *s, int64_t N, int64_t T,
         in.x = ak_reshape(in.x, AK_SHAPE(N, 4, 6, 2));
         return in;
     }
-    if (s->feed == WORDS)
+    if (has_words(s))
         in.ids = words(ctx, N, T, valid);
     else
-        in.x = numbers(ctx, N, T, C, s->lengths ? valid : NULL);
-    if (s->feed == MEMORY) {
+        in.x = numbers(ctx, N, s->feed == QUERIES ? 3 : T, C, s->lengths ? valid : NULL);
+    if (s->feed == TRANSLATION)
+        in.memory_ids = words(ctx, N, T + 1, valid);
+    if (s->feed == MEMORY || s->feed == WORDS_MEMORY || s->feed == QUERIES)
         in.memory = numbers(ctx, N, T + 1, M, valid);
+    if (in.memory || in.memory_ids) {
         in.memory_lengths = valid ? ak_index_from(ctx, AK_SHAPE(N), valid) : NULL;
     }
     if (s->lengths && valid)
@@ -273,7 +348,7 @@ Test(transformer, padding_changes_nothing)
     const int32_t valid[] = { 1, 6, 4 };
     for (int i = 0; i < SUBJECTS; i++) {
         const subject *s = &subjects[i];
-        if (!s->lengths && s->feed != MEMORY)
+        if (!s->lengths && s->feed != MEMORY && s->feed != QUERIES)
             continue;
         ak_ctx *ctx = quiet();
         ak_module *m = made(ctx, s, "m");
@@ -281,13 +356,14 @@ Test(transformer, padding_changes_nothing)
         const ak_tensor *y = ak_keep(run(m, inputs_of(ctx, s, 3, 6, valid)));
         ak_inputs longer = inputs_of(ctx, s, 3, 9, valid);
         const ak_tensor *z = run(m, longer);
-        const int64_t width = s->pooled ? y->size / 3 : y->size / 3 / 6;
+        const int64_t front = front_of(s, y, 6), rows = s->pooled ? 1 : front + 6;
+        const int64_t width = y->size / 3 / rows, more = s->pooled ? 1 : front + 9;
         for (int64_t n = 0; n < 3; n++)
-            for (int64_t t = 0; t < (s->pooled ? 1 : s->lengths ? valid[n] : 6); t++)
+            for (int64_t t = 0; t < (s->pooled ? 1 : front + (s->lengths ? valid[n] : 6)); t++)
                 for (int64_t c = 0; c < width; c++)
-                    cr_expect_float_eq((double)y->data[(n * (s->pooled ? 1 : 6) + t) * width + c],
-                                       (double)z->data[(n * (s->pooled ? 1 : 9) + t) * width + c],
-                                       sizeof(ak_real) == 8 ? 1e-13 : 1e-6, "%s", s->name);
+                    cr_expect_float_eq((double)y->data[(n * rows + t) * width + c],
+                                       (double)z->data[(n * more + t) * width + c],
+                                       sizeof(ak_real) == 8 ? 1e-13 : 2e-6, "%s", s->name);
         /* A mask that says the same. */
         int32_t mask[18];
         for (int j = 0; j < 18; j++)
@@ -298,7 +374,7 @@ Test(transformer, padding_changes_nothing)
             masked_in.mask = ak_index_from(ctx, AK_SHAPE(3, 6), mask);
             const ak_tensor *w = run(m, masked_in);
             for (int64_t j = 0; j < y->size; j++)
-                if (s->pooled || j / width % 6 < valid[j / width / 6])
+                if (s->pooled || j / width % rows < front + valid[j / width / rows])
                     cr_expect_float_eq((double)y->data[j], (double)w->data[j], 1e-6, "%s",
                                        s->name);
         }
@@ -455,14 +531,17 @@ static ak_tensor *closure(ak_tensor *const *in, int n, void *user)
     ak_inputs inputs = inputs_of(c->ctx, c->s, 2, 3, c->s->feed == PICTURES ? NULL
                                                                            : check_lengths);
     (void)n;
-    if (c->s->feed != WORDS)
+    if (inputs.x)
         inputs.x = ak_add(inputs.x, ak_scale(in[0], 0.1));
-    if (c->s->feed == MEMORY)
+    if (inputs.memory)
         inputs.memory = ak_add(inputs.memory, ak_scale(in[1], 0.1));
     ak_tensor *y = ak_forward_with(c->m, inputs);
     if (!c->s->lengths || c->s->pooled)
         return y;
-    ak_index *lengths = ak_index_from(c->ctx, AK_SHAPE(2), check_lengths);
+    int32_t counts[2];
+    for (int i = 0; i < 2; i++)
+        counts[i] = (int32_t)front_of(c->s, y, 3) + check_lengths[i];
+    ak_index *lengths = ak_index_from(c->ctx, AK_SHAPE(2), counts);
     return ak_add(ak_pool_mean(y, lengths, NULL), ak_pool_last(y, lengths, NULL));
 }
 

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What scripts with models of other libraries share: weights into akin's files by a map of names,
+the program client.c run over them, results compared."""
+import subprocess
+import sys
+import tempfile
+
+import numpy
+import torch
+
+OUTPUTS, GRADIENTS = 1e-5, 1e-4     # of the largest number
+faults = 0
+
+
+def turned(w):
+    """transformers' Conv1D holds I x O."""
+    return w.T
+
+
+def kernel(w):
+    """Filters O C h w are O h w C in akin."""
+    return w.permute(0, 2, 3, 1)
+
+
+def weights(net, layout=lambda name: None):
+    """Parameters by akin's names; layout says how a weight has to be laid out anew."""
+    out = {}
+    for name, p in net.named_parameters():
+        change = layout(name)
+        p = change(p) if change else p
+        out[name.replace(".", "/")] = p.detach().float().contiguous().numpy()
+    return out
+
+
+def run(program, kind, parameters, job):
+    with tempfile.TemporaryDirectory() as folder:
+        numpy.savez(f"{folder}/weights.npz", **parameters)
+        numpy.savez(f"{folder}/job.npz", **{k: v.detach().numpy() if torch.is_tensor(v) else v
+                                            for k, v in job.items()})
+        subprocess.run([program, kind, f"{folder}/weights.npz", f"{folder}/job.npz",
+                        f"{folder}/out.npz"], check=True)
+        with numpy.load(f"{folder}/out.npz") as out:
+            return dict(out)
+
+
+def options(**named):
+    return {"opt_" + name: numpy.array(value) for name, value in named.items()}
+
+
+def compare(what, got, want, tolerance):
+    global faults
+    want = want.detach().numpy() if torch.is_tensor(want) else numpy.asarray(want)
+    if got.shape != want.shape:
+        print(f"{what}: shape {got.shape}, not {want.shape}")
+        faults += 1
+        return
+    error = numpy.abs(got - want).max() / max(1, numpy.abs(want).max())
+    good = error <= tolerance       # a NaN is not
+    faults += not good
+    print(f"{what}: {error:.1e}{'' if good else f' is above {tolerance:g}'}")
+
+
+def compare_words(what, got, want):
+    global faults
+    want = want.numpy()
+    good = got.shape == want.shape and (got == want).all() and len(numpy.unique(want)) > 3
+    faults += not good
+    print(f"{what}: {want.size} words " + ("agree" if good else f"differ:\n{got}\n{want}"))
+
+
+def random_weights(net, deviation=0.2):
+    """Numbers that a float holds, in a model in double."""
+    for p in net.parameters():
+        p.data = (torch.randn(p.shape) * deviation + (1 if p.dim() == 1 else 0)).float().double()
+    return net.double().eval()
+
+
+def seen(lengths, T):
+    """1 where a place counts."""
+    return (torch.arange(T) < torch.as_tensor(lengths)[:, None]).long()
+
+
+def finish():
+    print(f"{faults} fault{'' if faults == 1 else 's'}")
+    sys.exit(faults > 0)

@@ -34,6 +34,7 @@ static struct world {
     ak_eval_result results[2];
     ak_optim *optim;
     ak_npz *npz;
+    ak_safetensors *safetensors;
     const ak_array *array;
     const ak_table *table;
     ak_run *run;
@@ -152,6 +153,8 @@ static void build_world(void)
     ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);
     ak_npz_write(w.ctx, "a.npz", (const char *const[]){ "name" }, &saved, 1);
     w.npz = ak_npz_open(w.ctx, "a.npz");
+    ak_safetensors_write(w.ctx, "a.safetensors", (const char *const[]){ "name" }, &saved, 1, NULL);
+    w.safetensors = ak_safetensors_open(w.ctx, "a.safetensors");
     w.array = ak_npz_find(w.npz, "name");
     write_file("a.csv", "p,q\n1,2\n3,4\n");
     w.table = ak_table_read(w.ctx, "a.csv", (ak_table_options){ 0 });

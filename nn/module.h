@@ -105,6 +105,8 @@ static inline bool ak__takes_moments(const ak_module *m)
     return m->kind->fusion && m->kind->fusion->norm;
 }
 
+/* Is this one of the three convolution layers, whose first tensor is the weight? */
+bool ak__is_convolution(const ak_module *m);
 /* Does a batch norm end in max(., 0) by its own options? */
 bool ak__norm_has_relu(const ak_module *norm);
 

@@ -6,6 +6,7 @@
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders, heads
+ *   weights.h     weights from other libraries and for them, adapters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
@@ -33,5 +34,6 @@
 #include <akin/optim.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
+#include <akin/weights.h>
 
 #endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* akin/weights.h - weights from other libraries and for them, and adapters (LoRA).
+ *
+ *     ak_module_load_safetensors(bert, "model.safetensors", (ak_weight_map){
+ *         .pairs = (ak_weight_pair[]){
+ *             { .file = "encoder.layer.*.attention.self.{query,key,value}.*",
+ *               .module = "layer.*.attention.qkv.*" },
+ *             { .file = "embeddings.LayerNorm.*", .module = "embeddings.norm.*" },
+ *             { 0 } },
+ *         .prefix = "bert.", .ignore = "cls.*" });
+ *
+ * Names of a file and of a module are the same but for the sign between their parts: "." and "/"
+ * are one here, in names and in patterns. What no pair says otherwise has one name on both sides.
+ *
+ * Files of PyTorch hold weights of convolutions as [O, I, kH, kW], this library as [O, kH, kW, I].
+ * Weights of the layers ak_nn_conv1d, ak_nn_conv2d and ak_nn_conv2d_transposed are turned on the
+ * way (.convolutions); a weight that a module of one's own hands to ak_conv2d needs a pair with
+ * .axes = "0231".
+ */
+#ifndef AKIN_WEIGHTS_H
+#define AKIN_WEIGHTS_H
+
+#include <akin/nn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- the map --------------------------------------------------------------------------------- */
+
+#define AK_WEIGHT_PARTS 8
+
+/* Names in the file and what they are called in the module. A star stands for any text, also with
+ * "/" in it, as short as possible, and is carried over: the first to the first, and so on; both
+ * sides have equally many, eight at most. Of several pairs that fit a name the first holds. */
+typedef struct ak_weight_pair {
+    const char *file;       /* "h.*.attn.c_attn.weight"; with {a,b,c} once in it: several arrays of
+                             * the file, AK_WEIGHT_PARTS at most, which are joined in the module */
+    const char *module;     /* below the module: "blocks.*.attn.qkv.weight". A '~' before it: there
+                             * may be no such tensor */
+    const char *axes;       /* axis k in the module is axis axes[k] in the file: "10" = transposed
+                             * (GPT-2's Conv1D, I x O), "0231" = PyTorch's convolution; NULL = the
+                             * same order, for convolution layers as .convolutions says */
+    int         axis;       /* of the module, along which parts are joined; 0 = the first */
+    const int  *shares;     /* of the parts in that axis, ended by 0: (int[]){ 4, 1, 1, 0 }; NULL =
+                             * equal parts */
+} ak_weight_pair;
+
+typedef enum ak_conv_layout {
+    AK_CONV_BY_FILE = 0,    /* safetensors: AK_CONV_FIRST, unless the file says that it is from
+                             * here and has AK_CONV_LAST; npz: AK_CONV_LAST */
+    AK_CONV_FIRST,          /* [O, I, kH, kW]: PyTorch's */
+    AK_CONV_LAST            /* [O, kH, kW, I]: this library's, as it is */
+} ak_conv_layout;
+
+/* { 0 }: all of the module's tensors, and nothing else, under their own names. */
+typedef struct ak_weight_map {
+    const ak_weight_pair *pairs;    /* ended by { 0 }, 1000 at most; NULL = none */
+    const char *prefix;             /* what all names in the file begin with: "bert." */
+    const char *only;               /* tensors of the module to load or save, a pattern (ak_match in
+                                     * akin/tensor.h) of names below it; NULL = all */
+    ak_conv_layout convolutions;
+    /* For loading; patterns, of which each alternative must fit something or begin with '~': */
+    const char *ignore;             /* names in the file, behind the prefix, to take for absent */
+    const char *allow_unexpected;   /* names in the file that need not be used */
+    const char *allow_missing;      /* names in the module that need not be in the file: these
+                                     * keep their numbers */
+} ak_weight_map;
+
+/* ---- weights of a module --------------------------------------------------------------------- */
+
+/* Parameters and buffers of m from a safetensors file (F64, F32, F16, BF16). "num_batches_tracked"
+ * of PyTorch's batch norms is passed over: there is no such count here.
+ *
+ *   errors    AK_ERR_FORMAT, and nothing has changed, if file and module do not fit: the message
+ *             lists each array that is missing, unexpected, of another shape (and says where it
+ *             is transposed) or no floating-point numbers; AK_ERR_VALUE for a finite number beyond
+ *             ak_real, and for a map that is wrong or has a pair that another one hides;
+ *             AK_ERR_NOT_FOUND for a pair or pattern that fits nothing; else as
+ *             ak_safetensors_open. Numbers that are not finite are loaded with a warning
+ */
+AK_API ak_status ak_module_load_safetensors(ak_module *m, const char *path, ak_weight_map map);
+/* Write them as F32 (F64 in the double build), with "." between the parts of names, by the same map
+ * as for loading: what is joined in the module is cut into its parts again, axes are turned back,
+ * the prefix is put in front. The metadata says "format": "pt" where convolutions are PyTorch's.
+ *
+ *   returns   AK_OK; the file is complete or, on failure, the old one is untouched
+ *   errors    AK_ERR_VALUE for a module without parameters, two tensors of one name, a tensor that
+ *             the pair's parts do not divide; AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE
+ */
+AK_API ak_status ak_module_save_safetensors(ak_module *m, const char *path, ak_weight_map map);
+/* The same for archives of numpy, with "/" between the parts of names that are written. */
+AK_API ak_status ak_module_load_npz_with(ak_module *m, const char *path, ak_weight_map map);
+AK_API ak_status ak_module_save_npz_with(ak_module *m, const char *path, ak_weight_map map);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

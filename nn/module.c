@@ -2,6 +2,8 @@
 /* The module object: building, names that nest, parameters, children, listing. */
 #include "nn/module.h"
 
+#include <akin/weights.h>
+
 #include "base/base.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
@@ -391,6 +393,55 @@ ak_tensor *ak_module_find(const ak_module *m, const char *path)
             return t;
     }
     return NULL;
+}
+
+static bool has_params(ak_module *m)
+{
+    const ak_tensor *t;
+    for (int64_t i = 0; (t = ak_module_param(m, i)) != NULL; i++)
+        if (!(t->flags & AK_PARAM_BUFFER))
+            return true;
+    return false;
+}
+
+/* Its own parameters as one pattern; NULL if there are none, or after an error. */
+static const char *own_pattern(const ak_module *m)
+{
+    size_t room = 1;
+    for (int64_t i = 0; i < m->n_tensors; i++)
+        room += strlen(m->tensors[i]->name) + 1;
+    char    *buf = ak__ctx_alloc(m->ctx, room);
+    ak__text t = { 0 };
+    if (!buf)
+        return NULL;
+    t = ak__text_in(buf, room);
+    for (int64_t i = 0; i < m->n_tensors; i++)
+        if (!(m->tensors[i]->flags & AK_PARAM_BUFFER))
+            ak__text_add(&t, "%s%s", t.n ? "," : "", m->tensors[i]->name);
+    return t.n ? buf : NULL;
+}
+
+const char *const *ak_module_layers(ak_module *m)
+{
+    if (!AK__GIVEN(NULL, m) || ak_error(m->ctx) != AK_OK || !ak__complete(m, "ak_module_layers"))
+        return NULL;
+    if (!has_params(m)) {
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_layers: %s has no parameters", m->name);
+        return NULL;
+    }
+    const char **layers = ak__ctx_alloc(m->ctx, (size_t)(m->n_children + 2) * sizeof *layers);
+    int64_t      n = 0;
+    if (layers && (layers[n] = own_pattern(m)) != NULL)
+        n++;
+    for (int64_t i = 0; layers && i < m->n_children; i++) {
+        char path[AK__NAME_MAX];
+        if (!has_params(m->children[i]))
+            continue;
+        snprintf(path, sizeof path, "%.500s/*", m->children[i]->name);
+        if (!(layers[n++] = ak__ctx_strdup(m->ctx, path)))
+            return NULL;
+    }
+    return ak_error(m->ctx) == AK_OK ? layers : NULL;
 }
 
 static int64_t size_of(const ak_module *m, uint64_t visit)

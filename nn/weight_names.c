@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The map between names in a file and names in a module: pairs of patterns whose stars carry over. */
+/* The map between names in a file and in a module: pairs of patterns whose stars carry over. */
 #include "nn/weights.h"
 
 #include "base/text.h"

@@ -19,7 +19,7 @@
 
 /* ---- names: weight_names.c ------------------------------------------------------------------- */
 
-/* A name with "/" between its parts, in step memory; NULL: out of memory, or too long (recorded). */
+/* A name with "/" between its parts, in step memory; NULL: an error is recorded. */
 const char *ak__weight_name(ak_ctx *ctx, const char *name);
 /* Is the map one: pairs with as many stars on both sides, axes, shares, ..? Else AK_ERR_VALUE. */
 bool ak__map_check(ak_ctx *ctx, const char *who, const ak_weight_map *map);

@@ -93,6 +93,59 @@ AK_API ak_status ak_module_save_safetensors(ak_module *m, const char *path, ak_w
 AK_API ak_status ak_module_load_npz_with(ak_module *m, const char *path, ak_weight_map map);
 AK_API ak_status ak_module_save_npz_with(ak_module *m, const char *path, ak_weight_map map);
 
+/* ---- adapters -------------------------------------------------------------------------------- */
+
+typedef struct ak_lora_options {
+    int64_t rank;       /* r >= 1; 0 = 8 */
+    double  alpha;      /* (0, 1e30]; 0 = the rank, so that the factor is 1 */
+    double  dropout;    /* of x before A, in train mode: [0, 1) */
+    ak_init a;          /* how A starts; default uniform within 1 / sqrt(in): Kaiming's with slope
+                         * sqrt(5), as in the paper's code. B starts with zeros */
+} ak_lora_options;
+/* Low-rank adapters (Hu et al., "LoRA", 2021) for linear layers (ak_nn_linear) of a module,
+ * wherever they stand in it:  y = x W^T + bias + alpha / r (x A^T) B^T;  A [r, in], B [out, r].
+ *
+ *     ak_lora_add(encoder, "*qkv", (ak_lora_options){ .rank = 8, .alpha = 16 });
+ *     ak_optim *opt = ak_adamw(ctx, "*", options);        // after: it owns what there is
+ *
+ *   pattern     paths of layers, as for ak_match
+ *   parameters  <layer>/lora_a, lora_b; buffers lora_alpha, lora_merged. They are part of the
+ *               layer: copies, checkpoints and files hold them
+ *   freezes     all other parameters of m, as in the paper; ak_freeze(ctx, "..norm..", false) thaws
+ *               some again
+ *   returns     how many layers; 0 after an error
+ *   errors      AK_ERR_NOT_FOUND for an alternative of the pattern that fits no linear layer of m
+ *               (near names are listed); AK_ERR_VALUE for options, and for a layer that has an
+ *               adapter; nothing is made then
+ */
+AK_API int64_t ak_lora_add(ak_module *m, const char *pattern, ak_lora_options o);
+/* W += alpha / r B A in every layer of m that has an adapter: from then on it costs nothing, and W
+ * alone is the whole layer (for a file: .only = "!*lora_*"). Unmerge takes it off again. Both
+ * change W by one rounding a number. In between the adapters get no gradient.
+ *
+ *   errors   AK_ERR_NOT_FOUND if there is no adapter; AK_ERR_STATE if one is merged (or is not)
+ *            already, and if A or B changed since the merge, also in a forward pass; nothing has
+ *            changed then
+ */
+AK_API ak_status ak_lora_merge(ak_module *m);
+AK_API ak_status ak_lora_unmerge(ak_module *m);
+/* The adapters alone (lora_a, lora_b, lora_alpha) to and from a safetensors file.
+ * errors: AK_ERR_NOT_FOUND, AK_ERR_STATE while they are merged; else as for a module */
+AK_API ak_status ak_lora_save(ak_module *m, const char *path);
+AK_API ak_status ak_lora_load(ak_module *m, const char *path);
+
+/* ---- layers of a module ---------------------------------------------------------------------- */
+
+/* A pattern for each layer of m, ended by NULL: its own parameters if it has some, then each child
+ * that has, in their order. For ak_optim_layer_decay (akin/optim.h):
+ *
+ *     ak_optim_layer_decay(opt, ak_module_layers(encoder), 0.75);
+ *
+ *   returns   context lifetime; NULL after an error
+ *   errors    AK_ERR_VALUE for a module without parameters, AK_ERR_MEMORY, AK_ERR_STATE
+ */
+AK_API const char *const *ak_module_layers(ak_module *m);
+
 #ifdef __cplusplus
 }
 #endif

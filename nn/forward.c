@@ -127,7 +127,10 @@ ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
     const bool training = ak_is_training(m->ctx);
     if (m->evaluating)
         ak_train_mode(m->ctx, false);
+    const ak__work before = m->ctx->work ? *m->ctx->work : (ak__work){ 0 };
     ak_tensor *y = call(m, in, h);
+    if (m->ctx->work && y)
+        ak__note_pass(m, &before, y);
     if (m->evaluating)
         ak_train_mode(m->ctx, training);
     if (!y) {

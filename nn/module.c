@@ -466,9 +466,7 @@ const char *ak__below(const char *name, const char *path)
     return strncmp(name, path, n) == 0 && name[n] == '/' ? name + n + 1 : NULL;
 }
 
-/* A part is listed by what its path adds to that of the module that it stands in, or of the one
- * around that: the parts of a unit are named as the unit is. */
-static const char *short_name(const char *name, const char *parent, const char *around)
+const char *ak__short_name(const char *name, const char *parent, const char *around)
 {
     const char *rest = ak__below(name, parent);
     rest = rest ? rest : ak__below(name, around);
@@ -479,13 +477,13 @@ static void print_tree(const ak_module *m, const char *parent, const char *aroun
                        FILE *file)
 {
     fprintf(file, "%*s%-*s %-36s %10" PRId64 "%s\n", 2 * depth, "", 24 - 2 * depth,
-            short_name(m->name, parent, around), m->what, ak_module_size(m),
+            ak__short_name(m->name, parent, around), m->what, ak_module_size(m),
             m->evaluating ? "  (evaluation mode)" : "");
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const ak_tensor *t = m->tensors[i];
         char shape[AK_SHAPE_TEXT];
         fprintf(file, "%*s%-*s %-36s%s%s\n", 2 * depth + 2, "", 22 - 2 * depth,
-                short_name(t->name, m->name, ""), ak_shape_text(t->shape, shape),
+                ak__short_name(t->name, m->name, ""), ak_shape_text(t->shape, shape),
                 t->flags & AK_PARAM_BUFFER ? " buffer" : "",
                 t->flags & AK_PARAM_FROZEN ? " frozen" : "");
     }

@@ -10,10 +10,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define CONV_KEY "convolutions"         /* in the metadata of a safetensors file */
-#define CONV_FIRST "channels first"
-#define CONV_LAST "channels last"
-
 /* One array of the file that a tensor is made of. */
 typedef struct part {
     const char *name;
@@ -234,8 +230,8 @@ static ak_status save(ak_module *m, const char *who, const char *path, bool npz,
         return ak_error(ctx);
     if (npz)
         return ak_npz_write_arrays(ctx, path, arrays, (int)n, false);
-    const char *first[] = { "format", "pt", CONV_KEY, CONV_FIRST, NULL };
-    const char *last[] = { CONV_KEY, CONV_LAST, NULL };
+    const char *first[] = { "format", "pt", AK__CONV_KEY, AK__CONV_FIRST, NULL };
+    const char *last[] = { AK__CONV_KEY, AK__CONV_LAST, NULL };
     return ak_safetensors_write_arrays(ctx, path, arrays, (int)n,
                                        w.conv_first || !w.convs ? first : last);
 }
@@ -248,10 +244,10 @@ static bool find_conv_layout(weights *w, const ak__weight_file *file)
     const char *key, *value;
     for (int64_t i = 0; file->tensors &&
              (key = ak_safetensors_metadata(file->tensors, i, &value)) != NULL; i++) {
-        if (strcmp(key, CONV_KEY) != 0)
+        if (strcmp(key, AK__CONV_KEY) != 0)
             continue;
-        const bool first = strcmp(value, CONV_FIRST) == 0;
-        if (!first && strcmp(value, CONV_LAST) != 0)
+        const bool first = strcmp(value, AK__CONV_FIRST) == 0;
+        if (!first && strcmp(value, AK__CONV_LAST) != 0)
             continue;
         if (w->convs && w->map.convolutions != AK_CONV_BY_FILE && first != w->conv_first) {
             ak_fail(w->m->ctx, AK_ERR_FORMAT, "%s: its convolutions are \"%s\", by its metadata; "

@@ -15,6 +15,11 @@
 #include "base/base.h"
 #include "io/array.h"
 
+/* How convolutions lie, in the metadata of a safetensors file. */
+#define AK__CONV_KEY "convolutions"
+#define AK__CONV_FIRST "channels first"
+#define AK__CONV_LAST "channels last"
+
 #define AK__WEIGHT_NAME 768     /* longest name in a file or module, with its final zero */
 
 /* ---- names: weight_names.c ------------------------------------------------------------------- */

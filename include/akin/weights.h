@@ -93,6 +93,28 @@ AK_API ak_status ak_module_save_safetensors(ak_module *m, const char *path, ak_w
 AK_API ak_status ak_module_load_npz_with(ak_module *m, const char *path, ak_weight_map map);
 AK_API ak_status ak_module_save_npz_with(ak_module *m, const char *path, ak_weight_map map);
 
+/* ---- from file to file ----------------------------------------------------------------------- */
+
+/* Write the arrays of one file into another: safetensors, npz, and the weights of a checkpoint.
+ *
+ *   in        any of them, known by its first bytes
+ *   out       .safetensors, .npz, .ckpt or .akin, by its end; NULL = only check and list
+ *   map       .prefix is taken off, .ignore leaves arrays out, pairs give others names (from .file to
+ *             .module), turn axes and join; what no pair names keeps its name, with the file's sign
+ *             between its parts. No module says what is a convolution: axes stay as they are unless
+ *             a pair has .axes. What comes from npz or a checkpoint is marked in a safetensors
+ *             file as having this library's order; .convolutions = AK_CONV_FIRST marks PyTorch's
+ *   types     stay, but for F16 and BF16, which become F32; a checkpoint has floating-point
+ *             numbers alone
+ *   list      one line an array: names, type, shape; NULL = none
+ *   errors    AK_ERR_VALUE for a map that is wrong, two arrays of one name, a part that is missing
+ *             or does not fit, an end of `out` that is none of these; AK_ERR_NOT_FOUND for a pair or
+ *             pattern that fits nothing; AK_ERR_UNSUPPORTED for a type that can not be read or
+ *             written; else as the readers and writers. Nothing is written then
+ */
+AK_API ak_status ak_weights_convert(ak_ctx *ctx, const char *in, const char *out,
+                                    ak_weight_map map, FILE *list);
+
 /* ---- adapters -------------------------------------------------------------------------------- */
 
 typedef struct ak_lora_options {
@@ -133,6 +155,22 @@ AK_API ak_status ak_lora_unmerge(ak_module *m);
  * errors: AK_ERR_NOT_FOUND, AK_ERR_STATE while they are merged; else as for a module */
 AK_API ak_status ak_lora_save(ak_module *m, const char *path);
 AK_API ak_status ak_lora_load(ak_module *m, const char *path);
+
+/* ---- what a module costs --------------------------------------------------------------------- */
+
+/* Run m once and print its tree: for each part its result's shape, its numbers of parameters (those
+ * of a part that stands at several places once), and the FLOPs and bytes of its passes, which are
+ * those of the ops in them: operands and results. "x2" is a part that ran twice, "-" one that did
+ * not; where only the parts of a part ran, it has their sum and the last one's result.
+ *
+ *     ak_module_info(net, (ak_inputs){ .x = ak_zeros(ctx, AK_SHAPE(1, 32, 32, 3)) }, stdout);
+ *
+ *   in        as for ak_forward_with; only shapes matter where all fields are tensors
+ *   pass      in evaluation mode, nothing recorded, so that nothing of m changes; its memory is
+ *             given back
+ *   errors    as ak_forward_with; nothing is printed then
+ */
+AK_API ak_status ak_module_info(ak_module *m, ak_inputs in, FILE *file);
 
 /* ---- layers of a module ---------------------------------------------------------------------- */
 

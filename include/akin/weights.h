@@ -99,17 +99,17 @@ AK_API ak_status ak_module_save_npz_with(ak_module *m, const char *path, ak_weig
  *
  *   in        any of them, known by its first bytes
  *   out       .safetensors, .npz, .ckpt or .akin, by its end; NULL = only check and list
- *   map       .prefix is taken off, .ignore leaves arrays out, pairs give others names (from .file to
- *             .module), turn axes and join; what no pair names keeps its name, with the file's sign
- *             between its parts. No module says what is a convolution: axes stay as they are unless
+ *   map       .prefix is taken off, .ignore leaves arrays out, pairs give others names (from .file
+ *             to .module), turn axes and join; what no pair names keeps its name, with the file's
+ *             sign between its parts. No module says what is a convolution: axes stay as they are unless
  *             a pair has .axes. What comes from npz or a checkpoint is marked in a safetensors
  *             file as having this library's order; .convolutions = AK_CONV_FIRST marks PyTorch's
  *   types     stay, but for F16 and BF16, which become F32; a checkpoint has floating-point
  *             numbers alone
  *   list      one line an array: names, type, shape; NULL = none
  *   errors    AK_ERR_VALUE for a map that is wrong, two arrays of one name, a part that is missing
- *             or does not fit, an end of `out` that is none of these; AK_ERR_NOT_FOUND for a pair or
- *             pattern that fits nothing; AK_ERR_UNSUPPORTED for a type that can not be read or
+ *             or does not fit, an end of `out` that is none of these; AK_ERR_NOT_FOUND for a pair
+ *             or pattern that fits nothing; AK_ERR_UNSUPPORTED for a type that can not be read or
  *             written; else as the readers and writers. Nothing is written then
  */
 AK_API ak_status ak_weights_convert(ak_ctx *ctx, const char *in, const char *out,

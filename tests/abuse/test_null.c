@@ -35,6 +35,8 @@ static struct world {
     ak_optim *optim;
     ak_npz *npz;
     ak_safetensors *safetensors;
+    ak_module *lora, *adapted, *merged;
+    const char *layers[2];
     const ak_array *array;
     const ak_table *table;
     ak_run *run;
@@ -139,6 +141,16 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
+    ak_module_save_safetensors(w.net, "net.safetensors", (ak_weight_map){ 0 });
+    ak_save(w.ctx, "net.ckpt");
+    w.lora = ak_nn_linear(w.ctx, "lora", 2, 2, (ak_linear_options){ 0 });
+    w.adapted = ak_nn_linear(w.ctx, "adapted", 2, 2, (ak_linear_options){ 0 });
+    w.merged = ak_nn_linear(w.ctx, "merged", 2, 2, (ak_linear_options){ 0 });
+    ak_lora_add(w.adapted, "*", (ak_lora_options){ 0 });
+    ak_lora_add(w.merged, "*", (ak_lora_options){ 0 });
+    ak_lora_merge(w.merged);
+    ak_lora_save(w.adapted, "adapter.safetensors");
+    w.layers[0] = "*";
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
     w.fields[0] = (ak_field){ "x", AK_FIELD_VECTOR,

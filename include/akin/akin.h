@@ -5,12 +5,15 @@
  *   tensor.h      arrays and shapes
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
- *   nn.h          layers, encoders, heads
+ *   nn.h          layers, encoders
  *   weights.h     weights from other libraries and for them, adapters
+ *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
+ *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
  *   checkpoint.h  save and resume
@@ -26,8 +29,11 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/heads.h>
+#include <akin/inputs.h>
 #include <akin/io.h>
 #include <akin/losses.h>
+#include <akin/memory.h>
 #include <akin/nn.h>
 #include <akin/op.h>
 #include <akin/ops.h>

@@ -66,6 +66,7 @@ ak_npz *ak__npz_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes, size_
 ak_status ak__npz_write(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
                         bool deflated, uint64_t zip64);
 
+#define AK__SAFETENSORS_HEADER 100000000    /* most bytes, as in the reference implementation */
 /* A safetensors file in memory; bytes must stay until ak_safetensors_close. */
 ak_safetensors *ak__safetensors_parse(ak_ctx *ctx, const char *name, const uint8_t *bytes,
                                       size_t n);

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define LENGTH_BYTES 8
-#define MAX_HEADER 100000000    /* bytes, as in the reference implementation */
 #define METADATA "__metadata__"
 
 /* Numbers are taken from the file as they are: see the #error in checkpoint.c. */
@@ -62,7 +61,7 @@ typedef struct entry {
 struct ak_safetensors {
     ak_ctx        *ctx;
     const char    *path;
-    const uint8_t *data;        /* behind the header; NULL after closing */
+    const uint8_t *data;        /* behind the header; gone once closed */
     uint64_t       bytes;       /* of the data */
     ak__mapping    map;
     entry         *entries;     /* [count] in the order of their bytes */
@@ -100,9 +99,9 @@ static bool find_header(ak_safetensors *f, const uint8_t *bytes, size_t n, size_
     if (length > n - LENGTH_BYTES)
         return damaged(f, "its header is said to have %" PRIu64 " bytes, and %zu follow", length,
                        n - LENGTH_BYTES);
-    if (length > MAX_HEADER)
+    if (length > AK__SAFETENSORS_HEADER)
         return damaged(f, "its header has %" PRIu64 " bytes; at most %d are read", length,
-                       MAX_HEADER);
+                       AK__SAFETENSORS_HEADER);
     if (length == 0 || bytes[LENGTH_BYTES] != '{')
         return damaged(f, "its header is no JSON object: it does not begin with '{'");
     *size = (size_t)length;

@@ -15,6 +15,11 @@
 #define ALIGNMENT 8             /* of the data: the header is padded with blanks */
 #define MAX_ARRAYS (1 << 24)
 
+/* Wide elements come first, as the reference implementation writes them: so each number of a mapped
+ * file stands at a multiple of its size. Arrays of one width keep their order. */
+static const size_t widths[] = { 8, 4, 2, 1 };
+enum { WIDTHS = sizeof widths / sizeof *widths };
+
 static const char *type_name(ak_type type)
 {
     static const char *const names[] = {
@@ -60,31 +65,32 @@ static ak_status add_entry(ak_ctx *ctx, const char *path, json_t *header, const 
                            size_t bytes, uint64_t *at)
 {
     json_t *shape = json_array();
-    for (int i = 0; shape && i < a->shape.n; i++)
-        json_array_append_new(shape, json_integer(a->shape.dims[i]));
+    bool    whole = shape != NULL;
+    for (int i = 0; whole && i < a->shape.n; i++)
+        whole = json_array_append_new(shape, json_integer(a->shape.dims[i])) == 0;
     json_t *what = json_pack("{s:s, s:o, s:[I,I]}", "dtype", type_name(a->type), "shape", shape,
                              "data_offsets", (json_int_t)*at, (json_int_t)(*at + bytes));
-    if (!what)
+    if (!what || !whole) {
+        json_decref(what);
         return out_of_memory(ctx);
+    }
     *at += bytes;
     if (json_object_set_new(header, a->name, what) != 0)
         return ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.100s\" is not UTF-8", path, a->name);
     return AK_OK;
 }
 
-static ak_status check_array(ak_ctx *ctx, const char *path, const json_t *header,
-                             const ak_array *a, int i, size_t *bytes)
+static ak_status check_array(ak_ctx *ctx, const char *path, const ak_array *a, int i)
 {
+    size_t bytes;
     if (!a->name || !*a->name || strcmp(a->name, METADATA) == 0)
         return ak_fail(ctx, AK_ERR_VALUE, "%s: array %d needs a name, and not \"%s\"", path, i,
                        METADATA);
     if (!ak_type_size(a->type) || a->shape.n < 0 || a->shape.n > AK_MAX_DIMS ||
-        !ak__array_bytes(a->shape, a->type, SIZE_MAX / 4, bytes) || (*bytes && !a->data) ||
-        (uint64_t)a->size != *bytes / ak_type_size(a->type))
+        !ak__array_bytes(a->shape, a->type, SIZE_MAX / 4, &bytes) || (bytes && !a->data) ||
+        (uint64_t)a->size != bytes / ak_type_size(a->type))
         return ak_fail(ctx, AK_ERR_VALUE, "%s: array \"%.100s\" is not complete (type, shape, size "
                        "and data must fit each other)", path, a->name);
-    if (json_object_get(header, a->name))
-        return ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.100s\" is given twice", path, a->name);
     return AK_OK;
 }
 
@@ -98,12 +104,18 @@ static ak_status make_header(ak_ctx *ctx, const char *path, const ak_array *arra
         json_decref(about);
     else if (about && json_object_set_new(header, METADATA, about) != 0)
         status = out_of_memory(ctx);
-    for (int i = 0; !status && i < n; i++) {
-        size_t bytes;
-        status = check_array(ctx, path, header, &arrays[i], i, &bytes);
-        if (!status)
-            status = add_entry(ctx, path, header, &arrays[i], bytes, &at);
-    }
+    for (int i = 0; !status && i < n; i++)
+        status = check_array(ctx, path, &arrays[i], i);
+    for (int k = 0; !status && k < WIDTHS; k++)
+        for (int i = 0; !status && i < n; i++) {
+            const ak_array *a = &arrays[i];
+            if (ak_type_size(a->type) != widths[k])
+                continue;
+            status = json_object_get(header, a->name)
+                ? ak_fail(ctx, AK_ERR_VALUE, "%s: the name \"%.100s\" is given twice", path,
+                          a->name)
+                : add_entry(ctx, path, header, a, (size_t)a->size * widths[k], &at);
+        }
     return status;
 }
 
@@ -121,8 +133,10 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const ak_array *array
     ak__writer_put(&w, length, sizeof length);
     ak__writer_put(&w, text, size);
     ak__writer_put(&w, blanks, padding);
-    for (int i = 0; i < n; i++)
-        ak__writer_put(&w, arrays[i].data, (size_t)arrays[i].size * ak_type_size(arrays[i].type));
+    for (int k = 0; k < WIDTHS; k++)
+        for (int i = 0; i < n; i++)
+            if (ak_type_size(arrays[i].type) == widths[k])
+                ak__writer_put(&w, arrays[i].data, (size_t)arrays[i].size * widths[k]);
     return ak__writer_commit(&w);
 }
 
@@ -141,7 +155,10 @@ ak_status ak_safetensors_write_arrays(ak_ctx *ctx, const char *path, const ak_ar
         return out_of_memory(ctx);
     ak_status    status = make_header(ctx, path, arrays, n, metadata, header);
     const size_t size = status ? 0 : json_dumpb(header, NULL, 0, JSON_COMPACT);
-    char        *text = size ? ak__malloc(size) : NULL;
+    if (size > AK__SAFETENSORS_HEADER - ALIGNMENT)
+        status = ak_fail(ctx, AK_ERR_VALUE, "%s: the header would have %zu bytes; readers take %d "
+                         "at most", path, size, AK__SAFETENSORS_HEADER);
+    char *text = !status && size ? ak__malloc(size) : NULL;
     if (!status)
         status = text && json_dumpb(header, text, size, JSON_COMPACT) == size
             ? write_file(ctx, path, arrays, n, text, size) : ak__fail_memory(ctx, size);
@@ -158,8 +175,9 @@ ak_status ak_safetensors_write(ak_ctx *ctx, const char *path, const char *const 
         return ak__refused(ctx);
     if (ak_error(ctx))
         return AK_ERR_STATE;
-    if (n < 0)
-        return ak_fail(ctx, AK_ERR_VALUE, "%s: %d tensors", path, n);
+    if (n < 0 || n > MAX_ARRAYS)
+        return ak_fail(ctx, AK_ERR_VALUE, "%s: %d tensors; 0 to %d are possible", path, n,
+                       MAX_ARRAYS);
     const size_t bytes = ((size_t)n + 1) * sizeof(ak_array);
     ak_array    *arrays = ak__malloc(bytes);
     ak_status    status = arrays ? AK_OK : ak__fail_memory(ctx, bytes);

@@ -219,8 +219,10 @@ AK_API void ak_safetensors_close(ak_safetensors *f);
  *   names     n names, not empty, each once, UTF-8; "__metadata__" is none
  *   metadata  key, value, key, value, .., NULL; NULL = none
  *   returns   AK_OK; the file is complete or, on failure, the old one is untouched
- *   errors    AK_ERR_VALUE for a bad name or key, a missing value or more than 1000 pairs,
- *             AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is pending
+ *   order     of the bytes: wide elements first, so that all are aligned; else as given
+ *   errors    AK_ERR_VALUE for a bad name or key, a missing value or more than 1000 pairs, and for
+ *             a header of more than 100 MB; AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an
+ *             error is pending
  */
 AK_API ak_status ak_safetensors_write(ak_ctx *ctx, const char *path, const char *const *names,
                                       ak_tensor *const *tensors, int n,

@@ -349,6 +349,13 @@ Test(safetensors, arrays_of_every_type)
         cr_expect_eq(a->type, (ak_type)t);
         cr_expect(memcmp(a->data, all[t].data, ak_type_size((ak_type)t)) == 0);
     }
+    /* Wide elements first: a program that maps the file finds each number aligned. */
+    int64_t at = 0;
+    for (int64_t i = 0; i < AK_TYPE_COUNT; i++) {
+        const int64_t bytes = ak_safetensors_info(f, i)->bytes;
+        cr_expect_eq(at % bytes, 0, "%s at %d", ak_safetensors_name(f, i), (int)at);
+        at += bytes;
+    }
     remove_folder(dir);
     cr_expect_eq(ak_close(ctx), AK_OK);
 }
@@ -383,6 +390,24 @@ Test(safetensors, what_is_not_written)
     unsigned char bytes[8];
     cr_expect_eq(get_file(path, bytes, sizeof bytes), 3, "the old file is untouched");
     cr_expect_eq(count_files(dir), 1);
+    remove_folder(dir);
+    ak_close(ctx);
+}
+
+/* What no reader would take is not written. */
+Test(safetensors, a_header_beyond_the_limit_is_not_written)
+{
+    ak_ctx *ctx = quiet();
+    char    dir[64], *name = malloc(100000000);
+    const char *path = path_in(new_folder(dir), "file");
+    cr_assert_not_null(name);
+    memset(name, 'n', 99999999);
+    name[99999999] = '\0';
+    const ak_array a = { .name = name, .type = AK_TYPE_F32, .shape = AK_SHAPE(0) };
+    cr_expect_eq(ak_safetensors_write_arrays(ctx, path, &a, 1, NULL), AK_ERR_VALUE);
+    expect_error(ctx, AK_ERR_VALUE, "readers take 100000000 at most", path);
+    cr_expect_eq(count_files(dir), 0);
+    free(name);
     remove_folder(dir);
     ak_close(ctx);
 }

@@ -57,6 +57,14 @@ static int64_t dim_of(const ak__layout *l, int axis)
     return axis == l->axis ? l->size : l->shape.dims[axis];
 }
 
+bool ak__layout_is_plain(const ak__layout *l)
+{
+    for (int i = 0; i < l->shape.n; i++)
+        if (l->from[i] != i)
+            return false;
+    return l->shape.n == 0 || l->size == l->shape.dims[l->axis];
+}
+
 ak_shape ak__layout_shape(const ak__layout *l)
 {
     ak_shape shape = { .n = l->shape.n };

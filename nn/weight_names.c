@@ -36,24 +36,29 @@ static char sign(char c)
     return c == '.' ? '/' : c;
 }
 
-/* The pattern of n bytes against all of the name; stars are as short as possible. `k` is the number
- * of the next star. */
-static bool match(const char *pattern, size_t n, const char *name, int k, stars *s)
+/* The pattern of n bytes against all of the name; stars are as short as possible, the first before
+ * the second, and so on. Where one place for what follows a star was found, no later one is better:
+ * so only the last star has to grow, and the time is the product of both lengths at most. */
+static bool match(const char *pattern, size_t n, const char *name, stars *s)
 {
-    for (; n > 0 && *pattern != '*'; pattern++, n--, name++)
-        if (!*name || sign(*pattern) != *name)
+    size_t at = 0, behind = 0;          /* in the pattern; behind its last star */
+    s->n = 0;
+    while (at < n || *name) {
+        if (at < n && pattern[at] == '*') {
+            s->is[s->n].text = name;
+            s->is[s->n++].n = 0;
+            behind = ++at;
+        } else if (at < n && *name && sign(pattern[at]) == *name) {
+            at++;
+            name++;
+        } else if (s->n && s->is[s->n - 1].text[s->is[s->n - 1].n]) {
+            name = s->is[s->n - 1].text + ++s->is[s->n - 1].n;
+            at = behind;
+        } else {
             return false;
-    if (n == 0)
-        return *name == '\0';
-    for (size_t taken = 0; ; taken++) {
-        s->is[k].text = name;
-        s->is[k].n = taken;
-        s->n = k + 1;
-        if (match(pattern + 1, n - 1, name + taken, k + 1, s))
-            return true;
-        if (!name[taken])
-            return false;
+        }
     }
+    return true;
 }
 
 /* Append n bytes of a pattern, with the stars' texts from *k on. */
@@ -206,7 +211,7 @@ bool ak__map_origin(ak_ctx *ctx, const ak_weight_map *map, const char *name, boo
     for (int i = 0; i < ak__map_pairs(map); i++) {
         const ak_weight_pair *p = &map->pairs[i];
         const char *module = without_sign(p->module);
-        if (!match(module, strlen(module), name, 0, &s))
+        if (!match(module, strlen(module), name, &s))
             continue;
         const braces b = find_braces(p->file);
         const size_t before = b.open ? (size_t)(b.open - p->file) : strlen(p->file);
@@ -249,7 +254,7 @@ bool ak__map_target(ak_ctx *ctx, const ak_weight_map *map, const char *name, boo
             const char *text = b.open ? part_of(&b, part, &n) : "";
             ak__text_add(&all, "%.*s%.*s%s", (int)(b.open ? b.open - p->file : 0), p->file, (int)n,
                          text, b.open ? b.close + 1 : p->file);
-            if (!match(pattern, all.n, name, 0, &s))
+            if (!match(pattern, all.n, name, &s))
                 continue;
             int k = 0;
             fill(&t, module, strlen(module), &s, &k);

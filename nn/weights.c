@@ -174,7 +174,8 @@ static void gather_row(void *user, int64_t at, int64_t n, int64_t place, int64_t
         g->to[at + i] = g->from[place + i * step];
 }
 
-/* The array of one part; its name with the prefix and the file's sign between parts. */
+/* The array of one part, its name with the prefix and the file's sign between parts. Numbers are
+ * the tensor's own, or a copy in step memory where they lie in another order. */
 static bool make_array(const weights *w, const weight *one, const part *p, ak_array *a)
 {
     ak_ctx     *ctx = w->m->ctx;
@@ -189,16 +190,21 @@ static bool make_array(const weights *w, const weight *one, const part *p, ak_ar
         copy[i] = strchr("./", name[i]) && name[i] ? w->npz ? '/' : '.' : name[i];
     const ak_shape shape = ak__layout_shape(&p->layout);
     const int64_t  size = ak_shape_size(shape);
-    gathering      g = { .from = one->tensor->data };
-    if (!copy || !(g.to = ak__step_alloc(ctx, ((size_t)size + 1) * sizeof *g.to)))
+    if (!copy)
+        return false;
+    *a = (ak_array){ .name = copy, .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
+                     .shape = shape, .size = size, .data = one->tensor->data };
+    if (ak__layout_is_plain(&p->layout))
+        return true;
+    gathering g = { .from = one->tensor->data,
+                    .to = ak__step_alloc(ctx, ((size_t)size + 1) * sizeof *g.to) };
+    if (!g.to)
         return false;
     ak__layout_walk(&p->layout, gather_row, &g);
-    *a = (ak_array){ .name = copy, .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
-                     .shape = shape, .size = size, .data = g.to };
+    a->data = g.to;
     return true;
 }
 
-/* As it is, or in step memory where the order of numbers is another one. */
 static bool make_arrays(const weights *w, ak_array *arrays)
 {
     int64_t bad = 0, n = 0;
@@ -390,6 +396,18 @@ static void find_unexpected(const ak__weight_file *file, const chosen *c, faults
     }
 }
 
+/* What may be missing one by one may not be missing altogether: nothing would be loaded. */
+static bool some_there(const weights *w)
+{
+    for (int64_t i = 0; i < w->n; i++)
+        if (!w->all[i].absent)
+            return true;
+    ak_fail(w->m->ctx, AK_ERR_FORMAT, "%s has not one of the %" PRId64 " arrays of %s\n"
+            "    hint: is .prefix right, and does .allow_missing fit only what may be missing?",
+            w->path, w->n, w->m->name);
+    return false;
+}
+
 static bool fit(weights *w, const ak__weight_file *file)
 {
     ak_ctx *ctx = w->m->ctx;
@@ -403,7 +421,7 @@ static bool fit(weights *w, const ak__weight_file *file)
             return false;
     find_unexpected(file, &c, &f);
     if (f.n == 0)
-        return true;
+        return some_there(w);
     char more[40] = "";
     if (f.shown < f.n)
         ak__format(more, sizeof more, "\n    and %" PRId64 " more", f.n - f.shown);

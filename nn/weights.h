@@ -112,6 +112,8 @@ bool ak__layout_axes(ak__layout *l, const char *axes);
 void ak__layout_conv(ak__layout *l);
 /* Part i of n along `axis` in these shares (NULL: equal); false if they do not divide it. */
 bool ak__layout_part(ak__layout *l, int axis, int i, int n, const int *shares);
+/* Does the array lie in the file as the whole tensor does in memory? */
+bool ak__layout_is_plain(const ak__layout *l);
 /* The shape that the array has in the file. */
 ak_shape ak__layout_shape(const ak__layout *l);
 /* One after the other, the array as it lies in the file in rows: n numbers from file[at] on are

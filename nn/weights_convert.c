@@ -33,9 +33,13 @@ typedef struct conversion {
     const ak_array     **arrays;        /* [n] */
     const char         **names;         /* [n] with "/", without the prefix */
     const char         **metadata;      /* of a safetensors file: key, value, .., NULL */
-    bool                 own_order;     /* convolutions lie as this library has them */
+    int64_t              n_metadata;    /* keys and values */
+    bool                 own_order;     /* convolutions lie as this library has them, in the file */
     int64_t              n_out;
-    output              *outputs;       /* [n_out] */
+    output              *outputs;       /* [n_out] in the order of their first arrays */
+    int64_t             *slots;         /* [mask + 1] at the hash of a name: the place of its
+                                         * output, from 1 on; 0 = free */
+    uint64_t             mask;
 } conversion;
 
 static const char who[] = "ak_weights_convert";
@@ -73,34 +77,6 @@ static bool find_output(conversion *c)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Is this array wanted? Its name, without the prefix, at *name; false and an error: out of
- * memory. */
-static bool wanted(const conversion *c, const char *stored, const char *ignore, const char **name)
-{
-    const char *prefix = c->map->prefix ? ak__weight_name(c->ctx, c->map->prefix) : "";
-    *name = prefix ? ak__weight_name(c->ctx, stored) : NULL;
-    if (!*name)
-        return false;
-    if (strncmp(*name, prefix, strlen(prefix)) == 0)
-        *name += strlen(prefix);
-    return !ak__weight_fits(ignore, *name);
-}
-
-/* The pattern of what to leave out, once it was found to fit something. */
-static bool find_ignored(const conversion *c, const char *const *stored, int64_t n,
-                         const char **ignore)
-{
-    const char **names = ak__step_alloc(c->ctx, ((size_t)n + 1) * sizeof *names);
-    *ignore = NULL;
-    for (int64_t i = 0; names && i < n; i++) {
-        wanted(c, stored[i], NULL, &names[i]);
-        if (!names[i])
-            return false;
-    }
-    return names && ak__weight_pattern(c->ctx, who, "array of the file", c->map->ignore, names, n,
-                                       ignore);
-}
-
 typedef struct source {
     ak_npz         *npz;
     ak_safetensors *tensors;
@@ -134,56 +110,75 @@ static bool open_source(const conversion *c, source *s)
     return s->npz || s->tensors || s->saved;
 }
 
+/* What the file says of itself, with room for two pairs more. */
 static bool read_metadata(conversion *c, const ak_safetensors *f)
 {
     const char *key, *value;
     int64_t     n = 0;
-    while (ak_safetensors_metadata(f, n, NULL))
+    while (f && ak_safetensors_metadata(f, n, NULL))
         n++;
-    c->metadata = ak__step_alloc(c->ctx, (size_t)(2 * n + 1) * sizeof *c->metadata);
+    c->metadata = ak__step_alloc(c->ctx, (size_t)(2 * n + 5) * sizeof *c->metadata);
     if (!c->metadata)
         return false;
-    for (int64_t i = 0; (key = ak_safetensors_metadata(f, i, &value)) != NULL; i++) {
-        c->metadata[2 * i] = key;
-        c->metadata[2 * i + 1] = value;
-        c->own_order = c->own_order || (strcmp(key, AK__CONV_KEY) == 0 &&
-                                        strcmp(value, AK__CONV_LAST) == 0);
+    for (int64_t i = 0; i < n && (key = ak_safetensors_metadata(f, i, &value)) != NULL; i++) {
+        const bool order = strcmp(key, AK__CONV_KEY) == 0;
+        c->own_order = c->own_order || (order && strcmp(value, AK__CONV_LAST) == 0);
+        if (order && c->map->convolutions != AK_CONV_BY_FILE)
+            continue;                   /* another one comes instead */
+        c->metadata[c->n_metadata++] = key;
+        c->metadata[c->n_metadata++] = value;
     }
-    c->metadata[2 * n] = NULL;
+    c->metadata[c->n_metadata] = NULL;
     return true;
+}
+
+/* The names with "/", without the prefix; NULL after an error. */
+static const char **read_names(const conversion *c, const source *s)
+{
+    const char  *prefix = c->map->prefix ? ak__weight_name(c->ctx, c->map->prefix) : "";
+    const char **names = ak__step_alloc(c->ctx, ((size_t)s->n + 1) * sizeof *names);
+    const size_t length = prefix ? strlen(prefix) : 0;
+    int64_t      fits = 0;
+    for (int64_t i = 0; prefix && names && i < s->n; i++) {
+        const char *name = ak__weight_name(c->ctx, source_name(s, i));
+        if (!name)
+            return NULL;
+        const bool below = strncmp(name, prefix, length) == 0;
+        names[i] = below ? name + length : name;
+        fits += below;
+    }
+    if (length && fits == 0 && names) {
+        ak_fail(c->ctx, AK_ERR_NOT_FOUND, "%s: no name in %s begins with .prefix \"%.100s\"", who,
+                c->in, c->map->prefix);
+        return NULL;
+    }
+    return prefix ? names : NULL;
 }
 
 static bool read_arrays(conversion *c, const source *s)
 {
-    const char **stored = ak__step_alloc(c->ctx, ((size_t)s->n + 1) * sizeof *stored);
-    const char  *ignore;
+    const char **names = read_names(c, s), *ignore;
+    if (!names || !ak__weight_pattern(c->ctx, who, "array of the file", c->map->ignore, names, s->n,
+                                      &ignore))
+        return false;
     c->arrays = ak__step_alloc(c->ctx, ((size_t)s->n + 1) * sizeof *c->arrays);
     c->names = ak__step_alloc(c->ctx, ((size_t)s->n + 1) * sizeof *c->names);
-    if (!stored || !c->arrays || !c->names)
-        return false;
-    for (int64_t i = 0; i < s->n; i++)
-        stored[i] = source_name(s, i);
-    if (!find_ignored(c, stored, s->n, &ignore))
-        return false;
-    for (int64_t i = 0; i < s->n; i++) {
-        if (!wanted(c, stored[i], ignore, &c->names[c->n])) {
-            if (ak_error(c->ctx))
-                return false;
+    for (int64_t i = 0; c->arrays && c->names && i < s->n; i++) {
+        if (ak__weight_fits(ignore, names[i]))
             continue;
-        }
+        c->names[c->n] = names[i];
         if (!(c->arrays[c->n] = source_array(s, i)))
             return false;
         c->n++;
     }
-    return true;
+    return c->arrays && c->names;
 }
 
 static bool read_all(conversion *c)
 {
     source s;
     c->own_order = c->reads != TENSORS;
-    const bool fine = open_source(c, &s) && (!s.tensors || read_metadata(c, s.tensors)) &&
-                      read_arrays(c, &s);
+    const bool fine = open_source(c, &s) && read_metadata(c, s.tensors) && read_arrays(c, &s);
     ak_npz_close(s.npz);                /* what was handed out stays */
     ak_safetensors_close(s.tensors);
     return fine;
@@ -191,32 +186,57 @@ static bool read_all(conversion *c)
 
 /* ---- what becomes of them -------------------------------------------------------------------- */
 
+/* The output of a name; a new one has no parts yet. */
+static output *output_of(conversion *c, const char *name)
+{
+    for (uint64_t at = ak__hash_bytes(AK__HASH_START, name, strlen(name)); ; at++) {
+        int64_t *slot = &c->slots[at & c->mask];
+        if (*slot == 0) {
+            c->outputs[c->n_out] = (output){ .name = name };
+            *slot = ++c->n_out;
+        }
+        output *o = &c->outputs[*slot - 1];
+        if (strcmp(o->name, name) == 0)
+            return o;
+    }
+}
+
 static bool place(conversion *c, int64_t i, const ak__target *t)
 {
-    output *o = NULL;
-    for (int64_t k = 0; !o && k < c->n_out; k++)
-        o = strcmp(c->outputs[k].name, t->name) == 0 ? &c->outputs[k] : NULL;
-    if (o && (o->pair != t->pair || o->from[t->part])) {
+    output *o = output_of(c, t->name);
+    if (o->parts && (o->pair != t->pair || o->from[t->part])) {
+        int other = 0;
+        while (!o->from[other])
+            other++;
         ak_fail(c->ctx, AK_ERR_VALUE, "%s: \"%.200s\" and \"%.200s\" would both be \"%.200s\"", who,
-                o->names[o->from[t->part] ? t->part : 0] ? o->names[o->from[t->part] ? t->part : 0]
-                : "another array", c->names[i], t->name);
+                o->names[o->from[t->part] ? t->part : other], c->names[i], t->name);
         return false;
     }
-    if (!o) {
-        o = &c->outputs[c->n_out++];
-        *o = (output){ .name = t->name, .pair = t->pair, .parts = t->parts };
-    }
+    o->pair = t->pair;
+    o->parts = t->parts;
     o->from[t->part] = c->arrays[i];
     o->names[t->part] = c->names[i];
     return true;
+}
+
+static bool make_slots(conversion *c)
+{
+    uint64_t n = 4;
+    while (n < 2 * (uint64_t)c->n)
+        n *= 2;
+    c->mask = n - 1;
+    c->slots = ak__step_alloc(c->ctx, (size_t)n * sizeof *c->slots);
+    c->outputs = ak__step_alloc(c->ctx, ((size_t)c->n + 1) * sizeof *c->outputs);
+    if (c->slots)
+        memset(c->slots, 0, (size_t)n * sizeof *c->slots);
+    return c->slots && c->outputs;
 }
 
 static bool place_all(conversion *c)
 {
     const int pairs = ak__map_pairs(c->map);
     bool     *used = ak__step_alloc(c->ctx, (size_t)pairs + 1);
-    c->outputs = ak__step_alloc(c->ctx, ((size_t)c->n + 1) * sizeof *c->outputs);
-    if (!used || !c->outputs)
+    if (!used || !make_slots(c))
         return false;
     memset(used, 0, (size_t)pairs + 1);
     for (int64_t i = 0; i < c->n; i++) {
@@ -314,7 +334,7 @@ static bool make_array(const conversion *c, const output *o, ak_array *a)
 
 static bool make_all(const conversion *c, ak_array *arrays)
 {
-    int64_t pictures = 0;
+    int64_t kept = 0, turned = 0;       /* what may be convolutions, as it was and in other order */
     for (int64_t i = 0; i < c->n_out; i++) {
         const output *o = &c->outputs[i];
         if (!make_array(c, o, &arrays[i]))
@@ -325,7 +345,9 @@ static bool make_all(const conversion *c, ak_array *arrays)
         if (!name)
             return false;
         arrays[i].name = name;
-        pictures += arrays[i].shape.n == 4 && !(o->pair && o->pair->axes);
+        const bool axes = o->pair && o->pair->axes;
+        kept += arrays[i].shape.n == 4 && !axes;
+        turned += arrays[i].shape.n >= 3 && axes;
         if (c->writes != CHECKPOINT)
             continue;
         if (!ak__name_legal(c->ctx, who, name))
@@ -337,10 +359,17 @@ static bool make_all(const conversion *c, ak_array *arrays)
             return false;
         }
     }
-    if (pictures && !c->own_order && c->writes != NONE && c->writes != TENSORS)
+    if (turned && c->writes == TENSORS && c->map->convolutions == AK_CONV_BY_FILE) {
+        ak_fail(c->ctx, AK_ERR_VALUE, "%s: pairs turn %" PRId64 " arrays of 3 axes or more, and %s "
+                "has to say how convolutions lie in it\n    hint: .convolutions = AK_CONV_LAST "
+                "(this library's order) or AK_CONV_FIRST (PyTorch's)", who, turned, c->out);
+        return false;
+    }
+    if (kept && !c->own_order && (c->writes == NPZ || c->writes == CHECKPOINT) &&
+        c->map->convolutions != AK_CONV_LAST)
         ak_log_message(c->ctx, AK_LOG_WARNING, "%s: %" PRId64 " arrays of 4 axes keep the order "
                        "that %s has; pairs with .axes = \"0231\" turn PyTorch's convolutions", who,
-                       pictures, c->in);
+                       kept, c->in);
     return true;
 }
 
@@ -356,20 +385,44 @@ static void print_list(const conversion *c, const ak_array *arrays, FILE *list)
     }
 }
 
-static ak_status write_all(const conversion *c, const ak_array *arrays)
+static void add_metadata(conversion *c, const char *key, const char *value)
 {
-    static const char *const pt[] = { "format", "pt", NULL };
-    static const char *const own[] = { AK__CONV_KEY, AK__CONV_LAST, NULL };
+    for (int64_t i = 0; i < c->n_metadata; i += 2)
+        if (strcmp(c->metadata[i], key) == 0)
+            return;
+    c->metadata[c->n_metadata++] = key;
+    c->metadata[c->n_metadata++] = value;
+    c->metadata[c->n_metadata] = NULL;
+}
+
+static ak_status write_all(conversion *c, const ak_array *arrays)
+{
     const int n = (int)c->n_out;
     if (c->writes == NPZ)
         return ak_npz_write_arrays(c->ctx, c->out, arrays, n, false);
     if (c->writes == CHECKPOINT)
         return ak__checkpoint_write_arrays(c->ctx, c->out, arrays, n);
-    const bool keep = c->metadata && c->map->convolutions == AK_CONV_BY_FILE;
-    const bool last = c->map->convolutions == AK_CONV_LAST ||
-                      (c->map->convolutions == AK_CONV_BY_FILE && c->own_order);
-    return ak_safetensors_write_arrays(c->ctx, c->out, arrays, n,
-                                       keep ? c->metadata : last ? own : pt);
+    if (c->map->convolutions == AK_CONV_FIRST) {
+        add_metadata(c, "format", "pt");
+        add_metadata(c, AK__CONV_KEY, AK__CONV_FIRST);
+    } else if (c->map->convolutions == AK_CONV_LAST || c->own_order) {
+        add_metadata(c, AK__CONV_KEY, AK__CONV_LAST);
+    }
+    return ak_safetensors_write_arrays(c->ctx, c->out, arrays, n, c->metadata);
+}
+
+/* Fields that are for modules would change nothing. */
+static bool map_fits(const conversion *c)
+{
+    const ak_weight_map *map = c->map;
+    if (!ak__map_check(c->ctx, who, map))
+        return false;
+    if (!map->only && !map->allow_unexpected && !map->allow_missing)
+        return true;
+    ak_fail(c->ctx, AK_ERR_VALUE, "%s: .%s is for loading a module\n    hint: .ignore leaves "
+            "arrays out", who, map->only ? "only" : map->allow_missing ? "allow_missing"
+            : "allow_unexpected");
+    return false;
 }
 
 ak_status ak_weights_convert(ak_ctx *ctx, const char *in, const char *out, ak_weight_map map,
@@ -378,8 +431,8 @@ ak_status ak_weights_convert(ak_ctx *ctx, const char *in, const char *out, ak_we
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, in))
         return ak__refused(ctx);
     conversion c = { .ctx = ctx, .in = in, .out = out, .map = &map };
-    if (ak_error(ctx) != AK_OK || !ak__map_check(ctx, who, &map) || !find_output(&c) ||
-        !find_input(&c) || !read_all(&c) || !place_all(&c))
+    if (ak_error(ctx) != AK_OK || !map_fits(&c) || !find_output(&c) || !find_input(&c) ||
+        !read_all(&c) || !place_all(&c))
         return ak_error(ctx);
     if (c.n_out > INT32_MAX || (c.n_out == 0 && c.writes == CHECKPOINT))
         return ak_fail(ctx, AK_ERR_VALUE, "%s: %s has %" PRId64 " arrays to convert", who, in,

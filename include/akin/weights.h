@@ -74,7 +74,8 @@ typedef struct ak_weight_map {
  *
  *   errors    AK_ERR_FORMAT, and nothing has changed, if file and module do not fit: the message
  *             lists each array that is missing, unexpected, of another shape (and says where it
- *             is transposed) or no floating-point numbers; AK_ERR_VALUE for a finite number beyond
+ *             is transposed) or no floating-point numbers; so if nothing would be loaded at all;
+ *             AK_ERR_VALUE for a finite number beyond
  *             ak_real, and for a map that is wrong or has a pair that another one hides;
  *             AK_ERR_NOT_FOUND for a pair or pattern that fits nothing; else as
  *             ak_safetensors_open. Numbers that are not finite are loaded with a warning
@@ -99,17 +100,20 @@ AK_API ak_status ak_module_save_npz_with(ak_module *m, const char *path, ak_weig
  *
  *   in        any of them, known by its first bytes
  *   out       .safetensors, .npz, .ckpt or .akin, by its end; NULL = only check and list
- *   map       .prefix is taken off, .ignore leaves arrays out, pairs give others names (from .file
- *             to .module), turn axes and join; what no pair names keeps its name, with the file's
- *             sign between its parts. No module says what is a convolution: axes stay as they are unless
- *             a pair has .axes. What comes from npz or a checkpoint is marked in a safetensors
- *             file as having this library's order; .convolutions = AK_CONV_FIRST marks PyTorch's
+ *   map       .prefix is taken off where a name begins with it, .ignore leaves arrays out, pairs
+ *             give others names (from .file to .module), turn axes and join; what no pair names
+ *             keeps its name, with the file's sign between its parts
+ *   axes      stay as they are unless a pair has .axes: no module says what is a convolution. A
+ *             safetensors file is marked as having the order that it came with, npz and
+ *             checkpoints this library's; .convolutions says what it has now, and must where pairs
+ *             turn arrays of 3 axes or more
  *   types     stay, but for F16 and BF16, which become F32; a checkpoint has floating-point
  *             numbers alone
  *   list      one line an array: names, type, shape; NULL = none
- *   errors    AK_ERR_VALUE for a map that is wrong, two arrays of one name, a part that is missing
- *             or does not fit, an end of `out` that is none of these; AK_ERR_NOT_FOUND for a pair
- *             or pattern that fits nothing; AK_ERR_UNSUPPORTED for a type that can not be read or
+ *   errors    AK_ERR_VALUE for a map that is wrong or has .only, .allow_missing or
+ *             .allow_unexpected, two arrays of one name, a part that is missing or does not fit,
+ *             an end of `out` that is none of these; AK_ERR_NOT_FOUND for a pair, pattern or
+ *             prefix that fits nothing; AK_ERR_UNSUPPORTED for a type that can not be read or
  *             written; else as the readers and writers. Nothing is written then
  */
 AK_API ak_status ak_weights_convert(ak_ctx *ctx, const char *in, const char *out,
@@ -175,7 +179,8 @@ AK_API ak_status ak_module_info(ak_module *m, ak_inputs in, FILE *file);
 /* ---- layers of a module ---------------------------------------------------------------------- */
 
 /* A pattern for each layer of m, ended by NULL: its own parameters if it has some, then each child
- * that has, in their order. For ak_optim_layer_decay (akin/optim.h):
+ * that has (once, and not where they are all another module's), in their order. For
+ * ak_optim_layer_decay (akin/optim.h):
  *
  *     ak_optim_layer_decay(opt, ak_module_layers(encoder), 0.75);
  *

@@ -134,6 +134,109 @@ Test(convert, refused)
     leave(ctx);
 }
 
+/* Where a pair does not fit, eight stars must not try every way to share out a name. */
+Test(convert, stars_cost_little, .timeout = 20)
+{
+    ak_ctx *ctx = quiet();
+    char    name[700];
+    memset(name, 'a', sizeof name);
+    name[sizeof name - 1] = '\0';
+    ak_safetensors_write_arrays(ctx, file("a"), &(ak_array){ .name = name, .type = AK_TYPE_U8,
+        .shape = AK_SHAPE(0) }, 1, NULL);
+    const ak_weight_pair pairs[] = {
+        { .file = "*a*a*a*a*a*a*a*b", .module = "~*a*a*a*a*a*a*a*b" }, { 0 } };
+    cr_expect_eq(ak_weights_convert(ctx, file("a"), NULL, (ak_weight_map){
+        .pairs = pairs }, NULL), AK_OK, "%s", ak_error_message(ctx));
+    leave(ctx);
+}
+
+/* What is meant for modules would change nothing here, and neither would a prefix of no name. */
+Test(convert, fields_of_the_map)
+{
+    ak_ctx *ctx = quiet();
+    write_arrays(ctx);
+    const struct { ak_weight_map map; ak_status status; const char *word; } wrong[] = {
+        { { .only = "m*" }, AK_ERR_VALUE, ".only is for loading a module" },
+        { { .allow_missing = "m*" }, AK_ERR_VALUE, ".allow_missing" },
+        { { .allow_unexpected = "m*" }, AK_ERR_VALUE, ".allow_unexpected" },
+        { { .prefix = "modle." }, AK_ERR_NOT_FOUND, "begins with .prefix \"modle.\"" } };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        cr_expect_eq(ak_weights_convert(ctx, file("a.safetensors"), file("x.npz"), wrong[i].map,
+                                        NULL), wrong[i].status);
+        expect_error(ctx, wrong[i].status, wrong[i].word, "ak_weights_convert");
+    }
+    cr_expect_eq(count_files(folder), 1, "nothing was written");
+    leave(ctx);
+}
+
+/* ---- what a file says of its convolutions ---------------------------------------------------- */
+
+static const char *metadata_of(ak_ctx *ctx, const char *path, const char *key)
+{
+    ak_safetensors *f = ak_safetensors_open(ctx, path);
+    const char *k, *value;
+    for (int64_t i = 0; (k = ak_safetensors_metadata(f, i, &value)) != NULL; i++)
+        if (strcmp(k, key) == 0)
+            return value;
+    return "none";
+}
+
+/* A file of PyTorch's order, turned by a pair, and back: a module takes each for what it is. */
+Test(convert, convolutions_that_are_turned)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *m = ak_nn_conv2d(ctx, "m", 2, 2, 2, (ak_conv_layer_options){ 0 });
+    const uint32_t before = ak_hash(ctx, "*");
+    ak_module_save_safetensors(m, file("pt"), (ak_weight_map){ 0 });
+    const ak_weight_pair to_last[] = {
+        { .file = "weight", .module = "weight", .axes = "0231" }, { 0 } };
+    const ak_weight_pair to_first[] = {
+        { .file = "weight", .module = "weight", .axes = "0312" }, { 0 } };
+    ak_weights_convert(ctx, file("pt"), file("own.safetensors"), (ak_weight_map){
+        .pairs = to_last }, NULL);
+    expect_error(ctx, AK_ERR_VALUE, "how convolutions lie", "AK_CONV_LAST");
+    cr_expect_eq(count_files(folder), 1, "nothing was written");
+    cr_assert_eq(ak_weights_convert(ctx, file("pt"), file("own.safetensors"), (ak_weight_map){
+        .pairs = to_last, .convolutions = AK_CONV_LAST }, NULL), AK_OK);
+    cr_assert_eq(ak_weights_convert(ctx, file("own.safetensors"), file("pt2.safetensors"),
+        (ak_weight_map){ .pairs = to_first, .convolutions = AK_CONV_FIRST }, NULL), AK_OK);
+    cr_assert_eq(ak_weights_convert(ctx, file("own.safetensors"), file("own2.safetensors"),
+        (ak_weight_map){ 0 }, NULL), AK_OK);
+    cr_expect_str_eq(metadata_of(ctx, file("own.safetensors"), "convolutions"), "channels last");
+    cr_expect_str_eq(metadata_of(ctx, file("own.safetensors"), "format"), "pt", "it is kept");
+    cr_expect_str_eq(metadata_of(ctx, file("own2.safetensors"), "convolutions"), "channels last");
+    cr_expect_str_eq(metadata_of(ctx, file("pt2.safetensors"), "convolutions"), "channels first");
+    const char *files[] = { "pt", "own.safetensors", "pt2.safetensors", "own2.safetensors" };
+    for (int i = 0; i < 4; i++) {
+        ak_fill(ak_module_find(m, "weight"), 0);
+        cr_expect_eq(ak_module_load_safetensors(m, file(files[i]), (ak_weight_map){ 0 }), AK_OK,
+                     "%s", ak_error_message(ctx));
+        cr_expect_eq(ak_hash(ctx, "*"), before, "%s", files[i]);
+    }
+    leave(ctx);
+}
+
+/* Scalars and arrays without elements pass through all three formats. */
+Test(convert, scalars_and_empty_arrays)
+{
+    ak_ctx *ctx = quiet();
+    const ak_array arrays[] = {
+        { .name = "s", .type = AK_TYPE_F32, .shape = AK_SCALAR, .size = 1,
+          .data = (float[]){ 5 } },
+        { .name = "e", .type = AK_TYPE_F32, .shape = AK_SHAPE(3, 0) } };
+    ak_safetensors_write_arrays(ctx, file("a"), arrays, 2, NULL);
+    const char *way[] = { "a", "b.npz", "c.ckpt", "d.safetensors" };
+    for (int i = 1; i < 4; i++)
+        cr_assert_eq(ak_weights_convert(ctx, file(way[i - 1]), file(way[i]), (ak_weight_map){ 0 },
+                                        NULL), AK_OK, "%s", ak_error_message(ctx));
+    ak_safetensors *f = ak_safetensors_open(ctx, file("d.safetensors"));
+    const ak_array *e = ak_safetensors_find(f, "e"), *s = ak_safetensors_find(f, "s");
+    cr_assert(e && s, "%s", ak_error_message(ctx));
+    cr_expect(ak_shape_equal(e->shape, AK_SHAPE(3, 0)) && s->shape.n == 0);
+    cr_expect_eq(ak_array_at(s, 0), 5);
+    leave(ctx);
+}
+
 /* ---- what a checkpoint holds ----------------------------------------------------------------- */
 
 Test(checkpoint, look)

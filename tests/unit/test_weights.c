@@ -275,6 +275,10 @@ Test(weights, ignored_unexpected_missing_only)
     cr_expect_eq(ak_module_save_safetensors(m, file("part"), (ak_weight_map){ .only = "bias" }),
                  AK_OK);
     cr_expect_eq(ak_safetensors_count(ak_safetensors_open(ctx, file("part"))), 1);
+    /* Each may be missing, but not all: nothing would be loaded. */
+    ak_module_load_safetensors(m, file("f"), (ak_weight_map){
+        .prefix = "bert.", .allow_missing = "*", .allow_unexpected = "*" });
+    expect_error(ctx, AK_ERR_FORMAT, "not one of the 2 arrays of m", ".prefix");
     /* Patterns that fit nothing are errors, unless they say so. */
     const ak_weight_map none[] = { { .ignore = "dog*" }, { .allow_unexpected = "dog*" },
                                    { .allow_missing = "dog*" }, { .only = "dog*" } };

@@ -11,7 +11,7 @@ typedef struct ak__linear {
     bool     relu, bias;
     int64_t  rank;              /* of the adapter; 0 = none */
     double   dropout;           /* before the adapter */
-    uint64_t checked;           /* version of `merged` whose mark was found right, + 1 */
+    uint64_t checked;           /* versions of a, b and merged with which the mark was right */
 } ak__linear;
 
 /* Its state; NULL if m is no linear layer. */
@@ -24,6 +24,10 @@ static inline ak_tensor *ak__lora(const ak_module *m, const ak__linear *l, int w
     return ak__own(m, (l->bias ? 2 : 1) + which);
 }
 
+/* The matrix that a layer multiplies by, for modules that do so themselves: the weight, and where
+ * there is an adapter, weight + alpha / rank b a. Of what is no linear layer its first own tensor.
+ * Poison after an error: dropout before the adapter can not be in the matrix. */
+ak_tensor *ak__linear_weight(ak_module *m);
 /* y plus what the adapter makes of x, unless it is part of the weight already. */
 ak_tensor *ak__lora_forward(ak_module *m, ak_tensor *x, ak_tensor *y);
 

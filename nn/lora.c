@@ -49,16 +49,41 @@ static double scale_of(const ak_module *m, const ak__linear *l)
     return (double)ak__lora(m, l, AK__LORA_ALPHA)->data[0] / (double)l->rank;
 }
 
+/* Looks at the numbers of a merged adapter again where one of its tensors changed. */
+static bool still_right(const ak_module *m, ak__linear *l)
+{
+    uint64_t versions = 1;              /* 0: never looked at */
+    for (int i = AK__LORA_A; i <= AK__LORA_MERGED; i++)
+        versions += (uint64_t)ak__lora(m, l, i)->owner->version;
+    if (l->checked != versions && !mark_is_right(m, l, "ak_forward"))
+        return false;
+    l->checked = versions;
+    return true;
+}
+
+ak_tensor *ak__linear_weight(ak_module *m)
+{
+    ak__linear *l = ak__linear_of(m);
+    ak_tensor  *w = ak__own(m, 0);
+    if (!l || !l->rank)
+        return w;
+    if (is_merged(m, l))
+        return still_right(m, l) ? w : &ak__poison;
+    if (l->dropout > 0 && ak_is_training(m->ctx)) {
+        ak_fail(m->ctx, AK_ERR_UNSUPPORTED, "%s: the module around it uses its weight without "
+                "running it, so that its adapter's .dropout = %g can not act\n"
+                "    hint: ak_lora_add with .dropout = 0 for this layer", m->name, l->dropout);
+        return &ak__poison;
+    }
+    return ak_add(w, ak_scale(ak_matmul(ak__lora(m, l, AK__LORA_B), ak__lora(m, l, AK__LORA_A)),
+                              scale_of(m, l)));
+}
+
 ak_tensor *ak__lora_forward(ak_module *m, ak_tensor *x, ak_tensor *y)
 {
     ak__linear *l = ak__linear_of(m);
-    if (is_merged(m, l)) {
-        const uint64_t version = (uint64_t)ak__lora(m, l, AK__LORA_MERGED)->owner->version + 1;
-        if (l->checked != version && !mark_is_right(m, l, "ak_forward"))
-            return &ak__poison;
-        l->checked = version;
-        return y;
-    }
+    if (is_merged(m, l))
+        return still_right(m, l) ? y : &ak__poison;
     ak_tensor *dropped = l->dropout > 0 ? ak_dropout(x, l->dropout) : x;
     ak_tensor *low = ak_linear(dropped, ak__lora(m, l, AK__LORA_A), NULL);
     /* Scaled where it is narrow: [.., rank]. */

@@ -395,11 +395,17 @@ ak_tensor *ak_module_find(const ak_module *m, const char *path)
     return NULL;
 }
 
-static bool has_params(ak_module *m)
+/* Is child i a layer? Not where it stands a second time, nor where all its parameters are of
+ * modules elsewhere, as an output layer's that are the embedding's. */
+static bool is_layer(const ak_module *m, int64_t i)
 {
+    ak_module       *child = m->children[i];
     const ak_tensor *t;
-    for (int64_t i = 0; (t = ak_module_param(m, i)) != NULL; i++)
-        if (!(t->flags & AK_PARAM_BUFFER))
+    for (int64_t k = 0; k < i; k++)
+        if (m->children[k] == child)
+            return false;
+    for (int64_t k = 0; (t = ak_module_param(child, k)) != NULL; k++)
+        if (!(t->flags & AK_PARAM_BUFFER) && ak__below(t->name, child->name))
             return true;
     return false;
 }
@@ -425,22 +431,20 @@ const char *const *ak_module_layers(ak_module *m)
 {
     if (!AK__GIVEN(NULL, m) || ak_error(m->ctx) != AK_OK || !ak__complete(m, "ak_module_layers"))
         return NULL;
-    if (!has_params(m)) {
-        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_layers: %s has no parameters", m->name);
-        return NULL;
-    }
     const char **layers = ak__ctx_alloc(m->ctx, (size_t)(m->n_children + 2) * sizeof *layers);
     int64_t      n = 0;
     if (layers && (layers[n] = own_pattern(m)) != NULL)
         n++;
     for (int64_t i = 0; layers && i < m->n_children; i++) {
         char path[AK__NAME_MAX];
-        if (!has_params(m->children[i]))
+        if (!is_layer(m, i))
             continue;
         snprintf(path, sizeof path, "%.500s/*", m->children[i]->name);
         if (!(layers[n++] = ak__ctx_strdup(m->ctx, path)))
             return NULL;
     }
+    if (n == 0 && ak_error(m->ctx) == AK_OK)
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_layers: %s has no parameters", m->name);
     return ak_error(m->ctx) == AK_OK ? layers : NULL;
 }
 

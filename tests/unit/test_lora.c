@@ -4,6 +4,7 @@
 
 #include <akin/autograd.h>
 #include <akin/checkpoint.h>
+#include <akin/heads.h>
 #include <akin/optim.h>
 #include <akin/weights.h>
 
@@ -216,6 +217,62 @@ Test(lora, changed_since_the_merge)
     ak_close(ctx);
 }
 
+/* The same in a forward pass that was right before: another number is noticed. */
+Test(lora, changed_after_a_forward_pass)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *net = net_of(ctx, "net");
+    ak_lora_add(net, "*", (ak_lora_options){ .rank = 3 });
+    draw(ctx, "net/fc1/lora_b");
+    ak_lora_merge(net);
+    ak_tensor *x = ak_keep(ak_randn(ctx, AK_SHAPE(4, 5)));
+    cr_expect_not(ak_is_poison(ak_forward(net, x)));
+    ak_fill(ak_param_find(ctx, "net/fc1/lora_b"), 0.25);
+    cr_expect(ak_is_poison(ak_forward(net, x)));
+    expect_error(ctx, AK_ERR_STATE, "net/fc1", "other numbers now");
+    ak_close(ctx);
+}
+
+/* Modules that multiply by a layer's weight themselves: the adapter is in it. */
+Test(lora, of_layers_whose_weight_another_module_uses)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *pool = ak_nn_query_pool(ctx, "pool", 6, (ak_query_pool_options){ .heads = 2 });
+    ak_module *words = ak_lm_head(ctx, "words", 6, 9, (ak_lm_head_options){ 0 });
+    ak_tensor *map = ak_keep(ak_randn(ctx, AK_SHAPE(2, 3, 3, 6)));
+    ak_module *nets[] = { pool, words };
+    ak_tensor *x[] = { map, ak_keep(ak_randn(ctx, AK_SHAPE(4, 6))) };
+    for (int i = 0; i < 2; i++) {
+        ak_tensor *before = ak_keep(ak_forward(nets[i], x[i]));
+        cr_assert(ak_lora_add(nets[i], "*", (ak_lora_options){ .rank = 2 }) > 0, "%s",
+                  ak_error_message(ctx));
+        cr_expect(apart(ak_forward(nets[i], x[i]), before) <= 50 * tiny);
+        ak_tensor *t;
+        for (int64_t k = 0; (t = ak_module_param(nets[i], k)) != NULL; k++)
+            if (strstr(t->name, "lora_b"))
+                draw(ctx, t->name);
+        ak_tensor *apart_from = ak_keep(ak_forward(nets[i], x[i]));
+        cr_expect(apart(apart_from, before) > 1e-3, "every adapter counts");
+        ak_backward(ak_sum(ak_square(ak_forward(nets[i], x[i]))));
+        for (int64_t k = 0; (t = ak_module_param(nets[i], k)) != NULL; k++) {
+            double sum = 0;
+            if (!ak_match("*/lora_a,*/lora_b", t->name))
+                continue;
+            for (int64_t n = 0; n < t->size; n++)
+                sum += fabs((double)t->grad[n]);
+            cr_expect(sum > 0, "%s gets no gradient", t->name);
+        }
+        cr_expect_eq(ak_lora_merge(nets[i]), AK_OK);
+        cr_expect(apart(ak_forward(nets[i], x[i]), apart_from) <= 1000 * tiny, "%g",
+                  apart(ak_forward(nets[i], x[i]), apart_from));
+    }
+    ak_module *dropped = ak_nn_query_pool(ctx, "dropped", 6, (ak_query_pool_options){ 0 });
+    ak_lora_add(dropped, "dropped/key", (ak_lora_options){ .dropout = 0.5 });
+    cr_expect(ak_is_poison(ak_forward(dropped, map)));
+    expect_error(ctx, AK_ERR_UNSUPPORTED, "dropped/key", ".dropout = 0.5");
+    ak_close(ctx);
+}
+
 /* ---- copies and files ------------------------------------------------------------------------ */
 
 Test(lora, copies)
@@ -390,6 +447,21 @@ Test(layer_decay, layers_of_a_module)
     cr_expect_str_eq(layers[0], "vit/cls,vit/pos");
     cr_expect_str_eq(layers[1], "vit/block/*");
     cr_expect_null(layers[2]);
+    /* A block that runs twice, and an output layer whose weights are the embedding's. */
+    ak_module *net = ak_module_begin(ak_nn_sequential(ctx, "net", NULL));
+    ak_module *words = ak_nn_linear(ctx, "words", 4, 4, (ak_linear_options){ .no_bias = true });
+    ak_module *same = ak_nn_linear(ctx, "same", 4, 4, (ak_linear_options){ 0 });
+    ak_module_end(net);
+    ak_module_add(net, same);
+    ak_module_add(net, ak_lm_head(ctx, "scores", 4, 4, (ak_lm_head_options){
+        .tied = words, .no_bias = true }));
+    layers = ak_module_layers(net);
+    cr_assert_not_null(layers, "%s", ak_error_message(ctx));
+    cr_expect_str_eq(layers[0], "net/words/*");
+    cr_expect_str_eq(layers[1], "net/same/*");
+    cr_expect_null(layers[2]);
+    cr_expect_eq(ak_optim_layer_decay(ak_sgd(ctx, "net/*", (ak_sgd_options){ .lr = 1 }), layers,
+                                      0.5), AK_OK, "%s", ak_error_message(ctx));
     cr_expect_null(ak_module_layers(ak_nn_dropout(ctx, "d", 0.5)));
     expect_error(ctx, AK_ERR_VALUE, "d has no parameters", "ak_module_layers");
     ak_close(ctx);

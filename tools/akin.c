@@ -264,7 +264,11 @@ int main(int argc, char **argv)
         if (!ctx)
             return 1;
         ak_on_error(ctx, ak_error_exit, NULL);
-        const int result = commands[i].run(ctx, argc - 2, argv + 2);
+        int result = commands[i].run(ctx, argc - 2, argv + 2);
+        if (fflush(stdout) != 0 || ferror(stdout)) {
+            fprintf(stderr, "akin: standard output can not be written to\n");
+            result = 1;
+        }
         return ak_close(ctx) == AK_OK ? result : 1;
     }
     const bool asked = argc > 1 && strcmp(argv[1], "--help") == 0;

@@ -62,20 +62,21 @@ static bool read_word(ak_weight_pair *p, const char *word)
     return true;
 }
 
-/* Pairs ended by { 0 }; NULL after a message. What it makes stays until the program ends. */
-static ak_weight_pair *read_map(const char *path)
+#define MOST_PAIRS 1000
+static ak_weight_pair pairs[MOST_PAIRS + 2];    /* ended by { 0 }; until the program ends */
+
+/* Fills the pairs; false after a message. */
+static bool read_map(const char *path)
 {
     FILE *file = fopen(path, "r");
     char  line[LONGEST];
     int   n = 0;
-    ak_weight_pair *pairs = calloc(1002, sizeof *pairs);
-    if (!file || !pairs) {
+    if (!file) {
         fprintf(stderr, "akin: the map %s can not be read\n", path);
-        free(pairs);
-        return NULL;
+        return false;
     }
     for (int number = 1; fgets(line, sizeof line, file); number++) {
-        bool fine = n < 1000 && strlen(line) < LONGEST - 1;
+        bool fine = n < MOST_PAIRS && strlen(line) < LONGEST - 1;
         line[strcspn(line, "#\r\n")] = '\0';
         for (char *word = strtok(line, " \t"); fine && word; word = strtok(NULL, " \t"))
             fine = read_word(&pairs[n], word);
@@ -83,17 +84,21 @@ static ak_weight_pair *read_map(const char *path)
             fprintf(stderr, "akin: %s:%d: no pair: NAME-IN NAME-OUT [axes=10] [axis=0] "
                     "[shares=4,1,1]\n", path, number);
             fclose(file);
-            return NULL;
+            return false;
         }
         n += pairs[n].file != NULL;
     }
+    const bool read = !ferror(file);
     fclose(file);
-    return pairs;
+    if (!read)
+        fprintf(stderr, "akin: the map %s can not be read\n", path);
+    return read;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
 
-/* Takes an option and its value; how many arguments that were, 0: it is none. */
+/* Takes an option and its value; how many arguments that were. 0: it is none; -1: a message was
+ * printed. */
 static int read_option(ak_weight_map *map, bool *dry, int argc, char **argv)
 {
     if (strcmp(argv[0], "--dry-run") == 0) {
@@ -103,19 +108,24 @@ static int read_option(ak_weight_map *map, bool *dry, int argc, char **argv)
     const char *value = argc > 1 ? argv[1] : NULL;
     if (!value)
         return 0;
-    if (strcmp(argv[0], "--map") == 0)
-        map->pairs = read_map(value);
-    else if (strcmp(argv[0], "--prefix") == 0)
+    if (strcmp(argv[0], "--map") == 0) {
+        if (map->pairs)
+            fprintf(stderr, "akin: there is one --map at most\n");
+        if (map->pairs || !read_map(value))
+            return -1;
+        map->pairs = pairs;
+    } else if (strcmp(argv[0], "--prefix") == 0) {
         map->prefix = value;
-    else if (strcmp(argv[0], "--ignore") == 0)
+    } else if (strcmp(argv[0], "--ignore") == 0) {
         map->ignore = value;
-    else if (strcmp(argv[0], "--convolutions") == 0 && strcmp(value, "first") == 0)
+    } else if (strcmp(argv[0], "--convolutions") == 0 && strcmp(value, "first") == 0) {
         map->convolutions = AK_CONV_FIRST;
-    else if (strcmp(argv[0], "--convolutions") == 0 && strcmp(value, "last") == 0)
+    } else if (strcmp(argv[0], "--convolutions") == 0 && strcmp(value, "last") == 0) {
         map->convolutions = AK_CONV_LAST;
-    else
+    } else {
         return 0;
-    return strcmp(argv[0], "--map") != 0 || map->pairs ? 2 : 0;
+    }
+    return 2;
 }
 
 int convert_command(ak_ctx *ctx, int argc, char **argv)
@@ -132,10 +142,10 @@ int convert_command(ak_ctx *ctx, int argc, char **argv)
             paths[n++] = argv[i];
         else
             taken = 0;
-        if (!taken) {
+        if (taken == 0)
             fprintf(stderr, "akin: \"%s\" is not understood\n%s", argv[i], usage);
+        if (taken < 1)
             return 2;
-        }
         i += taken;
     }
     if (n == 0 || (n == 1 && !dry)) {

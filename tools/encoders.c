@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-/* The whole number behind --name, or numbers ended by 0; 0 where it was not given. */
+/* The numbers behind --name, ended by 0; none where it was not given. */
 static const int *list(const model_options *o, const char *name)
 {
     static const int none[1];
@@ -14,9 +14,15 @@ static const int *list(const model_options *o, const char *name)
     return none;
 }
 
+/* The one number behind --name; 0, which every constructor takes for its usual one. */
 static int number(const model_options *o, const char *name)
 {
     return list(o, name)[0];
+}
+
+static int number_or(const model_options *o, const char *name, int usual)
+{
+    return number(o, name) ? number(o, name) : usual;
 }
 
 /* The last axis of the input. */
@@ -25,7 +31,7 @@ static int depth(const model_options *o)
     return o->input.n ? (int)o->input.dims[o->input.n - 1] : 0;
 }
 
-/* Numbers with the input's last axis in front, or those given, or { depth, 128, 64 }. */
+/* The sizes given, or { depth, 128, 64 }. */
 static const int *sizes(const model_options *o)
 {
     static int usual[] = { 0, 128, 64, 0 };
@@ -41,14 +47,24 @@ static ak_convnet_options convnet(const model_options *o)
     return c;
 }
 
-/* name, usual input, options, tokens, how it is made */
+static ak_resnet_options resnet(const model_options *o)
+{
+    return (ak_resnet_options){ .channels = depth(o), .width = number(o, "width"),
+                                .stem = number(o, "stem"), .classes = number(o, "classes") };
+}
+
+/* name, usual input, options ("sizes..": several numbers), tokens?, how it is made */
 #define MODELS(MODEL)                                                                              \
-    MODEL(convnet, "28x28x1", "channels pool", false, ak_convnet(ctx, name, convnet(o)))           \
-    MODEL(resnet18, "32x32x3", "width stem classes", false,                                        \
-          ak_resnet18(ctx, name, (ak_resnet_options){                                              \
-              .channels = depth(o), .width = number(o, "width"), .stem = number(o, "stem"),        \
-              .classes = number(o, "classes") }))                                                  \
-    MODEL(mlp, "2048", "sizes", false, ak_mlp(ctx, name, sizes(o)))
+    MODEL(convnet, "28x28x1", "channels.. pool", false, ak_convnet(ctx, name, convnet(o)))         \
+    MODEL(resnet18, "32x32x3", "width stem classes", false, ak_resnet18(ctx, name, resnet(o)))     \
+    MODEL(resnet34, "32x32x3", "width stem classes", false, ak_resnet34(ctx, name, resnet(o)))     \
+    MODEL(resnet50, "32x32x3", "width stem classes", false, ak_resnet50(ctx, name, resnet(o)))     \
+    MODEL(mlp, "2048", "sizes..", false, ak_mlp(ctx, name, sizes(o)))                              \
+    MODEL(projector, "2048", "hidden out", false,                                                  \
+          ak_projector(ctx, name, depth(o), number_or(o, "hidden", 2048),                          \
+                       number_or(o, "out", 128)))                                                  \
+    MODEL(predictor, "256", "hidden", false,                                                       \
+          ak_predictor(ctx, name, depth(o), number_or(o, "hidden", 4096)))
 
 #define MAKE(id, input, options, tokens, made)                                                     \
     static ak_module *make_##id(ak_ctx *ctx, const char *name, const model_options *o)             \

@@ -85,7 +85,8 @@ static int file_info(ak_ctx *ctx, const char *path, FILE *file)
     fclose(file);
     if (n >= 2 && memcmp(head, "PK", 2) == 0)
         return npz_info(ctx, path);
-    if (n >= 6 && memcmp(head, "\x93NUMPY", 6) == 0)
+    const bool packed = n >= 2 && memcmp(head, "\x1f\x8b", 2) == 0;    /* gzip: only npy may be */
+    if (packed || (n >= 6 && memcmp(head, "\x93NUMPY", 6) == 0))
         return npy_info(ctx, path);
     if (n >= 5 && memcmp(head, "\x89" "AKIN", 5) == 0)
         return checkpoint_info(ctx, path);
@@ -121,26 +122,39 @@ static int read_numbers(const char *text, char between, int64_t *to, int room)
     return 0;
 }
 
-static bool has_word(const char *words, const char *word)
+/* How many numbers the model's option takes; 0: it has none of this name. */
+static int option_room(const model *m, const char *name)
 {
-    const size_t n = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)) != NULL; at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == ' ' || at[n] == '\0'))
-            return n > 0;
-    return false;
+    const size_t n = strlen(name);
+    for (const char *at = m->options; *at; at += strspn(at, " ")) {
+        const size_t length = strcspn(at, " ");
+        if (length == n && memcmp(at, name, n) == 0)
+            return 1;
+        if (length == n + 2 && memcmp(at, name, n) == 0 && memcmp(at + n, "..", 2) == 0)
+            return AK_CONVNET_MAX + 1;
+        at += length;
+    }
+    return 0;
 }
 
 static bool add_option(const model *m, model_options *o, const char *name, const char *text)
 {
-    int64_t values[AK_CONVNET_MAX + 1];
-    const int n = text ? read_numbers(text, ',', values, AK_CONVNET_MAX + 1) : 0;
-    if (!has_word(m->options, name) || o->n == MODEL_OPTIONS) {
+    int64_t   values[AK_CONVNET_MAX + 1];
+    const int room = option_room(m, name);
+    const int n = text && room ? read_numbers(text, ',', values, room) : 0;
+    if (room == 0) {
         fprintf(stderr, "akin: %s has no option --%s; it has --input --batch and: %s\n", m->name,
                 name, m->options);
         return false;
     }
+    for (int i = 0; i < o->n; i++)
+        if (strcmp(o->option[i].name, name) == 0) {
+            fprintf(stderr, "akin: --%s is given twice\n", name);
+            return false;
+        }
     if (n == 0) {
-        fprintf(stderr, "akin: --%s needs a whole number from 1 on, or several: 3,32,64\n", name);
+        fprintf(stderr, room == 1 ? "akin: --%s needs a whole number from 1 on\n"
+                : "akin: --%s needs whole numbers from 1 on: 3,32,64\n", name);
         return false;
     }
     o->option[o->n].name = name;
@@ -159,7 +173,7 @@ static ak_inputs make_input(ak_ctx *ctx, const model *m, const model_options *o,
     if (!m->tokens)
         return (ak_inputs){ .x = ak_zeros(ctx, shape) };
     int32_t  *zeros = calloc((size_t)ak_shape_size(shape) + 1, sizeof *zeros);
-    ak_inputs in = { .ids = ak_index_from(ctx, shape, zeros) };
+    ak_inputs in = { .ids = ak_index_from(ctx, shape, zeros) };     /* NULL: refused there */
     free(zeros);
     return in;
 }
@@ -184,7 +198,7 @@ static int model_info(ak_ctx *ctx, const model *m, int argc, char **argv)
             return 2;
     }
     o.input.n = read_numbers(input, 'x', o.input.dims, AK_MAX_DIMS - 1);
-    if (o.input.n == 0 || batch < 1) {
+    if (o.input.n == 0 || (m->tokens && o.input.n != 1) || batch < 1) {
         fprintf(stderr, "akin: --input is the shape of one item, %s; --batch is a number from 1 "
                 "on\n", m->input);
         return 2;

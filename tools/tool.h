@@ -23,7 +23,8 @@ typedef struct model_options {
 } model_options;
 
 typedef struct model {
-    const char *name, *input, *options;     /* the usual input, "32x32x3"; "width stem classes" */
+    const char *name, *input, *options;     /* the usual input, "32x32x3"; "width stem sizes..": two
+                                             * dots behind what takes several numbers */
     bool        tokens;                     /* its input are ids [N, T], else x [N, ..] */
     ak_module *(*make)(ak_ctx *ctx, const char *name, const model_options *o);
 } model;

@@ -380,6 +380,10 @@ HOT ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
         k->seconds = ak__now() - start;
         ak__trace_add(ctx, op, false, k->seconds, ak__call_bytes(k), ak__call_flops(k));
     }
+    if (ctx->work) {
+        ctx->work->flops += ak__call_flops(k);
+        ctx->work->bytes += ak__call_bytes(k);
+    }
     if (ctx->check_numbers && ctx->status == AK_OK)
         check_numbers(k);
     if (ctx->status != AK_OK)

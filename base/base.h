@@ -42,6 +42,9 @@ void **ak__ctx_slot(ak_ctx *ctx, ak__slot slot);
 struct ak_tensor;
 struct ak_call;
 
+/* What ops did: counted where somebody asks (ak_module_info). */
+typedef struct ak__work { double flops, bytes; } ak__work;
+
 struct ak_ctx {
     uint64_t seed;
     uint64_t next_stream;
@@ -88,6 +91,7 @@ struct ak_ctx {
     bool     exact_conv;
     int      threads;
     unsigned process;           /* ak__process() that opened it */
+    ak__work *work;             /* of the forward passes that run; NULL = nobody counts */
 
     struct ak_ctx *next_open;   /* the list of all open contexts */
     _Atomic(const void *) thread;   /* that opened it or ended its last step */

@@ -206,7 +206,10 @@ static ak_tensor *run(ak_module *m, const ak_inputs *in, const way *w)
     const bool training = ak_is_training(m->ctx);
     if (m->evaluating)
         ak_train_mode(m->ctx, false);
+    const ak__work before = m->ctx->work ? *m->ctx->work : (ak__work){ 0 };
     ak_tensor *y = call(m, in, w);
+    if (m->ctx->work && y)
+        ak__note_pass(m, &before, y);
     if (m->evaluating)
         ak_train_mode(m->ctx, training);
     if (!y) {

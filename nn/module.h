@@ -30,6 +30,11 @@ struct ak_module {
     ak_module     *outer;           /* while it is open: the one that was open before */
     uint64_t       visit;           /* last walk that passed here */
     ak_module     *clone;           /* of the last copy (clone.c) */
+    struct ak__passes {
+        int64_t  runs;
+        ak__work work;
+        ak_shape shape;             /* of the last result */
+    } passes;                       /* while work is counted (info.c) */
 };
 
 /* A walk passes a module once, however often it stands in the tree: weights that two places share
@@ -63,6 +68,12 @@ bool ak__append_tensor(ak_module *m, ak_tensor *t);
 bool ak__append_child(ak_module *m, ak_module *child);
 /* What follows "path/" in name; NULL if name is not below it. */
 const char *ak__below(const char *name, const char *path);
+
+/* A part is listed by what its path adds to that of the module that it stands in, or of the one
+ * around that: the parts of a unit are named as the unit is. */
+const char *ak__short_name(const char *name, const char *parent, const char *around);
+/* A pass through m has ended: ctx->work was `before` when it began. */
+void ak__note_pass(ak_module *m, const ak__work *before, const ak_tensor *y);
 
 /* Fail with "<path> (<what>): expected x <expected>, got <shape>"; returns the poison tensor. */
 ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
@@ -110,6 +121,8 @@ static inline bool ak__takes_moments(const ak_module *m)
     return m->kind->fusion && m->kind->fusion->norm;
 }
 
+/* Is this one of the three convolution layers, whose first tensor is the weight? */
+bool ak__is_convolution(const ak_module *m);
 /* Does a batch norm end in max(., 0) by its own options? */
 bool ak__norm_has_relu(const ak_module *norm);
 /* Has each part of the batch its own statistics? Moments of the whole are of no use to it then. */

@@ -9,6 +9,7 @@
  *   transformer.h attention, transformers, generation
  *   recompute.h   less memory for one more forward pass; large batches in chunks
  *   models.h      T5, CLIP, Q-Former
+ *   weights.h     weights from other libraries and for them, adapters
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -45,5 +46,6 @@
 #include <akin/report.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
+#include <akin/weights.h>
 
 #endif

@@ -159,6 +159,23 @@ typedef struct ak_group_options {
  * errors: as any pattern, among the optimiser's own parameters; AK_ERR_VALUE. */
 AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o);
 
+/* Layer-wise learning-rate decay (BEiT, Bao et al. 2022; MAE, He et al. 2022): layer i of L, from
+ * the embeddings (0) to the head (L - 1), learns with lr_scale = decay^(L - 1 - i), in place of
+ * what a group has said.
+ *
+ *     ak_optim_layer_decay(opt, (const char *const[]){ "vit/patch_embed*,vit/pos_embed",
+ *         "vit/blocks/0*", "vit/blocks/1*", "*", NULL }, 0.75);      // 0.42, 0.56, 0.75, 1
+ *     ak_optim_layer_decay(opt, ak_module_layers(net), 0.75);        // akin/weights.h
+ *
+ *   layers   patterns from the input to the output, ended by NULL, 1000 at most. A parameter is of
+ *            the first that it fits, so that "*" at the end is the rest
+ *   decay    (0, 1]
+ *   errors   as any pattern, among the optimiser's own parameters; AK_ERR_VALUE for a decay out of
+ *            range, a pattern whose parameters are all in layers before it, and a parameter that
+ *            fits none; nothing has changed then
+ */
+AK_API ak_status ak_optim_layer_decay(ak_optim *opt, const char *const *layers, double decay);
+
 /* Change the parameters by their gradients, then zero those.
  *
  *   who       parameters that have got a gradient since the last step or ak_zero_grad: those that a

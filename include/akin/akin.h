@@ -6,6 +6,7 @@
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders, heads
+ *   sequence.h    encoders of series, sets of ids and tables
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
@@ -32,6 +33,7 @@
 #include <akin/ops.h>
 #include <akin/optim.h>
 #include <akin/report.h>
+#include <akin/sequence.h>
 #include <akin/tensor.h>
 
 #endif

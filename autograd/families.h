@@ -21,5 +21,6 @@ extern const ak_op *const ak__ops_conv[];
 extern const ak_op *const ak__ops_attention[];
 extern const ak_op *const ak__ops_gru[];
 extern const ak_op *const ak__ops_bag[];
+extern const ak_op *const ak__ops_mel[];
 
 #endif

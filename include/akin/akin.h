@@ -7,6 +7,7 @@
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders, heads
  *   sequence.h    encoders of series, sets of ids and tables
+ *   sound.h       mel spectra, what encoders of sound take
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
  *   dataset.h     data sets: items with named fields, parts of them
@@ -34,6 +35,7 @@
 #include <akin/optim.h>
 #include <akin/report.h>
 #include <akin/sequence.h>
+#include <akin/sound.h>
 #include <akin/tensor.h>
 
 #endif

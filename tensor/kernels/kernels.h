@@ -18,6 +18,7 @@
 
 #include <akin/core.h>
 
+#include "fft.h"
 #include "winograd.h"
 
 /* Panels of split operands: positions of one, and k that its length is a multiple of. */
@@ -258,6 +259,16 @@ typedef struct ak_kernels {
     void (*gru_slope)(ak_real *slopes, ak_real *to, ak_real *dh, const ak_real *gates,
                       const ak_real *h, const ak_real *dy, int64_t n);
 
+    /* ---- Fourier transform of AK_FFT_LANES series: see fft.h; arrays are aligned to 64 bytes ---- */
+    /* The complex transform of the plan: z [N, 2, lanes] (real and imaginary part) into z or spare,
+     * of AK_FFT_SIZE each, whichever is returned. The bits are the same on all levels, here and in
+     * the next two. */
+    ak_real *(*fft)(const ak__fft *plan, ak_real *z, ak_real *spare);
+    /* Its result made into the spectrum [n/2 + 1, 2, lanes] of the plan's real numbers. */
+    void (*fft_real)(const ak__fft *plan, ak_real *z);
+    /* power [bins, lanes] = re^2 + im^2 of z [bins, 2, lanes] */
+    void (*fft_power)(ak_real *power, const ak_real *z, int64_t bins);
+
     /* ---- Winograd convolution: one tile, see winograd.h ---- */
     bool (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
 } ak_kernels;
@@ -289,6 +300,7 @@ void ak__gru_step_ref(ak_real *gates, const ak_real *state, const ak_real *bias,
                       ak_real *to, ak_real *y, int64_t n, bool keep);
 void ak__gru_slope_ref(ak_real *slopes, ak_real *to, ak_real *dh, const ak_real *gates,
                        const ak_real *h, const ak_real *dy, int64_t n);
+void ak__kernels_fft_ref(ak_kernels *table);
 void ak__kernels_ref(ak_kernels *table);
 void ak__kernels_avx2(ak_kernels *table);
 void ak__kernels_avx512(ak_kernels *table);

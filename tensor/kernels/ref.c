@@ -558,5 +558,6 @@ void ak__kernels_ref(ak_kernels *table)
     table->taps_gradient = ak__taps_gradient_ref;
     table->gru_step = ak__gru_step_ref;
     table->gru_slope = ak__gru_slope_ref;
+    ak__kernels_fft_ref(table);
     table->winograd = ak__winograd_ref;
 }

@@ -7,6 +7,7 @@
 
 #include <akin/autograd.h>
 #include <akin/sequence.h>
+#include <akin/sound.h>
 
 #include "golden.h"
 
@@ -90,3 +91,51 @@ static void gru_case(void)
 }
 
 Test(golden, gru) { each_case("layer-gru", gru_case); }
+
+/* ---- log-mel --------------------------------------------------------------------------------- */
+
+static double number(const char *name, double absent)
+{
+    return golden_number_or(file, key(name), absent);
+}
+
+static ak_mel *mel_of_file(ak_mel_form form)
+{
+    const bool slaney = strcmp(golden_text(file, key("opt_norm")), "slaney") == 0;
+    ak_mel *m = ak_mel_make(ctx, (ak_mel_options){
+        .rate = number("opt_rate", 22050), .n_fft = (int)number("opt_n_fft", 2048),
+        .window = (int)number("opt_window", 0), .hop = (int)number("opt_hop", 512),
+        .mels = (int)number("opt_mels", 128), .fmin = number("opt_fmin", 0),
+        .fmax = number("opt_fmax", 0), .scale = number("opt_htk", 0) != 0 ? AK_MEL_HTK
+                                                                          : AK_MEL_SLANEY,
+        .norm = slaney ? AK_MEL_AREA : AK_MEL_PEAK, .no_center = number("opt_center", 1) == 0,
+        .form = form, .floor = number("opt_floor", 1e-10) });
+    cr_assert_not_null(m, "%s", ak_error_message(ctx));
+    return m;
+}
+
+/* One sound [S], or several [N, S]. */
+static void logmel_case(void)
+{
+    static const char *const keys[] = { "y", "y_log" };
+    for (int i = 0; i < 2 && has(keys[i]); i++) {
+        ak_mel *m = mel_of_file(i == 0 ? AK_MEL_POWER : AK_MEL_LOG);
+        ak_tensor *x = ak_require_grad(golden_tensor(ctx, file, key("x")));
+        ak_tensor *y = ak_mel_spectrogram(m, x, NULL);
+        cr_assert_not(ak_is_poison(y), "%s", ak_error_message(ctx));
+        cr_assert(ak_shape_equal(y->shape, golden_shape(file, key(keys[i]))), "%s", key(keys[i]));
+        expect(y->data, keys[i]);
+        if (i == 0 && has("gy")) {
+            const ak_tensor *gy = golden_tensor(ctx, file, key("gy"));
+            cr_assert_eq(ak_backward_from(y, gy->data), AK_OK, "%s", ak_error_message(ctx));
+            expect(x->grad, "gx");
+        }
+        if (x->shape.n == 1) {
+            ak_tensor *alone = ak_zeros(ctx, y->shape);
+            cr_assert_eq(ak_mel_run(m, x->data, x->size, alone->data), AK_OK);
+            expect(alone->data, keys[i]);
+        }
+    }
+}
+
+Test(golden, logmel) { each_case("layer-logmel", logmel_case); }

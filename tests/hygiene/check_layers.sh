@@ -26,7 +26,7 @@ declare -A allowed=(
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
     [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
-    [report]=report [sequence]=nn
+    [report]=report [sequence]=nn [sound]=autograd
 )
 
 complain() {

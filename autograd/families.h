@@ -18,6 +18,7 @@ extern const ak_op *const ak__ops_random[];
 extern const ak_op *const ak__ops_norm[];
 extern const ak_op *const ak__ops_softmax[];
 extern const ak_op *const ak__ops_conv[];
+extern const ak_op *const ak__ops_pool[];
 extern const ak_op *const ak__ops_attention[];
 extern const ak_op *const ak__ops_gru[];
 extern const ak_op *const ak__ops_bag[];

@@ -79,14 +79,50 @@ static bool store_label(feature_store *s, int64_t i, int32_t label)
     return true;
 }
 
+/* Does the encoder read the main field alone, and is that a tensor without lengths? Then nothing
+ * else has to be fetched. */
+static bool one_tensor(const ak_dataset *ds, const char *field)
+{
+    ak_field f;
+    ak_field_kind first = 0;
+    for (int i = 0; !field && ak_dataset_field_at(ds, i, &f); i++) {
+        if (!first && f.kind <= AK_FIELD_TOKENS)
+            first = f.kind;
+        if (strchr(f.name, '/'))
+            return false;
+    }
+    return first == AK_FIELD_PICTURE || first == AK_FIELD_VECTOR;
+}
+
+static ak_inputs inputs_of(ak_dataset *ds, const ak_features_options *o, int64_t start,
+                           int64_t count)
+{
+    ak_batch b;
+    if (o->inputs)
+        return o->inputs(ds, start, count, o->user);
+    if (one_tensor(ds, o->field))
+        return (ak_inputs){ .x = ak_dataset_batch(ds, start, count) };
+    if (!ak_dataset_get(ds, start, count, &b))
+        return (ak_inputs){ .x = &ak__poison };
+    return ak_batch_inputs(&b, o->field, 0);
+}
+
+/* The values themselves; poison after an error, if they are not rows of one length. */
+static ak_tensor *raw_values(ak_ctx *ctx, const ak_inputs *in)
+{
+    if (ak_error(ctx) == AK_OK && (!in->x || in->lengths))
+        ak_fail(ctx, AK_ERR_VALUE, "features: %s are no rows of one length: they need an encoder",
+                in->x ? "sequences" : "tokens");
+    return ak_error(ctx) == AK_OK ? in->x : &ak__poison;
+}
+
 /* Items start.. through the encoder (NULL: as they are) into the store. */
 static bool store_batch(feature_store *s, ak_module *enc, ak_dataset *ds,
                         const ak_features_options *o, int64_t start, int64_t count)
 {
     ak_ctx *ctx = s->public.ctx;
-    const ak_inputs in = o->inputs ? o->inputs(ds, start, count, o->user)
-                                   : (ak_inputs){ .x = ak_dataset_batch(ds, start, count) };
-    ak_tensor *y = ak_flatten(enc ? ak_forward_with(enc, in) : in.x);
+    const ak_inputs in = inputs_of(ds, o, start, count);
+    ak_tensor *y = ak_flatten(enc ? ak_forward_with(enc, in) : raw_values(ctx, &in));
     if (ak_is_poison(y))
         return false;
     if (y->shape.n != 2 || y->shape.dims[0] != count) {
@@ -126,6 +162,11 @@ ak_features *ak_features_open(ak_module *enc, ak_dataset *ds, ak_features_option
     }
     if (!enc && options.inputs) {
         ak_fail(ctx, AK_ERR_VALUE, "features: .inputs without an encoder that takes them");
+        return NULL;
+    }
+    if (options.field && options.inputs) {
+        ak_fail(ctx, AK_ERR_VALUE, "features: .field \"%.60s\" and .inputs: which is it?",
+                options.field);
         return NULL;
     }
     char what[80] = "raw values";
@@ -258,7 +299,7 @@ bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_resu
 
 bool ak__eval_no_features(ak_ctx *ctx, const char *who, ak_features_options o)
 {
-    if (!o.batch && !o.inputs && !o.user)
+    if (!o.batch && !o.inputs && !o.field && !o.user)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "%s: .features is given, but the features are made already\n"
             "    hint: hand it to ak_features_open", who);

@@ -9,8 +9,9 @@ ak_tensor *ak__conv_norm_forward(ak_module *unit, ak_tensor *x, ak_tensor *skip,
 {
     const ak_conv_norm_options *o = ak_module_user(unit);
     ak_tensor *moments = NULL;
+    const bool split = ak__norm_is_split(unit->children[NORM]);
     ak_tensor *c = ak__run(unit->children[CONV], &(ak_inputs){ .x = x },
-                           &(ak__handed){ .wanted = &moments });
+                           split ? NULL : &(ak__handed){ .wanted = &moments });
     if (last)
         ak_done_with(x, true);
     if (skip && !ak_is_poison(c) && !ak_is_poison(skip) &&

@@ -29,14 +29,14 @@ static ak_tensor *convnet_forward(ak_module *m, ak_tensor *x)
 static const ak_module_kind convnet_kind = { .name = "convnet", .forward = convnet_forward,
                                              .state_bytes = sizeof(convnet) };
 
-static void add_layer(ak_ctx *ctx, int i, int in, int out)
+static void add_layer(ak_ctx *ctx, int i, int in, int out, int groups)
 {
     char conv[32], norm[32], unit[32];
     ak_module *c = ak_nn_conv2d(ctx, ak__numbered(conv, "conv", i), in, out, 3,
                                 (ak_conv_layer_options){ .stride = i == 1 ? 1 : 2, .padding = 1,
                                                          .no_bias = true });
     ak_module *n = ak_nn_batch_norm(ctx, ak__numbered(norm, "bn", i), out,
-                                    (ak_batch_norm_options){ 0 });
+                                    (ak_batch_norm_options){ .groups = groups });
     ak_nn_conv_norm(ctx, ak__numbered(unit, "unit", i), c, n, (ak_conv_norm_options){ 0 });
 }
 
@@ -63,6 +63,6 @@ ak_module *ak_convnet(ak_ctx *ctx, const char *name, ak_convnet_options o)
         ak_module_describe(m, "convnet -> map of %d channels", last);
     ak_module_begin(m);
     for (int i = 1; i < n; i++)
-        add_layer(ctx, i, o.channels[i - 1], o.channels[i]);
+        add_layer(ctx, i, o.channels[i - 1], o.channels[i], o.groups);
     return ak_module_end(m);
 }

@@ -25,11 +25,12 @@ static void add_mlp_layer(ak_ctx *ctx, int i, int in, int out, bool last, const 
     if (i > 1 && o->dropout > 0)
         ak_nn_dropout(ctx, ak__numbered(name, "drop", i), o->dropout);
     ak_nn_linear(ctx, ak__numbered(name, "fc", i), in, out,
-                 (ak_linear_options){ .no_bias = o->no_bias || norm, .relu = relu && !norm,
-                                      .weight = o->weight });
+                 (ak_linear_options){ .no_bias = o->no_bias || norm || (last && o->no_bias_out),
+                                      .relu = relu && !norm, .weight = o->weight });
     if (norm)
         ak_nn_batch_norm(ctx, ak__numbered(name, "bn", i), out,
-                         (ak_batch_norm_options){ .relu = relu });
+                         (ak_batch_norm_options){ .relu = relu, .groups = o->groups,
+                                                  .no_affine = last && o->plain_out });
     if (!last && !relu)
         ak_nn_activation(ctx, ak__numbered(name, "act", i), o->activation);
 }
@@ -58,6 +59,11 @@ ak_module *ak_mlp_with(ak_ctx *ctx, const char *name, const int *sizes, ak_mlp_o
         o.activation > AK_IDENTITY) {
         ak_fail(ctx, AK_ERR_VALUE, "%s: .dropout %g must be in [0, 1), .activation %d in [0, %d] "
                 "(ak_activation)", m->name, o.dropout, (int)o.activation, (int)AK_IDENTITY);
+        return NULL;
+    }
+    if (o.plain_out && !o.batch_norm_out) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: .plain_out is about the batch norm of .batch_norm_out, "
+                "which is not asked for", m->name);
         return NULL;
     }
     char text[96] = "mlp";

@@ -107,6 +107,8 @@ static inline bool ak__takes_moments(const ak_module *m)
 
 /* Does a batch norm end in max(., 0) by its own options? */
 bool ak__norm_has_relu(const ak_module *norm);
+/* Has each part of the batch its own statistics? Moments of the whole are of no use to it then. */
+bool ak__norm_is_split(const ak_module *norm);
 
 /* The one way in which a module is run. h: NULL, or for a module whose kind can. */
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h);

@@ -6,8 +6,9 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
-/* Own tensors: RMS norm has the weight only, batch norm all four. */
+/* Own tensors: RMS norm has the weight only, batch norm all four, or those of the batch alone. */
 enum { WEIGHT, BIAS, RUNNING_MEAN, RUNNING_VAR };
 typedef struct norm_layer {
     ak_batch_norm_options batch;
@@ -27,12 +28,21 @@ static ak_tensor *batch_norm_handed(ak_module *m, ak_tensor *x, const ak__handed
     ak_batch_norm_options o = l->batch;
     if (!norm_fits(l, x) || x->shape.n < 2)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", l->dim);
-    if (ak_is_training(m->ctx) && x->size == l->dim)
-        return ak__module_shape_error(m, x, "with more than one value a channel: statistics of a "
-                                            "batch of 1 do not exist in train mode");
+    const int groups = o.groups > 1 ? o.groups : 1;
+    if (ak_is_training(m->ctx) && x->shape.dims[0] % groups)
+        return ak__module_shape_error(m, x, "[N, .., %" PRId64 "] with N a multiple of %d, the "
+                                      "groups with statistics of their own", l->dim, groups);
+    if (ak_is_training(m->ctx) && x->size == groups * l->dim)
+        return ak__module_shape_error(m, x, "with more than one value a channel%s: statistics of a "
+                                      "batch of 1 do not exist in train mode",
+                                      groups > 1 ? " and group" : "");
     o.relu = o.relu || h->relu;
-    return ak__batch_norm_moments(x, h->moments, h->skip, ak__own(m, WEIGHT), ak__own(m, BIAS),
-                                  ak__own(m, RUNNING_MEAN), ak__own(m, RUNNING_VAR), o);
+    const int shift = o.no_affine ? -RUNNING_MEAN : 0;
+    return ak__batch_norm_moments(x, h->moments, h->skip,
+                                  o.no_affine ? NULL : ak__own(m, WEIGHT),
+                                  o.no_affine ? NULL : ak__own(m, BIAS),
+                                  ak__own(m, RUNNING_MEAN + shift),
+                                  ak__own(m, RUNNING_VAR + shift), o);
 }
 
 static ak_tensor *batch_norm_layer_forward(ak_module *m, ak_tensor *x)
@@ -43,6 +53,11 @@ static ak_tensor *batch_norm_layer_forward(ak_module *m, ak_tensor *x)
 bool ak__norm_has_relu(const ak_module *norm)
 {
     return ((const norm_layer *)norm->user)->batch.relu;
+}
+
+bool ak__norm_is_split(const ak_module *norm)
+{
+    return ((const norm_layer *)norm->user)->batch.groups > 1;
 }
 
 static ak_tensor *layer_norm_layer_forward(ak_module *m, ak_tensor *x)
@@ -100,10 +115,15 @@ static ak_module *norm_layer_make(ak_ctx *ctx, const char *name, const ak_module
                 " channels", m->name, with.groups, dim);
         return NULL;
     }
+    if (with.batch.groups < 0) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: groups must be >= 0, got %d", m->name, with.batch.groups);
+        return NULL;
+    }
     with.dim = dim;
     *(norm_layer *)ak_module_user(m) = with;
-    ak__module_scale(m, "weight", dim, 1);
-    if (kind != &rms_norm_kind)
+    if (!with.batch.no_affine)
+        ak__module_scale(m, "weight", dim, 1);
+    if (kind != &rms_norm_kind && !with.batch.no_affine)
         ak__module_scale(m, "bias", dim, 0);
     return ak_error(ctx) == AK_OK ? m : NULL;
 }
@@ -121,7 +141,11 @@ ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
     ak_tensor *variance = ak_module_add_buffer(m, "running_var", AK_SHAPE(channels));
     if (!ak_is_poison(variance))
         ak_fill(variance, 1);
-    ak_module_describe(m, "batch norm %" PRId64 "%s", channels, o.relu ? " + ReLU" : "");
+    char groups[32] = "";
+    if (o.groups > 1)
+        snprintf(groups, sizeof groups, ", %d groups", o.groups);
+    ak_module_describe(m, "batch norm %" PRId64 "%s%s%s", channels,
+                       o.no_affine ? " without scale" : "", groups, o.relu ? " + ReLU" : "");
     return ak_error(ctx) == AK_OK ? m : NULL;
 }
 

@@ -23,7 +23,8 @@ static ak_tensor *sequential_forward(ak_module *m, const ak_inputs *in)
         const ak_inputs own = ak_inputs_for(part, now);
         ak__handed h = { .moments = moments };
         const bool norm = ak__takes_moments(part);
-        const bool conv = ak__gives_moments(part) && next && ak__takes_moments(next);
+        const bool conv = ak__gives_moments(part) && next && ak__takes_moments(next) &&
+                          !ak__norm_is_split(next);
         moments = NULL;
         if (conv)
             h.wanted = &moments;

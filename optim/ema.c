@@ -3,22 +3,74 @@
 #include "base/parallel.h"
 #include "base/real.h"
 #include "base/text.h"
+#include "optim/ema.h"
 #include "optim/optim_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-typedef struct ema_run { ak_real *y; const ak_real *x; int64_t n; bool buffer; } ema_run;
+typedef struct ema_run {
+    ak_real *y;
+    const ak_real *x;
+    int64_t n;
+    ak__ema_rule rule;
+} ema_run;
 
-/* Pairs found once for a pair of paths; found anew when parameters were added. */
-typedef struct ak__ema_plan {
+/* Pairs found once for a pair of paths, and anew when parameters were added; or given (ema.h). */
+struct ak__ema_plan {
     const char *teacher, *student;
     int64_t     known;              /* parameters of the context when it was made */
     int64_t     n;
     ema_run    *runs;               /* [n] */
     int64_t     n_changed;
     ak_tensor **changed;            /* [n_changed]: the teacher's, one by one */
+    const ak_tensor *last_to, *last_from;   /* while it is filled */
     struct ak__ema_plan *next;
-} ak__ema_plan;
+};
+
+static ak__ema_plan *plan_for_pairs(ak_ctx *ctx, int64_t room)
+{
+    ak__ema_plan *plan = ak__ctx_alloc(ctx, sizeof *plan);
+    ema_run *runs = plan ? ak__ctx_alloc(ctx, (size_t)(room + 1) * sizeof *runs) : NULL;
+    ak_tensor **changed = runs ? ak__ctx_alloc(ctx, (size_t)(room + 1) * sizeof *changed) : NULL;
+    if (!changed)
+        return NULL;
+    *plan = (ak__ema_plan){ .runs = runs, .changed = changed };
+    return plan;
+}
+
+static void append(ak__ema_plan *plan, ak__ema_pair p)
+{
+    if (p.rule == AK__EMA_LEFT)
+        return;
+    ema_run *last = plan->n ? &plan->runs[plan->n - 1] : NULL;
+    if (last && last->rule == p.rule && ak__param_adjacent(plan->last_from, p.from) &&
+        ak__param_adjacent(plan->last_to, p.to))
+        last->n = (p.to->data - last->y) + p.to->size;
+    else
+        plan->runs[plan->n++] = (ema_run){ p.to->data, p.from->data, p.to->size, p.rule };
+    plan->changed[plan->n_changed++] = p.to;
+    plan->last_from = p.from;
+    plan->last_to = p.to;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const ak_real *x = ((const ak__ema_pair *)a)->from->data;
+    const ak_real *y = ((const ak__ema_pair *)b)->from->data;
+    return (x > y) - (x < y);
+}
+
+ak__ema_plan *ak__ema_plan_of(ak_ctx *ctx, ak__ema_pair *pairs, int64_t n)
+{
+    ak__ema_plan *plan = plan_for_pairs(ctx, n);
+    if (!plan)
+        return NULL;
+    qsort(pairs, (size_t)n, sizeof *pairs, by_place);
+    for (int64_t i = 0; i < n; i++)
+        append(plan, pairs[i]);
+    return plan;
+}
 
 static int64_t param_count(ak_ctx *ctx, int64_t from)
 {
@@ -80,7 +132,7 @@ static ak_tensor *copy_of(ak_ctx *ctx, const ak_tensor *from, const char *teache
 
 static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
 {
-    const ak_tensor *from, *last_from = NULL, *last_to = NULL;
+    const ak_tensor *from;
     for (int64_t at = 0; (from = ak__param_next(ctx, &at)) != NULL; ) {
         const char *rest = below(from->name, plan->student);
         ak_tensor *to = rest ? counterpart(ctx, from, rest, plan->teacher)
@@ -89,14 +141,8 @@ static bool fill_plan(ak_ctx *ctx, ak__ema_plan *plan)
             continue;
         if (!to)
             return false;
-        if (last_to && ak__param_adjacent(last_from, from) && ak__param_adjacent(last_to, to))
-            plan->runs[plan->n - 1].n = (to->data - plan->runs[plan->n - 1].y) + to->size;
-        else
-            plan->runs[plan->n++] = (ema_run){ .y = to->data, .x = from->data, .n = to->size,
-                                               .buffer = from->flags & AK_PARAM_BUFFER };
-        plan->changed[plan->n_changed++] = to;
-        last_from = from;
-        last_to = to;
+        append(plan, (ak__ema_pair){ to, from, from->flags & AK_PARAM_BUFFER ? AK__EMA_COPIED
+                                                                             : AK__EMA_AVERAGED });
     }
     if (plan->n)
         return true;
@@ -136,16 +182,14 @@ static const ak__ema_plan *plan_for(ak_ctx *ctx, const char *teacher, const char
     if (plan && !ak_param_at(ctx, plan->known))
         return plan;
     const int64_t known = param_count(ctx, plan ? plan->known : 0);
-    ak__ema_plan *fresh = ak__ctx_alloc(ctx, sizeof *fresh);
+    ak__ema_plan *fresh = plan_for_pairs(ctx, known);
     if (!fresh)
         return NULL;
-    *fresh = (ak__ema_plan){ .teacher = ak__ctx_strdup(ctx, teacher),
-                             .student = ak__ctx_strdup(ctx, student), .known = known,
-                             .runs = ak__ctx_alloc(ctx, (size_t)(known + 1) * sizeof(ema_run)),
-                             .changed = ak__ctx_alloc(ctx, (size_t)(known + 1) *
-                                                           sizeof(ak_tensor *)) };
-    if (!fresh->teacher || !fresh->student || !fresh->runs || !fresh->changed ||
-        !fill_plan(ctx, fresh) || !teacher_has_no_more(ctx, teacher, student))
+    fresh->teacher = ak__ctx_strdup(ctx, teacher);
+    fresh->student = ak__ctx_strdup(ctx, student);
+    fresh->known = known;
+    if (!fresh->teacher || !fresh->student || !fill_plan(ctx, fresh) ||
+        !teacher_has_no_more(ctx, teacher, student))
         return NULL;
     fresh->next = home->plans;      /* hides an older plan for the same pair */
     home->plans = fresh;
@@ -180,6 +224,29 @@ static void small_step(const ema_run *r, int64_t begin, int64_t end, double shar
     }
 }
 
+void ak__ema_apply(ak_ctx *ctx, const ak__ema_plan *plan, double momentum, const char *who)
+{
+    const double share = 1 - momentum;
+    const bool small = share > 0 && share < SMALL_SHARE;
+    const uint64_t stream = small ? ak_next_stream(ctx) : 0;
+    for (int64_t i = 0; i < plan->n; i++) {
+        const ema_run *r = &plan->runs[i];
+        if (r->rule == AK__EMA_COPIED || momentum <= 0) {
+            /* a copy has the same bits, an average may not */
+            memcpy(r->y, r->x, (size_t)r->n * sizeof *r->y);
+            continue;
+        }
+        AK__PARALLEL_CHUNKS(c, r->n, AK__OPTIM_CHUNK, begin, end) {
+            if (small)
+                small_step(r, begin, end, share, ctx->seed, ak__stream(stream, (uint64_t)i, 0, 0));
+            else
+                ak__k.lerp(r->y + begin, r->x + begin, (ak_real)share, end - begin);
+        }
+    }
+    for (int64_t i = 0; i < plan->n_changed; i++)
+        ak__changed(plan->changed[i], who);
+}
+
 ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, double momentum)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, teacher) || !AK__GIVEN(ctx, student))
@@ -197,23 +264,6 @@ ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, d
     const ak__ema_plan *plan = plan_for(ctx, teacher, student);
     if (!plan)
         return ctx->status;
-    const double share = 1 - momentum;
-    const bool small = share > 0 && share < SMALL_SHARE;
-    const uint64_t stream = small ? ak_next_stream(ctx) : 0;
-    for (int64_t i = 0; i < plan->n; i++) {
-        const ema_run *r = &plan->runs[i];
-        if (r->buffer || momentum <= 0) {       /* a copy has the same bits, an average may not */
-            memcpy(r->y, r->x, (size_t)r->n * sizeof *r->y);
-            continue;
-        }
-        AK__PARALLEL_CHUNKS(c, r->n, AK__OPTIM_CHUNK, begin, end) {
-            if (small)
-                small_step(r, begin, end, share, ctx->seed, ak__stream(stream, (uint64_t)i, 0, 0));
-            else
-                ak__k.lerp(r->y + begin, r->x + begin, (ak_real)share, end - begin);
-        }
-    }
-    for (int64_t i = 0; i < plan->n_changed; i++)
-        ak__changed(plan->changed[i], "ak_ema_update");
+    ak__ema_apply(ctx, plan, momentum, "ak_ema_update");
     return AK_OK;
 }

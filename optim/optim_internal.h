@@ -2,7 +2,7 @@
 /* What the optimisers share: the list of parameters, their settings, runs over the slabs. Files
  * call downward in this list:
  *
- *     sgd.c adamw.c lars.c    a method: its options and its update of a run
+ *     sgd.c adamw.c lars.c lamb.c rmsprop.c   a method: its options and its update of a run
  *     param_group.c           making an optimiser: its parameters and settings
  *     optim_state.c           what a checkpoint holds of it
  *     clip.c                  gradients cut before the step
@@ -51,13 +51,16 @@ struct ak_optim {
     double      lr;
     ak_schedule schedule;
     int64_t     steps;
-    bool        per_param;      /* runs are single parameters (LARS) */
+    bool        per_param;      /* runs are single parameters (LARS, LAMB) */
     bool        warned;         /* of a step without any gradient */
     void      (*update)(ak_optim *opt, const ak__optim_run *run);
     union {
         ak_sgd_options   sgd;
         ak_adamw_options adam;
         ak_lars_options  lars;
+        ak_lamb_options  lamb;
+        ak_rmsprop_options rmsprop;
+        ak_adagrad_options adagrad;
     } o;
     bool        coupled_decay;  /* Adam: decay through the gradient */
     struct ak_optim *next;      /* of the context */

@@ -87,6 +87,7 @@ peer_python() {
     if [ -z "${AK_PEER_PYTHON:-}" ] && ! [ -f build-peer/ready ]; then
         { python3 -m venv build-peer/venv &&
             build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
+            build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow &&
             touch build-peer/ready; } >&2 || return 1
     fi
     echo "$python"
@@ -114,12 +115,20 @@ peer() {
     say "golden files of other shapes and options"
     local folder=build-peer/golden build name
     mkdir -p "$folder"
-    if ! "$python" tests/peer/golden.py "$folder"; then
+    if ! "$python" tests/peer/golden.py "$folder" ||
+        ! "$python" tests/peer/golden_losses.py "$folder"; then
         count_failure "golden files could not be made"
         return
     fi
+    local heads=build-peer/golden-heads
+    mkdir -p "$heads" && cp tests/golden/*.npz "$heads"
+    if ! "$python" tests/peer/resnet.py "$heads" large; then
+        count_failure "golden files of ResNets could not be made"
+    fi
     for build in golden golden64; do
-        for name in layers ops; do
+        AK_GOLDEN_DIR=$PWD/$heads "build-test/tests/golden/test_${build}_heads" &&
+            PASSED=$((PASSED + 1)) || count_failure "$build: heads"
+        for name in layers ops losses; do
             AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done

@@ -42,6 +42,12 @@ static channel_stats stats_at(ak_real *room, int64_t C)
     return (channel_stats){ room, room + C, room + 2 * C };
 }
 
+/* Those of group g of a batch norm. */
+static channel_stats group_stats(ak_real *saved, int64_t g, int64_t C)
+{
+    return stats_at(saved + g * STAT_NUMBERS * C, C);
+}
+
 static void put_stats(channel_stats st, int64_t c, double mean, double var, double eps)
 {
     st.mean[c] = (ak_real)mean;
@@ -155,6 +161,18 @@ static double eps_of(double eps)
     return eps > 0 ? eps : 1e-5;
 }
 
+/* Parts of the batch with statistics of their own, and the rows of each. Fixed statistics are one
+ * set whatever the groups. */
+static int64_t groups_of(const batch_norm_attr *a)
+{
+    return a->train && a->o.groups > 1 ? a->o.groups : 1;
+}
+
+static int64_t group_rows(const ak_call *k)
+{
+    return ak_row_count(k->out) / groups_of(k->attr);
+}
+
 static bool has_skip(const ak_call *k)
 {
     return k->in[SKIP];
@@ -186,10 +204,20 @@ static ak_status batch_norm_shape(ak_call *k)
     if (!(a->o.momentum >= 0 && a->o.momentum <= 1) && a->o.momentum != AK_NONE)
         return ak_call_fail(k, AK_ERR_VALUE, "momentum %g is not in [0, 1], nor AK_NONE",
                             a->o.momentum);
-    if (a->train && R < 2) {
+    if (a->o.no_affine && (k->in[1] || k->in[2]))
+        return ak_call_fail(k, AK_ERR_VALUE, "no_affine, but w or b is given");
+    if (a->o.groups < 0)
+        return ak_call_fail(k, AK_ERR_VALUE, "groups %d is below 0", a->o.groups);
+    const int64_t N = x->shape.dims[0], G = groups_of(a);
+    if (N % G != 0) {
+        ak_call_hint(k, "drop what is left over of the last batch");
+        return ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " samples do not divide into %" PRId64
+                            " groups", N, G);
+    }
+    if (a->train && R < 2 * G) {
         ak_call_hint(k, "use a larger batch, or ak_train_mode(ctx, false)");
-        return ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel has no variance: "
-                            "training needs at least 2", R);
+        return ak_call_fail(k, AK_ERR_SHAPE, "%" PRId64 " value per channel%s has no variance: "
+                            "training needs at least 2", R / G, G > 1 ? " and group" : "");
     }
     k->out->shape = x->shape;
     k->writes = a->update ? k->writes : 0;
@@ -201,79 +229,101 @@ static bool fits_real(double x)
     return fabs(x) <= (double)AK_REAL_MAX;
 }
 
-/* running = (1 - momentum) running + momentum batch; the variance unbiased. One NaN would stay in
- * them for good, so a batch with a moment that is not finite leaves them all as they are: its
- * output says what is wrong. */
-static void update_running(ak_call *k, const double *mean, const double *var, int64_t R, int64_t C)
+/* running = (1 - momentum) running + momentum batch; the variance unbiased; mean, var [G][2][C] of
+ * G groups of R rows, whose own are averaged. One NaN would stay in them for good, so a batch with
+ * a moment that is not finite leaves them all as they are: its output says what is wrong. */
+static void update_running(ak_call *k, const double *moments, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;
     const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
     const double unbias = (double)R / (double)(R - 1);
+    const int64_t G = groups_of(a);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
-    for (int64_t c = 0; c < C; c++)
-        if (!fits_real(mean[c]) || !fits_real(var[c] * unbias)) {
+    for (int64_t i = 0; i < G * 2 * C; i++)
+        if (!fits_real(moments[i] * (i / C % 2 ? unbias : 1))) {
             k->writes = 0;
             return;
         }
     for (int64_t c = 0; c < C; c++) {
-        const double unbiased = var[c] * (double)R / (double)(R - 1);
-        running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * mean[c]);
-        running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * unbiased);
+        double mean = 0, var = 0;
+        for (int64_t g = 0; g < G; g++) {
+            mean += moments[g * 2 * C + c];
+            var += moments[g * 2 * C + C + c] * (double)R / (double)(R - 1);
+        }
+        running_mean[c] = (ak_real)((1 - m) * (double)running_mean[c] + m * (mean / (double)G));
+        running_var[c] = (ak_real)((1 - m) * (double)running_var[c] + m * (var / (double)G));
     }
 }
 
-/* Fills st; false: out of memory. */
-static bool batch_statistics(ak_call *k, int64_t R, int64_t C, channel_stats st)
+/* Mean and variance of each group into moments [G][2][C]. Moments that a convolution took do not
+ * know of groups. False: out of memory. */
+static bool take_moments(ak_call *k, int64_t R, int64_t C, double *moments)
+{
+    const int64_t G = groups_of(k->attr);
+    const ak_tensor *given = G == 1 ? k->in[MOMENTS] : NULL;
+    assert(!given || ak_last_dim(given) == ak__moment_numbers(C));
+    if (given && ak__moments_merge(given->data, ak_row_count(given), R, C, moments, moments + C))
+        return true;
+    const int64_t numbers = ak__statistics_room(R, C);
+    ak_real *room = ak_call_scratch(k, (size_t)numbers * sizeof *room);
+    if (!room)
+        return false;
+    for (int64_t g = 0; g < G; g++)
+        ak__column_statistics(k->in[0]->data + g * R * C, R, C, room, moments + g * 2 * C,
+                              moments + g * 2 * C + C);
+    return true;
+}
+
+/* Fills saved, statistics of each group; false: out of memory. */
+static bool batch_statistics(ak_call *k, ak_real *saved)
 {
     const batch_norm_attr *a = k->attr;
+    const int64_t C = ak_last_dim(k->out), R = group_rows(k), G = groups_of(a);
     const double eps = eps_of(a->o.eps);
     if (!a->train) {
+        const channel_stats st = stats_at(saved, C);
         for (int64_t c = 0; c < C; c++)
             put_stats(st, c, (double)k->in[3]->data[c], (double)k->in[4]->data[c], eps);
         return true;
     }
-    double *m = ak_call_scratch(k, (size_t)(2 * C) * sizeof(double)), *v = m + C;
-    if (!m)
+    double *moments = ak_call_scratch(k, (size_t)(G * 2 * C) * sizeof *moments);
+    if (!moments || !take_moments(k, R, C, moments))
         return false;
-    const ak_tensor *given = k->in[MOMENTS];
-    assert(!given || ak_last_dim(given) == ak__moment_numbers(C));
-    if (!given || !ak__moments_merge(given->data, ak_row_count(given), R, C, m, v)) {
-        const int64_t numbers = ak__statistics_room(R, C);
-        ak_real *room = ak_call_scratch(k, (size_t)numbers * sizeof *room);
-        if (!room)
-            return false;
-        ak__column_statistics(k->in[0]->data, R, C, room, m, v);
-    }
-    for (int64_t c = 0; c < C; c++)
-        put_stats(st, c, m[c], v[c], eps);
+    for (int64_t g = 0; g < G; g++)
+        for (int64_t c = 0; c < C; c++)
+            put_stats(group_stats(saved, g, C), c, moments[g * 2 * C + c],
+                      moments[g * 2 * C + C + c], eps);
     if (a->update)
-        update_running(k, m, v, R, C);
+        update_running(k, moments, R, C);
     return true;
 }
 
 /* The second pass over x, backwards: see base/parallel.h. room: MAP_NUMBERS C. */
-static void batch_norm_map(ak_call *k, channel_stats st, ak_real *room)
+static void batch_norm_map(ak_call *k, ak_real *saved, ak_real *room)
 {
     const batch_norm_attr *a = k->attr;
-    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    channel_map map = make_map(st, ak__norm_values(k, 1), ak__norm_values(k, 2), C, a->o.relu,
-                               room);
-    map.put = ak__put_of(k->out->size, false);
+    const int64_t C = ak_last_dim(k->out), R = group_rows(k);
     const ak_real *skip = ak__norm_values(k, SKIP);
-    AK__PARALLEL_CHUNKS_BACK(c, R, ak__moment_rows(C), begin, end)
-        apply_map(&map, k->out->data + begin * C, k->in[0]->data + begin * C,
-                  skip ? skip + begin * C : NULL, end - begin, C);
+    for (int64_t g = groups_of(a) - 1; g >= 0; g--) {
+        channel_map map = make_map(group_stats(saved, g, C), ak__norm_values(k, 1),
+                                   ak__norm_values(k, 2), C, a->o.relu, room);
+        map.put = ak__put_of(k->out->size, false);
+        ak_real *y = k->out->data + g * R * C;
+        const ak_real *x = k->in[0]->data + g * R * C;
+        AK__PARALLEL_CHUNKS_BACK(c, R, ak__moment_rows(C), begin, end)
+            apply_map(&map, y + begin * C, x + begin * C,
+                      skip ? skip + (g * R + begin) * C : NULL, end - begin, C);
+    }
 }
 
 static void batch_norm_forward(ak_call *k)
 {
-    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
-    ak_real *saved = ak_call_save(k, (size_t)(STAT_NUMBERS * C) * sizeof(ak_real));
+    const int64_t C = ak_last_dim(k->out), G = groups_of(k->attr);
+    ak_real *saved = ak_call_save(k, (size_t)(G * STAT_NUMBERS * C) * sizeof(ak_real));
     ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
-    const channel_stats st = stats_at(saved, C);
-    if (!saved || !room || !batch_statistics(k, R, C, st))
+    if (!saved || !room || !batch_statistics(k, saved))
         return;
-    batch_norm_map(k, st, room);
+    batch_norm_map(k, saved, room);
 }
 
 /* The same statistics once more: nothing moves. */
@@ -282,19 +332,24 @@ static void batch_norm_again(ak_call *k)
     const int64_t C = ak_last_dim(k->out);
     ak_real *room = ak_call_scratch(k, (size_t)(MAP_NUMBERS * C) * sizeof(ak_real));
     if (room)
-        batch_norm_map(k, stats_at(k->saved, C), room);
+        batch_norm_map(k, k->saved, room);
 }
 
-/* What the passes of a backward share. The gate is found from x, so that y is not read, except
- * where y is not a plain map of x. */
+/* What the passes of a backward share, for one group of the batch. The gate is found from x, so
+ * that y is not read, except where y is not a plain map of x. */
 typedef struct batch_norm_work {
     ak_call *k;
+    int64_t R, C;               /* rows of the group */
     channel_stats st;
+    const ak_real *x;           /* of the group, as all that follows */
     const ak_real *dy;          /* upstream; after the first pass maybe dskip, through the gate */
     ak__gate gate;
     ak_real *dskip;             /* NULL: none */
     bool skip_fresh;
+    ak_real *dx;                /* NULL: not wanted */
     ak_real *part;              /* [chunks][2][C] */
+    ak_real *sum_g, *sum_gx;    /* [C] each */
+    ak_real *room;              /* GRAD_NUMBERS C */
 } batch_norm_work;
 
 static ak__gate batch_norm_gate(ak_call *k, const channel_map *map)
@@ -316,18 +371,17 @@ static void skip_grad(const batch_norm_work *w, int64_t at, int64_t n)
         ak__pass_span(w->dskip + at, w->dy + at, n, !w->skip_fresh);
 }
 
-/* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx [C]; dskip on the way. From
- * then on a dskip that holds nothing but g stands for dy. */
-static void gradient_sums(batch_norm_work *w, ak_real *sum_g, ak_real *sum_gx)
+/* Sums over all rows of g and of g (x - mean) rstd into sum_g, sum_gx; dskip on the way. From then
+ * on a dskip that holds nothing but g stands for dy. */
+static void gradient_sums(batch_norm_work *w)
 {
-    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out);
-    const int64_t rows = ak__moment_rows(C);
+    const int64_t C = w->C, R = w->R, rows = ak__moment_rows(C);
     AK__PARALLEL_CHUNKS(c, R, rows, begin, end) {
         ak_real *p = w->part + c * 2 * C;
         if (w->dskip)
             skip_grad(w, begin * C, (end - begin) * C);
         memset(p, 0, (size_t)(2 * C) * sizeof *p);
-        ak__k.batch_norm_sums(p, p + C, w->dy + begin * C, w->k->in[0]->data + begin * C,
+        ak__k.batch_norm_sums(p, p + C, w->dy + begin * C, w->x + begin * C,
                               gate_from(w->gate, begin * C), w->st.mean, w->st.rstd, end - begin,
                               C);
     }
@@ -337,8 +391,8 @@ static void gradient_sums(batch_norm_work *w, ak_real *sum_g, ak_real *sum_gx)
             g += (double)w->part[c * 2 * C + i];
             gx += (double)w->part[c * 2 * C + C + i];
         }
-        sum_g[i] = (ak_real)g;
-        sum_gx[i] = (ak_real)(gx - g * (double)w->st.rest[i] * (double)w->st.rstd[i]);
+        w->sum_g[i] = (ak_real)g;
+        w->sum_gx[i] = (ak_real)(gx - g * (double)w->st.rest[i] * (double)w->st.rstd[i]);
     }
     if (w->dskip && w->skip_fresh) {
         w->dy = w->dskip;
@@ -346,25 +400,20 @@ static void gradient_sums(batch_norm_work *w, ak_real *sum_g, ak_real *sum_gx)
     }
 }
 
-/* dx from the sums. room: GRAD_NUMBERS C. */
-static void gradient_of_x(const batch_norm_work *w, const ak_real *sum_g, const ak_real *sum_gx,
-                          ak_real *room)
+/* dx from the sums. */
+static void gradient_of_x(const batch_norm_work *w, ak__put put)
 {
     const batch_norm_attr *a = w->k->attr;
-    const int64_t C = ak_last_dim(w->k->out), R = ak_row_count(w->k->out);
-    const ak_real *weight = ak__norm_values(w->k, 1), *x = w->k->in[0]->data;
-    bool fresh;
-    ak_real *dx = ak_call_grad_over(w->k, 0, &fresh);
-    if (!dx)
-        return;
-    const channel_grad map = grad_at(room, w->st, C, ak__put_over(w->k, dx, fresh));
+    const int64_t C = w->C, R = w->R;
+    const ak_real *weight = ak__norm_values(w->k, 1);
+    const channel_grad map = grad_at(w->room, w->st, C, put);
     for (int64_t c = 0; c < C; c++) {
         const ak_real p = weight ? weight[c] * w->st.rstd[c] : w->st.rstd[c];
         const ak_real share = a->train ? -p / (ak_real)R : 0;
-        put_grad(&map, w->st, c, p, share * sum_g[c], share * sum_gx[c]);
+        put_grad(&map, w->st, c, p, share * w->sum_g[c], share * w->sum_gx[c]);
     }
     AK__PARALLEL_CHUNKS_BACK(c, R, ak__moment_rows(C), begin, end)
-        apply_grad(&map, dx + begin * C, w->dy + begin * C, x + begin * C,
+        apply_grad(&map, w->dx + begin * C, w->dy + begin * C, w->x + begin * C,
                    gate_from(w->gate, begin * C), end - begin, C);
 }
 
@@ -373,26 +422,41 @@ static void gradient_of_x(const batch_norm_work *w, const ak_real *sum_g, const 
 static void batch_norm_backward(ak_call *k)
 {
     const batch_norm_attr *a = k->attr;
-    const int64_t C = ak_last_dim(k->out), R = ak_row_count(k->out);
+    const int64_t C = ak_last_dim(k->out), R = group_rows(k);
     const int64_t parts = 2 * ak__chunk_count(R, ak__moment_rows(C));
     const int64_t numbers = parts + 2 + GRAD_NUMBERS + MAP_NUMBERS;
     ak_real *room = ak_call_scratch(k, (size_t)(numbers * C) * sizeof(ak_real));
     if (!room)
         return;
-    ak_real *sum_g = room + parts * C, *sum_gx = sum_g + C;
-    batch_norm_work w = { .k = k, .st = stats_at(k->saved, C), .dy = k->out->grad, .part = room };
-    const channel_map map = make_map(w.st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
-                                     a->o.relu, sum_gx + (1 + GRAD_NUMBERS) * C);
-    w.gate = batch_norm_gate(k, &map);
+    batch_norm_work all = { .k = k, .R = R, .C = C, .part = room, .sum_g = room + parts * C };
+    all.sum_gx = all.sum_g + C;
+    all.room = all.sum_gx + C;
     ak_real *dw = k->in[1] ? ak_call_grad(k, 1) : NULL, *db = k->in[2] ? ak_call_grad(k, 2) : NULL;
-    if (has_skip(k))
-        w.dskip = ak_call_grad_fresh(k, SKIP, &w.skip_fresh);
-    gradient_sums(&w, sum_g, sum_gx);
-    if (dw)
-        ak__k.add(dw, dw, sum_gx, C);
-    if (db)
-        ak__k.add(db, db, sum_g, C);
-    gradient_of_x(&w, sum_g, sum_gx, sum_gx + C);
+    ak_real *dskip = has_skip(k) ? ak_call_grad_fresh(k, SKIP, &all.skip_fresh) : NULL;
+    ak_real *dx = NULL;
+    bool fresh;
+    ak__put put = AK__SET;
+    for (int64_t g = 0; g < groups_of(a); g++) {
+        const int64_t at = g * R * C;
+        batch_norm_work w = all;
+        w.st = group_stats(k->saved, g, C);
+        w.x = k->in[0]->data + at;
+        w.dy = k->out->grad + at;
+        w.dskip = dskip ? dskip + at : NULL;
+        const channel_map map = make_map(w.st, ak__norm_values(k, 1), ak__norm_values(k, 2), C,
+                                         a->o.relu, w.room + GRAD_NUMBERS * C);
+        w.gate = gate_from(batch_norm_gate(k, &map), at);
+        gradient_sums(&w);
+        if (dw)
+            ak__k.add(dw, dw, w.sum_gx, C);
+        if (db)
+            ak__k.add(db, db, w.sum_g, C);
+        if (g == 0 && (dx = ak_call_grad_over(k, 0, &fresh)) != NULL)
+            put = ak__put_over(k, dx, fresh);
+        w.dx = dx ? dx + at : NULL;
+        if (w.dx)
+            gradient_of_x(&w, put);
+    }
 }
 
 /* The attribute of a call in the context's mode. */
@@ -442,9 +506,17 @@ const ak_op ak__op_batch_norm = {
           .attr = BATCH(.eps = 1e-5), .call = sample_evaluation },
         { .in = { { 2, { 1, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
           .attr = BATCH(.relu = true), .call = sample_evaluation },
+        { .in = { { 3, { 6, 2, 3 } }, { 1, { 3 } }, { 1, { 3 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-3, .groups = 3) },
+        { .in = { { 2, { 8, 5 } }, { 1, { 5 } }, { 1, { 5 } } }, .n_in = 3,
+          .attr = BATCH(.eps = 1e-2, .groups = 2, .relu = true), .flags = AK_SAMPLE_DISTINCT },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 1, { 3 } } }, .n_in = 1, .attr = BATCH(.eps = 0) },
+        { .in = { { 2, { 4, 3 } } }, .n_in = 1, .attr = BATCH(.groups = 3) },
+        { .in = { { 2, { 4, 3 } } }, .n_in = 1, .attr = BATCH(.groups = 4) },
+        { .in = { { 2, { 4, 3 } } }, .n_in = 1, .attr = BATCH(.groups = -1) },
+        { .in = { { 2, { 4, 3 } }, { 1, { 3 } } }, .n_in = 2, .attr = BATCH(.no_affine = true) },
         { .in = { { 2, { 1, 3 } }, { .n = AK_ABSENT }, { .n = AK_ABSENT } }, .n_in = 3,
           .attr = BATCH(.eps = 0) },
         { .in = { { 2, { 4, 3 } }, { 1, { 2 } }, { .n = AK_ABSENT } }, .n_in = 3,
@@ -482,6 +554,9 @@ const ak_op ak__op_batch_norm_add = {
           .n_in = 6, .attr = BATCH(.eps = 1e-2), .flags = AK_SAMPLE_DISTINCT },
         { .in = { { 2, { 9, 4 } }, { 1, { 4 } }, NONE, NONE, NONE, { 2, { 9, 4 } } },
           .n_in = 6, .attr = BATCH(.eps = 1e-5, .relu = true), .flags = AK_SAMPLE_DISTINCT },
+        { .in = { { 2, { 9, 4 } }, { 1, { 4 } }, { 1, { 4 } }, NONE, NONE, { 2, { 9, 4 } } },
+          .n_in = 6, .attr = BATCH(.eps = 1e-2, .groups = 3, .relu = true),
+          .flags = AK_SAMPLE_DISTINCT },
         AK_END },
     .misuse = (const ak_sample[]){
         { .in = { { 2, { 4, 3 } }, NONE, NONE, NONE, NONE, { 2, { 1, 3 } } },

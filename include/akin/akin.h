@@ -5,13 +5,16 @@
  *   tensor.h      arrays and shapes
  *   ops.h         what can be computed; every op has a gradient
  *   autograd.h    backward, the tape, checking gradients
- *   nn.h          layers, encoders, heads
+ *   nn.h          layers, encoders
  *   sequence.h    encoders of series, sets of ids and tables
  *   sound.h       mel spectra, what encoders of sound take
+ *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
+ *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
  *   checkpoint.h  save and resume
@@ -27,8 +30,11 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/heads.h>
+#include <akin/inputs.h>
 #include <akin/io.h>
 #include <akin/losses.h>
+#include <akin/memory.h>
 #include <akin/nn.h>
 #include <akin/op.h>
 #include <akin/ops.h>

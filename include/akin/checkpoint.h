@@ -3,8 +3,9 @@
  *
  * ak_save and ak_load are for weights: the result of a training, to be used elsewhere. A checkpoint
  * is the whole state of a run: parameters and buffers (ak_param, ak_buffer: running statistics, a
- * teacher, a queue), moments and step counts of every optimiser, the counter of random streams, the
- * place of every loader, and numbers of the program's own. It does not hold what ak_state and
+ * teacher), moments and step counts of every optimiser, queues, banks and numbers of samples
+ * (akin/memory.h), the counter of random streams, the place of every loader, and numbers of the
+ * program's own. It does not hold what ak_state and
  * ak_keep made, nor options and modes. A run that stops and resumes ends with the same bits as one
  * that never stopped.
  *

@@ -27,8 +27,7 @@
 #ifndef AKIN_EVAL_H
 #define AKIN_EVAL_H
 
-#include <akin/data.h>
-#include <akin/nn.h>
+#include <akin/inputs.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,13 +45,15 @@ typedef struct ak_features {
     const char *const *class_names; /* of the data set, ended by NULL; NULL = none are known */
 } ak_features;
 
-/* What an encoder that takes more than x is handed for `count` items from `start` on: token ids and
- * lengths, say, from an array of the program's own. Items come in order, in evaluation mode. */
+/* What an encoder is handed for `count` items from `start` on, where the data set does not hold it
+ * as ak_batch_inputs reads it. Items come in order, in evaluation mode. */
 typedef ak_inputs (*ak_inputs_fn)(ak_dataset *ds, int64_t start, int64_t count, void *user);
 
 typedef struct ak_features_options {
     int64_t      batch;     /* items the encoder gets at a time, [1, ...); 0 = 500 */
-    ak_inputs_fn inputs;    /* NULL = { .x = ak_dataset_batch(ds, start, count) } */
+    const char  *field;     /* what the encoder reads: ak_batch_inputs(batch, field, 0); NULL = the
+                             * main field */
+    ak_inputs_fn inputs;    /* in place of that; NULL = none */
     void        *user;      /* for .inputs */
 } ak_features_options;
 
@@ -60,10 +61,11 @@ typedef struct ak_features_options {
  *
  *   formula   x[i] = enc(item i), flattened; evaluation mode, nothing recorded, no augmentation,
  *             normalised as the data set is (ak_dataset_normalize)
- *   enc       NULL = the items themselves (the raw-pixel baseline)
+ *   enc       NULL = the field itself (the raw-pixel baseline), of one size and no tokens
  *   returns   lives until ak_features_close(), at the latest until ak_close(); NULL on failure
  *   grad      none; the context's mode (train or evaluation) is left as it was
- *   errors    AK_ERR_VALUE (an item without label, batch < 1, .inputs without enc), AK_ERR_NUMBER
+ *   errors    AK_ERR_VALUE (an item without label, batch < 1, .inputs without enc
+ *             or beside .field), AK_ERR_NUMBER
  *             (items whose features are not finite, counted), AK_ERR_MEMORY, AK_ERR_STATE if
  *             recorded calls of this step are still to be used; what the encoder records
  */

@@ -325,8 +325,8 @@ AK_API ak_module *ak_nn_conv1d(ak_ctx *ctx, const char *name, int64_t in, int64_
 AK_API ak_module *ak_nn_conv2d_transposed(ak_ctx *ctx, const char *name, int64_t in, int64_t out,
                                           int kernel, ak_conv_layer_options o);
 
-/* weight [C] ones, bias [C] zeros; buffers running_mean [C] zeros, running_var [C] ones.
- * x [.., C], like ak_batch_norm (train and evaluation mode). */
+/* weight [C] ones, bias [C] zeros (neither with .no_affine); buffers running_mean [C] zeros,
+ * running_var [C] ones. x [.., C], like ak_batch_norm (train and evaluation mode). */
 AK_API ak_module *ak_nn_batch_norm(ak_ctx *ctx, const char *name, int64_t channels,
                                    ak_batch_norm_options o);
 /* weight, bias [D]; eps 0 = 1e-5 */
@@ -379,7 +379,10 @@ AK_API ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body,
 
 typedef struct ak_mlp_options {
     bool          batch_norm;       /* after every linear layer but the last */
-    bool          batch_norm_out;   /* after the last one as well */
+    bool          batch_norm_out;   /* after the last one as well, */
+    bool          plain_out;        /* and that one without scale and bias (.no_affine) */
+    bool          no_bias_out;      /* of the last linear layer */
+    int           groups;           /* of the batch norms (ak_batch_norm_options) */
     ak_activation activation;       /* after every layer but the last; default AK_RELU */
     bool          no_bias;          /* of the linear layers; those before a batch norm never have
                                      * one: the norm takes it away again */
@@ -405,6 +408,7 @@ typedef struct ak_convnet_options {
     int channels[AK_CONVNET_MAX + 1];   /* of the picture, then of each layer; ends with 0 */
     int pool;                           /* side of the pooled map, >= 1; 0 = 1 */
     bool map;                           /* the map before pooling; without .pool */
+    int groups;                         /* of every batch norm (ak_batch_norm_options); 0 = 1 */
 } ak_convnet_options;
 /* 3x3 convolutions (the first with stride 1, the others with stride 2) without bias, each followed
  * by batch norm + ReLU; adaptive average pooling to pool x pool; flattened.
@@ -419,17 +423,26 @@ typedef struct ak_resnet_options {
     int width;          /* of the first stage; the others have 2, 4, 8 times as many; 0 = 64 */
     int stem;           /* 3 = one 3x3 layer with stride 1 and no pooling, for small pictures;
                          * 7 = 7x7 with stride 2 and 3x3 max pooling; 0 = 3 */
-    int classes;        /* outputs of a last linear layer "fc"; 0 = none: features [N, 8 width] */
-    bool map;           /* the map [N, H', W', 8 width] before pooling; without classes */
+    int classes;        /* outputs of a last linear layer "fc"; 0 = none: features [N, F] */
+    bool map;           /* the map [N, H', W', F] before pooling; without classes */
+    int depth;          /* 18, 34: two 3x3 layers a block, F = 8 width; 50: bottlenecks of 1x1, 3x3
+                         * (which has the stride, as torchvision) and 1x1, F = 32 width; 0 = 18 */
+    bool zero_last;     /* the last norm of each block starts at 0, and so the block as its shortcut
+                         * (Goyal et al. 2017; torchvision's zero_init_residual) */
+    int groups;         /* of every batch norm (ak_batch_norm_options); 0 = 1 */
 } ak_resnet_options;
-/* ResNet-18 (He et al. 2016): four stages of two blocks; global average pooling.
+/* ResNet (He et al. 2016): four stages of blocks; global average pooling.
  *
- *   x [N, H, W, channels] -> [N, 8 width], or [N, classes]
+ *   x [N, H, W, channels] -> [N, F], or [N, classes], or the map
  *   parameters   torchvision's names with "/" for ".": conv1/weight, bn1/weight,
  *                layer1/0/conv1/weight, layer2/0/downsample/0/weight, fc/weight, ..
  *   start        convolutions He normal by fan_out, as torchvision
+ *   errors       AK_ERR_VALUE, also for a .depth that is not the one in the function's name
  */
+AK_API ak_module *ak_resnet(ak_ctx *ctx, const char *name, ak_resnet_options o);
 AK_API ak_module *ak_resnet18(ak_ctx *ctx, const char *name, ak_resnet_options o);
+AK_API ak_module *ak_resnet34(ak_ctx *ctx, const char *name, ak_resnet_options o);
+AK_API ak_module *ak_resnet50(ak_ctx *ctx, const char *name, ak_resnet_options o);
 
 #ifdef __cplusplus
 }

@@ -420,6 +420,8 @@ typedef struct ak_batch_norm_options {
     double momentum;    /* share of the batch in the running statistics, [0, 1]; 0 = 0.1,
                          * AK_NONE = they do not move */
     bool   relu;        /* max(., 0) fused */
+    int    groups;      /* G parts of the batch with statistics of their own: see below; 0 = 1 */
+    bool   no_affine;   /* w and b are NULL: for ak_nn_batch_norm, which then has neither */
 } ak_batch_norm_options;
 /* Batch norm (Ioffe & Szegedy, arXiv 1502.03167).
  *
@@ -430,10 +432,15 @@ typedef struct ak_batch_norm_options {
  *            They take no NaN: a batch with a mean or variance that is not finite leaves all of
  *            them as they were. The forward pass goes on; ak_check_numbers and ak_backward refuse
  *            the NaN that it makes
+ *   groups   split batch norm (He et al., arXiv 1911.05722, and the authors' demonstration on one
+ *            device): in train mode samples [g N/G, (g+1) N/G) are normalised by their own
+ *            statistics, as in G calls; the running ones take the mean over groups of what each
+ *            group's would be. In evaluation mode groups change nothing
  *   returns  [N, .., C]   belongs to the step
  *   grad     by x, w and b
- *   errors   AK_ERR_SHAPE, also for a single value per channel in train mode; AK_ERR_VALUE, also
- *            for running statistics that need a gradient
+ *   errors   AK_ERR_SHAPE, also for a single value per channel (and group) in train mode and for N
+ *            that groups do not divide; AK_ERR_VALUE, also for running statistics that need a
+ *            gradient
  */
 AK_API ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
                                 ak_tensor *running_var, ak_batch_norm_options o);
@@ -520,6 +527,18 @@ AK_API ak_tensor *ak_avg_pool2d(ak_tensor *x, ak_pool_options o);
  */
 AK_API ak_tensor *ak_adaptive_avg_pool2d(ak_tensor *x, int64_t oh, int64_t ow);
 AK_API ak_tensor *ak_global_avg_pool(ak_tensor *x);
+/* Generalised mean (Radenovic, Tolias, Chum, arXiv 1711.02512): the mean for p = 1, towards the
+ * largest for a large p, the geometric mean for p = 0, the harmonic one for p = -1.
+ *
+ *   y[n,c] = (mean over all positions of max(x[n,..,c], eps)^p)^(1/p)
+ *   x        [N, .., C];  p [1], or [C]: any finite numbers, no power of which is ever formed, so
+ *            that none overflows
+ *   eps      (0, ..); 0 = 1e-6
+ *   returns  [N, C]   belongs to the step
+ *   grad     by x, none where x < eps, and by p
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE for eps
+ */
+AK_API ak_tensor *ak_gem_pool(ak_tensor *x, ak_tensor *p, double eps);
 /* Bilinear resizing with half-pixel centres (PyTorch's align_corners false, no antialiasing).
  *
  *   y(i) = x((i + 1/2) H/oh - 1/2), linear between pixels, the border repeated

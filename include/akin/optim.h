@@ -97,6 +97,31 @@ typedef struct ak_lars_options {
     ak_schedule schedule;   /* default: constant */
 } ak_lars_options;
 
+typedef struct ak_lamb_options {
+    double lr;              /* (0, inf); 0 = 1e-3 */
+    double beta1, beta2;    /* [0, 1); 0 = 0.9 and 0.999 (AK_NONE: 0) */
+    double eps;             /* (0, inf); 0 = 1e-6 */
+    double weight_decay;    /* [0, inf); default 0 */
+    bool   adapt_all;       /* scale biases and norms as well; default: they take Adam's steps */
+    ak_schedule schedule;   /* default: constant */
+} ak_lamb_options;
+
+typedef struct ak_rmsprop_options {
+    double lr;              /* (0, inf); 0 = 0.01 */
+    double alpha;           /* of the average of squares, [0, 1); 0 = 0.99 (AK_NONE: 0) */
+    double momentum;        /* [0, 1); default 0 */
+    double eps;             /* (0, inf); 0 = 1e-8 */
+    double weight_decay;    /* [0, inf); added to the gradient; default 0 */
+    ak_schedule schedule;   /* default: constant */
+} ak_rmsprop_options;
+
+typedef struct ak_adagrad_options {
+    double lr;              /* (0, inf); 0 = 0.01 */
+    double eps;             /* (0, inf); 0 = 1e-10 */
+    double weight_decay;    /* [0, inf); added to the gradient; default 0 */
+    ak_schedule schedule;   /* default: constant */
+} ak_adagrad_options;
+
 /* Each constructor:
  *   pattern   names of the parameters (akin/tensor.h: ak_match); "*" = all. A parameter is owned
  *             once, however many alternatives it fits and however often its module is used
@@ -116,6 +141,14 @@ AK_API ak_optim *ak_adamw(ak_ctx *ctx, const char *pattern, ak_adamw_options o);
 /* local = trust |p| / (|g| + wd |p| + 1e-8), 1 where |p| or |g| is 0;
  * v = mu v + local (g + wd p);  p -= lr v                  (You, Gitman, Ginsburg, 2017) */
 AK_API ak_optim *ak_lars(ak_ctx *ctx, const char *pattern, ak_lars_options o);
+/* m, v as Adam;  u = (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps) + wd p;
+ * p -= lr (|p| / |u|) u, the ratio 1 where |p| or |u| is 0            (You et al., 2020) */
+AK_API ak_optim *ak_lamb(ak_ctx *ctx, const char *pattern, ak_lamb_options o);
+/* g += wd p;  v = alpha v + (1-alpha) g^2;  u = g / (sqrt(v) + eps);  with momentum
+ * u = mu u' + u, u' of the step before;  p -= lr u                    (Tieleman, Hinton, 2012) */
+AK_API ak_optim *ak_rmsprop(ak_ctx *ctx, const char *pattern, ak_rmsprop_options o);
+/* g += wd p;  s += g^2;  p -= lr g / (sqrt(s) + eps)                  (Duchi et al., 2011) */
+AK_API ak_optim *ak_adagrad(ak_ctx *ctx, const char *pattern, ak_adagrad_options o);
 
 typedef struct ak_group_options {
     double lr_scale;        /* [0, inf); 0 = 1 (AK_NONE: 0) */

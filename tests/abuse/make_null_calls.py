@@ -38,7 +38,8 @@ VALUES = {
     'ak_type': 'AK_TYPE_F32', 'ak_mark': 'ak_mark_step(w.ctx)',
     'ak_init': '(ak_init){ 0 }', 'ak_inputs': '(ak_inputs){ .x = w.x }',
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
-    'ak_loader_state': '(ak_loader_state){ 0 }',
+    'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
+    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -60,10 +61,14 @@ ARGUMENTS = {
     ('ak_dataset_scale_field', 'field'): '"vector"',
     ('ak_dataset_normalize_field', 'field'): '"vector"', ('ak_batch_field', 'name'): '"vector"',
     ('ak_batch_need', 'name'): '"vector"', ('ak_batch_views', 'field'): '"vector"',
-    ('ak_batch_views', 'first'): '0', ('ak_dataset_value', 'field'): '"label"',
+    ('ak_batch_views', 'first'): '0', ('ak_batch_inputs', 'field'): '"vector"',
+    ('ak_batch_inputs', 'view'): '0', ('ak_dataset_value', 'field'): '"label"',
     ('ak_dataset_callback', 'fields'): 'w.fields',
     ('ak_dataset_callback', 'size'): '4',
     ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
+    ('ak_sample_state_update', 'values'): 'w.vector',
+    ('ak_sample_state_write', 'values'): 'w.vector', ('ak_kmeans_assign', 'spherical'): 'false',
+    ('ak_bank_set_labels', 'labels'): 'w.ids',
     ('ak_segment_sum', 'count'): '2', ('ak_segment_mean', 'count'): '2',
     ('ak_segment_max', 'count'): '2', ('ak_segment_softmax', 'count'): '2',
     ('ak_apply_all', 'attr'): 'NULL', ('ak_call_index_range', 'k'): 'w.index_call',
@@ -101,10 +106,11 @@ LEGAL = {
     'ak_nn_sequential': 'parts',
     'ak_env_text': 'otherwise', 'ak_kernel_at': 'isa', 'ak_run_log': 'detail',
     'ak_dataset_callback': 'user', 'ak_dataset_where': 'user', 'ak_dataset_join': 'unmatched',
-    'ak_dataset_normalize_field': 'mean std', 'ak_batch_views': 'field',
+    'ak_dataset_normalize_field': 'mean std', 'ak_batch_views': 'field', 'ak_batch_inputs': 'field',
     'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr',
     'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
+    'ak_bank_gather': 'present',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).
@@ -149,7 +155,8 @@ def is_pointer(kind):
 
 
 OWNED = {'ak_ctx *', 'ak_tensor *', 'ak_index *', 'ak_module *', 'ak_dataset *', 'ak_loader *',
-         'ak_features *', 'ak_optim *', 'ak_npz *', 'ak_run *', 'ak_progress *', 'ak_call *'}
+         'ak_queue *', 'ak_bank *', 'ak_sample_state *', 'ak_features *', 'ak_optim *', 'ak_npz *',
+         'ak_run *', 'ak_progress *', 'ak_call *'}
 
 
 def main():

@@ -23,6 +23,7 @@ static struct world {
     ak_index *ids, *found;
     ak_module *net, *conv, *norm, *parts[2];
     ak_module_kind kind;
+    ak_momentum *momentum;
     ak_dataset *set, *sets[2];
     ak_field fields[3];
     ak_join joins[3];
@@ -33,6 +34,9 @@ static struct world {
     ak_features *features;
     ak_eval_result results[2];
     ak_optim *optim;
+    ak_queue *queue;
+    ak_bank *bank;
+    ak_sample_state *averages;
     ak_npz *npz;
     const ak_array *array;
     const ak_table *table;
@@ -138,17 +142,24 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
+    w.momentum = ak_momentum_encoder(w.net, "teacher", (ak_momentum_options){ 0 });
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
     w.fields[0] = (ak_field){ "x", AK_FIELD_VECTOR,
                               .tensor = ak_keep(ak_randn(w.ctx, AK_SHAPE(4, 2))) };
     w.fields[1] = (ak_field){ "y", AK_FIELD_VECTOR, .tensor = w.fields[0].tensor };
     w.joins[0] = (ak_join){ w.set, "label" };
-    w.joins[1] = (ak_join){ ak_dataset_subset(w.set, 0, 2), "label" };
+    ak_dataset *beside = ak_dataset_subset(w.set, 0, 2);
+    ak_dataset_rename(beside, "vector", "other");
+    w.joins[1] = (ak_join){ beside, "label" };
     w.fill = fill_nothing;
     w.test = test_all;
     w.loader = ak_loader_open(w.set, (ak_loader_options){ .batch = 2, .threads = AK_NONE });
     w.features = ak_features_open(NULL, w.set, (ak_features_options){ 0 });
+    w.queue = ak_queue_make(w.ctx, "queue", 4, 2, (ak_queue_options){ .random_start = true });
+    w.bank = ak_bank_make(w.ctx, "bank", 4, 2, (ak_bank_options){ .random_start = true,
+                                                                  .labels = true });
+    w.averages = ak_sample_state_make(w.ctx, "averages", 4, (ak_sample_state_options){ 0 });
     ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);
     ak_npz_write(w.ctx, "a.npz", (const char *const[]){ "name" }, &saved, 1);
     w.npz = ak_npz_open(w.ctx, "a.npz");

@@ -327,6 +327,10 @@ Test(options, optimisers)
     NO_SHARE("beta1", true, ak_adamw(c, "scale", (ak_adamw_options){ .beta1 = v }));
     NO_SHARE("beta2", true, ak_adam(c, "scale", (ak_adamw_options){ .beta2 = v }));
     BELOW_0("eps", ak_adamw(c, "scale", (ak_adamw_options){ .eps = v }));
+    NO_SHARE("beta1", true, ak_lamb(c, "scale", (ak_lamb_options){ .beta1 = v }));
+    BELOW_0("eps", ak_lamb(c, "scale", (ak_lamb_options){ .eps = v }));
+    NO_SHARE("alpha", true, ak_rmsprop(c, "scale", (ak_rmsprop_options){ .alpha = v }));
+    BELOW_0("eps", ak_adagrad(c, "scale", (ak_adagrad_options){ .eps = v }));
     BELOW_0("trust", ak_lars(c, "scale", (ak_lars_options){ .trust = v }));
     REFUSED("nesterov", ak_sgd(c, "scale", (ak_sgd_options){ .nesterov = true }));
     REFUSED("kind 9", ak_adamw(c, "scale", (ak_adamw_options){

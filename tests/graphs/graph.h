@@ -148,7 +148,8 @@ static inline double size_of_values(const graph *g, int x)
 /* ---- kinds ----------------------------------------------------------------------------------- */
 
 extern const graph_kind kind_leaf, kinds_elementwise[], kinds_reduce[], kinds_layout[],
-    kinds_linear[], kinds_norm[], kinds_picture[], kinds_loss[], kinds_sample[], kinds_planted[];
+    kinds_order[], kinds_linear[], kinds_norm[], kinds_picture[], kinds_loss[], kinds_sample[],
+    kinds_planted[];
 /* By position over all tables (NULL past the end) and by name. */
 const graph_kind *kind_at(int i);
 const graph_kind *kind_find(const char *name);

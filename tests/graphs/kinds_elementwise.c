@@ -220,6 +220,8 @@ const graph_kind kinds_elementwise[] = {
     UNARY(square, .within = 30, .lo = 0, .hi = 900), UNARY(abs, .lo = 0), UNARY(relu, .lo = 0),
     UNARY(gelu, .lo = 0), UNARY(gelu_tanh, .lo = 0), UNARY(silu, .lo = 0),
     UNARY(sigmoid, .lo = 0, .hi = 1), UNARY(tanh, .lo = -1, .hi = 1), UNARY(softplus, .lo = 0),
+    UNARY(log_sigmoid, .lo = 0), UNARY(sin, .within = 30, .lo = -1, .hi = 1),
+    UNARY(cos, .within = 30, .lo = -1, .hi = 1),
     UNARY(erf, .lo = -1, .hi = 1), UNARY(hardswish, .lo = 0), UNARY(quick_gelu, .lo = 0),
     SCALAR(scale, "a", -2, 2), SCALAR(add_scalar, "a", -2, 2),
     { "pow", draw_pow, call_scalar, &(const scalar){ ak_pow, "p", -3, 3, true }, 0 },

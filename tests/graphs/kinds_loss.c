@@ -246,6 +246,120 @@ static ak_tensor *call_supcon(const node_call *c)
             .weights = c->in[1], .positives = c->in[2] });
 }
 
+/* ---- DCL and DCLW: z1, z2, weights ----------------------------------------------------------- */
+
+static bool draw_dcl(graph *g, graph_node *n)
+{
+    const bool normalized = draw_yes(g, 0.2);
+    int64_t N, D;
+    embeddings_size(g, &N, &D);
+    if (2 * N * D > g->limit)
+        return false;
+    set_operand(n, 0, embeddings(g, AK_SHAPE(N, D), normalized));
+    set_operand(n, 1, embeddings(g, AK_SHAPE(N, D), normalized));
+    set_operand(n, 2, draw_sample_weights(g, N));
+    draw_ids(g, n, N);
+    draw_tau(g, n, normalized);
+    /* Weights that are constants have no gradient that differences could see. */
+    if (strcmp(n->kind->name, "dclw") == 0)
+        set_option(n, "sigma", (double)(float)DRAW_ONE(g, 0.3, 0.5, 1));
+    return finish(n);
+}
+
+static ak_dcl_options dcl_options(const node_call *c)
+{
+    return (ak_dcl_options){
+        .tau = get_option(c->n, "tau"), .sigma = get_option(c->n, "sigma"), .through = true,
+        .normalized = get_option(c->n, "normalized") != 0, .ids = get_list(c, "ids"),
+        .weights = c->in[2] };
+}
+
+static ak_tensor *call_dcl(const node_call *c)
+{
+    return (composed(c) ? ak_loss_dcl_composed : ak_loss_dcl)(c->in[0], c->in[1], dcl_options(c));
+}
+
+static ak_tensor *call_dclw(const node_call *c)
+{
+    return (composed(c) ? ak_loss_dclw_composed : ak_loss_dclw)(c->in[0], c->in[1],
+                                                                dcl_options(c));
+}
+
+/* ---- SigLIP: image, text, log scale, bias ---------------------------------------------------- */
+
+static bool draw_siglip(graph *g, graph_node *n)
+{
+    const bool normalized = draw_yes(g, 0.2);
+    int64_t N, D;
+    embeddings_size(g, &N, &D);
+    const int64_t M = draw_yes(g, 0.3) ? N + draw_below(g, 9) : N;
+    if (N * D > g->limit || M * D > g->limit || N * M > g->limit)
+        return false;
+    set_operand(n, 0, embeddings(g, AK_SHAPE(N, D), normalized));
+    set_operand(n, 1, embeddings(g, AK_SHAPE(M, D), normalized));
+    set_operand(n, 2, draw_log_scale(g));
+    set_operand(n, 3, draw_yes(g, 0.5) ? node_leaf(g, AK_SHAPE(1), -3, 1) : -1);
+    if (M == N && draw_yes(g, 0.3))
+        draw_labels(g, n, N);
+    if (M == N)
+        draw_ids(g, n, N);
+    draw_tau(g, n, normalized);
+    return finish(n);
+}
+
+static ak_tensor *call_siglip(const node_call *c)
+{
+    return (composed(c) ? ak_loss_siglip_composed : ak_loss_siglip)(
+        c->in[0], c->in[1], c->in[2], c->in[3], (ak_siglip_options){
+            .tau = get_option(c->n, "tau"), .normalized = get_option(c->n, "normalized") != 0,
+            .ids = get_list(c, "ids"), .labels = get_list(c, "labels") });
+}
+
+/* ---- alignment, uniformity: x, y ------------------------------------------------------------- */
+
+static bool draw_spread(graph *g, graph_node *n)
+{
+    const bool normalized = draw_yes(g, 0.2), one = strcmp(n->kind->name, "uniformity") == 0;
+    int64_t N, D;
+    embeddings_size(g, &N, &D);
+    if (2 * N * D > g->limit)
+        return false;
+    for (int i = 0; i < (one ? 1 : 2); i++)
+        set_operand(n, i, embeddings(g, AK_SHAPE(N, D), normalized));
+    if (normalized)
+        set_option(n, "normalized", 1);
+    if (strcmp(n->kind->name, "alignment") != 0) {
+        set_option(n, "t", (double)(float)DRAW_ONE(g, 0.5, 2, 3));
+        if (draw_yes(g, 0.5))
+            set_option(n, "composed", 1);
+    }
+    return finish(n);
+}
+
+static ak_uniformity_options uniformity_options(const node_call *c)
+{
+    return (ak_uniformity_options){ .t = get_option(c->n, "t"),
+                                    .normalized = get_option(c->n, "normalized") != 0 };
+}
+
+static ak_tensor *call_alignment(const node_call *c)
+{
+    return ak_loss_alignment(c->in[0], c->in[1], (ak_alignment_options){
+        .normalized = get_option(c->n, "normalized") != 0 });
+}
+
+static ak_tensor *call_uniformity(const node_call *c)
+{
+    return (composed(c) ? ak_loss_uniformity_composed : ak_loss_uniformity)(
+        c->in[0], uniformity_options(c));
+}
+
+static ak_tensor *call_cross_uniformity(const node_call *c)
+{
+    return (composed(c) ? ak_loss_cross_uniformity_composed : ak_loss_cross_uniformity)(
+        c->in[0], c->in[1], uniformity_options(c));
+}
+
 const graph_kind kinds_loss[] = {
     { "ntxent", draw_ntxent, call_ntxent, NULL, 0 },
     { "ntxent_views", draw_ntxent, call_views, NULL, 0 },
@@ -253,5 +367,10 @@ const graph_kind kinds_loss[] = {
     { "infonce", draw_infonce, call_infonce, NULL, 0 },
     { "clip", draw_infonce, call_clip, NULL, 0 },
     { "supcon", draw_supcon, call_supcon, NULL, 0 },
+    { "dcl", draw_dcl, call_dcl, NULL, 0 }, { "dclw", draw_dcl, call_dclw, NULL, 0 },
+    { "siglip", draw_siglip, call_siglip, NULL, 0 },
+    { "alignment", draw_spread, call_alignment, NULL, 0 },
+    { "uniformity", draw_spread, call_uniformity, NULL, 0 },
+    { "cross_uniformity", draw_spread, call_cross_uniformity, NULL, 0 },
     { .name = NULL },
 };

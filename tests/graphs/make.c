@@ -323,7 +323,7 @@ const graph_kind *kind_at(int i)
 {
     static const graph_kind *const tables[] = {
         kinds_elementwise, kinds_reduce, kinds_layout, kinds_linear, kinds_norm, kinds_picture,
-        kinds_loss, kinds_sample, kinds_planted,
+        kinds_order, kinds_loss, kinds_sample, kinds_planted,
     };
     for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
         for (int j = 0; tables[t][j].name; j++)

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The documents tell the truth: docs/OPS.md is what the tool writes; the files, commands, functions
-# and links that pages name exist; the tool's commands run. usage: check_docs.sh ROOT AKIN
+# The documents tell the truth: docs/OPS.md is what the tool writes, docs/ENCODERS.md what the
+# tests' table of modules says; the files, commands, functions and links that pages name exist;
+# the tool's commands run. usage: check_docs.sh ROOT AKIN PRINT_MODULES
 set -u
-root=$1 akin=$(realpath "$2")
+root=$1 akin=$(realpath "$2") print_modules=$(realpath "$3")
 cd "$root" || exit 1
 bad=0
 complain() {
@@ -13,6 +14,9 @@ complain() {
 
 if ! "$akin" ops --markdown | diff -u docs/OPS.md -; then
     complain "docs/OPS.md is stale: build/tools/akin ops --markdown > docs/OPS.md"
+fi
+if ! "$print_modules" | diff -u docs/ENCODERS.md -; then
+    complain "docs/ENCODERS.md is stale: build-test/tests/modules/print_modules > docs/ENCODERS.md"
 fi
 for command in info ops losses kernels; do
     "$akin" $command >/dev/null || complain "akin $command fails"
@@ -49,8 +53,8 @@ for page in "${pages[@]}"; do
     done < <(grep -oE 'build(-[a-z]+)?/(examples|tools|bench)/[A-Za-z0-9_]+' "$page" | sort -u)
     # Functions and types.
     while read -r name; do
-        grep -rqwF -- "$name" include base tensor autograd losses nn optim data io eval report \
-            examples tools tests ||
+        grep -rqwF -- "$name" include base tensor autograd memory losses nn optim data io eval \
+            report examples tools tests ||
             complain "$page names $name, which no source has"
     done < <(grep -oE '`(ak_|ak__|AK_)[A-Za-z0-9_]+' "$page" | tr -d '`' | grep -v '_$' | sort -u)
 done

@@ -15,18 +15,19 @@ declare -A allowed=(
     [tensor]="base"
     [io]="base tensor"
     [autograd]="base tensor"
-    [nn]="base tensor autograd io"
-    [losses]="base tensor autograd"
+    [memory]="base tensor autograd"
+    [nn]="base tensor autograd io optim"
+    [losses]="base tensor autograd memory"
     [optim]="base tensor autograd"
     [data]="base tensor io"
-    [eval]="base tensor io autograd nn losses optim data"
-    [report]="base tensor io autograd nn losses optim data eval"
+    [eval]="base tensor io autograd memory nn losses optim data"
+    [report]="base tensor io autograd memory nn losses optim data eval"
 )
 # The folder that a public header belongs to.
 declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
-    [checkpoint]=io [nn]=nn [losses]=losses [optim]=optim [data]=data [dataset]=data [eval]=eval
-    [report]=report [sequence]=nn [sound]=autograd
+    [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [losses]=losses [optim]=optim [data]=data
+    [dataset]=data [inputs]=eval [eval]=eval [report]=report [sequence]=nn [sound]=autograd
 )
 
 complain() {

@@ -54,8 +54,8 @@ done
 library=()
 for file in "${sources[@]}"; do
     case $file in
-        base/* | tensor/* | autograd/* | io/* | nn/* | losses/* | optim/* | data/* | eval/* | \
-            report/*) library+=("$file") ;;
+        base/* | tensor/* | autograd/* | io/* | memory/* | nn/* | losses/* | optim/* | data/* | \
+            eval/* | report/*) library+=("$file") ;;
         examples/*.c)
             if [ "$(wc -l <"$file")" -ge 100 ]; then
                 echo "$file: 100 lines or more"

@@ -365,6 +365,82 @@ def supcon(n):
     return loss * (tau / n["base_tau"] if n["base_tau"] else 1)
 
 
+def dcl(n, weighted):
+    z1, z2, weights = n.x
+    N = z1.shape[0]
+    u = unit(torch.cat([z1, z2]), n["normalized"])
+    s = u @ u.T / (n["tau"] or 0.1)
+    ids, i = n.list("ids"), torch.arange(2 * N)
+    others = (allowed_pairs(2 * N, 2 * N, 2 * N, N, ids, self_pairs=True)
+              & (i[:, None] % N != i[None, :] % N))
+    partner = pair_diagonal(s)
+    if weighted:
+        there = torch.ones(N, dtype=torch.bool) if ids is None else ids != -1
+        c = (pair_diagonal(u @ u.T) / (n["sigma"] or 0.5)).reshape(2, N)
+        share = torch.softmax(c.masked_fill(~there, -math.inf), 1)
+        partner = partner * (2 - there.sum() * share).reshape(-1)
+    some = others.any(1)
+    negatives = torch.where(others, s, -math.inf)[some].logsumexp(1)
+    w = sample_weights(weights, ids, 2 * N, N)
+    each = negatives - partner[some]
+    whole = w.sum()
+    return (w[some] * each).sum() / (whole if whole > 0 else 1)
+
+
+def siglip(n):
+    x, y, log_scale, bias = n.x
+    N, M = x.shape[0], y.shape[0]
+    scale = log_scale.exp() if log_scale is not None else 1 / (n["tau"] or 0.1)
+    s = unit(x, n["normalized"]) @ unit(y, n["normalized"]).T * scale
+    s = s + (bias if bias is not None else -10.0)
+    labels = n.list("labels")
+    pairs = torch.eye(N, M, dtype=torch.bool)
+    if labels is not None:
+        pairs = labels[:, None] == labels[None, :]
+    allowed = allowed_pairs(N, M, M, max(N, M), n.list("ids"))
+    return -(F.logsigmoid(torch.where(pairs, s, -s)) * allowed).sum() / N
+
+
+def uniformity(n):
+    x, y = n.x[0], n.x[-1]
+    dots = unit(x, n["normalized"]) @ unit(y, n["normalized"]).T
+    off = ~torch.eye(len(x), dtype=torch.bool)
+    return (-(n["t"] or 2) * (2 - 2 * dots[off])).logsumexp(0) - math.log(off.sum())
+
+
+def alignment(n):
+    x, y = (unit(t, n["normalized"]) for t in n.x)
+    return (x - y).square().sum(1).mean()
+
+
+# ---- order and segments ------------------------------------------------------------------------
+
+
+def ordered(n, descending, count=None):
+    axis = n.whole("axis")
+    y = torch.sort(n.x[0], dim=axis, descending=bool(descending), stable=True).values
+    return y if count is None else y.narrow(axis, 0, count)
+
+
+def segments(reduce):
+    def run(n):
+        x, ids = n.x[0], n.list("ids")
+        return torch.stack([reduce(x[ids == s]) for s in range(n.whole("count"))])
+    return run
+
+
+def segment_softmax(n):
+    x, ids = n.x[0], n.list("ids")
+    y = torch.zeros_like(x)
+    for s in range(n.whole("count")):
+        y = y.index_put((ids == s,), torch.softmax(x[ids == s], 0))
+    return y
+
+
+def compared(function):
+    return lambda n: function(n.x[0], n.x[1]).double()
+
+
 # ---- the table ---------------------------------------------------------------------------------
 
 
@@ -466,6 +542,18 @@ OPS = {
     "ntxent_views": lambda n: ntxent(n, list(n.x[0])),
     "ntxent_list": lambda n: ntxent(n, n.x[:-2]),
     "infonce": infonce, "clip": clip, "supcon": supcon,
+    "dcl": lambda n: dcl(n, False), "dclw": lambda n: dcl(n, True), "siglip": siglip,
+    "alignment": alignment, "uniformity": uniformity, "cross_uniformity": uniformity,
+    "log_sigmoid": unary(F.logsigmoid), "sin": unary(torch.sin), "cos": unary(torch.cos),
+    "equal": compared(torch.eq), "not_equal": compared(torch.ne), "less": compared(torch.lt),
+    "less_equal": compared(torch.le), "greater": compared(torch.gt),
+    "greater_equal": compared(torch.ge),
+    "sort": lambda n: ordered(n, n["descending"]),
+    "topk": lambda n: ordered(n, n["largest"], n.whole("count")),
+    "segment_sum": segments(lambda rows: rows.sum(0)),
+    "segment_mean": segments(lambda rows: rows.sum(0) / max(1, len(rows))),
+    "segment_max": segments(lambda rows: rows.max(0).values),
+    "segment_softmax": segment_softmax,
 }
 
 

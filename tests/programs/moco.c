@@ -22,8 +22,8 @@ int main(void)
     student = ak_module_end(student);
     ak_module *teacher = ak_module_clone(student, "teacher");
     ak_optim *opt = ak_adamw(ctx, "student/*", (ak_adamw_options){ .lr = 5e-3 });
-    ak_tensor *queue = ak_buffer(ctx, "queue", AK_SHAPE(QUEUE, DIM));
-    ak_copy(queue, ak_randn(ctx, queue->shape));
+    ak_queue *queue = ak_queue_make(ctx, "queue", QUEUE, DIM, (ak_queue_options){
+        .random_start = true });
     const double before = ak_eval_knn(enc, train, test, (ak_knn_options){ .k = 20 });
 
     ak_batch b;
@@ -34,9 +34,9 @@ int main(void)
         ak_tensor *k = ak_forward(teacher, b.view[1]);
         ak_tensor *q = ak_forward(student, b.view[0]);
         ak_backward(ak_loss_infonce(q, k, (ak_infonce_options){
-            .tau = 0.2, .queue = queue, .no_batch_negatives = true, .report = &r }));
+            .tau = 0.2, .queue = ak_queue_rows(queue), .no_batch_negatives = true, .report = &r }));
         ak_optim_step(opt);
-        ak_copy(ak_rows(queue, step % (QUEUE / BATCH) * BATCH, BATCH), k);
+        ak_queue_push(queue, k, (ak_queue_push_options){ 0 });
         found += step >= STEPS - 20 ? r.accuracy / 20 : 0;
         ak_step_end(ctx);
     }

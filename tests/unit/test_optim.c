@@ -296,6 +296,7 @@ Test(optim, clipping_of_what_is_not_finite_or_huge)
 
 /* ---- who takes part in a step ---------------------------------------------------------------- */
 
+enum { KINDS = 7 };
 static ak_optim *optimiser_of_kind(ak_ctx *ctx, int kind)
 {
     switch (kind) {
@@ -303,7 +304,11 @@ static ak_optim *optimiser_of_kind(ak_ctx *ctx, int kind)
                                                       .weight_decay = 0.1 });
     case 1: return ak_adam(ctx, "*", (ak_adamw_options){ .lr = 0.1, .weight_decay = 0.1 });
     case 2: return ak_adamw(ctx, "*", (ak_adamw_options){ .lr = 0.1, .weight_decay = 0.1 });
-    default: return ak_lars(ctx, "*", (ak_lars_options){ .lr = 0.1, .weight_decay = 0.1 });
+    case 3: return ak_lars(ctx, "*", (ak_lars_options){ .lr = 0.1, .weight_decay = 0.1 });
+    case 4: return ak_lamb(ctx, "*", (ak_lamb_options){ .lr = 0.1, .weight_decay = 0.1 });
+    case 5: return ak_rmsprop(ctx, "*", (ak_rmsprop_options){ .lr = 0.1, .momentum = 0.9,
+                                                              .weight_decay = 0.1 });
+    default: return ak_adagrad(ctx, "*", (ak_adagrad_options){ .lr = 0.1, .weight_decay = 0.1 });
     }
 }
 
@@ -311,7 +316,7 @@ static ak_optim *optimiser_of_kind(ak_ctx *ctx, int kind)
  * the students has a pause. */
 Test(optim, parameters_without_a_gradient_stay_as_they_are)
 {
-    for (int kind = 0; kind < 4; kind++) {
+    for (int kind = 0; kind < KINDS; kind++) {
         ak_ctx *ctx = quiet(), *alone = quiet();
         ak_tensor *a = filled(ctx, "a", 20, 1, 0, 0), *t = filled(ctx, "teacher", 20, 2, 0, 0);
         ak_tensor *b = filled(ctx, "b", 20, 3, 0, 0), *same = filled(alone, "b", 20, 3, 0, 0);
@@ -453,6 +458,43 @@ Test(optim, schedules)
     ak_close(ctx);
 }
 
+/* Two steps of one number, from 1 with gradient 0.5. */
+Test(optim, rmsprop_and_adagrad_by_hand)
+{
+    ak_ctx *ctx = quiet();
+    ak_tensor *r = filled(ctx, "r", 4, 1, 0.5, 0), *a = filled(ctx, "a", 4, 1, 0.5, 0);
+    ak_optim *rms = ak_rmsprop(ctx, "r", (ak_rmsprop_options){ .lr = 0.1, .alpha = 0.75,
+                                                               .momentum = 0.5 });
+    ak_optim *ada = ak_adagrad(ctx, "a", (ak_adagrad_options){ .lr = 0.1, .eps = 0.25 });
+    ak_optim_step(rms);
+    ak_optim_step(ada);
+    const double u1 = 0.5 / (sqrt(0.0625) + 1e-8), p1 = 1 - 0.1 * u1;
+    const double a1 = 0.5 / (0.5 + 0.25);
+    expect_all(r, p1, "root of the average");
+    expect_all(a, 1 - 0.1 * a1, "root of the sum");
+    for (int i = 0; i < 4; i++)
+        r->grad[i] = a->grad[i] = (ak_real)0.5;
+    ak_optim_step(rms);
+    ak_optim_step(ada);
+    const double u2 = 0.5 * u1 + 0.5 / (sqrt(0.75 * 0.0625 + 0.0625) + 1e-8);
+    expect_all(r, p1 - 0.1 * u2, "with momentum");
+    expect_all(a, 1 - 0.1 * (a1 + 0.5 / (sqrt(0.5) + 0.25)), "root of the sum of two");
+    ak_close(ctx);
+}
+
+Test(optim, lamb_steps_are_as_long_as_the_parameter)
+{
+    ak_ctx *ctx = quiet();
+    ak_tensor *w = filled(ctx, "w", 4, 3, 0.5, 0), *zero = filled(ctx, "zero", 4, 0, 0.5, 0);
+    ak_tensor *b = filled(ctx, "b", 4, 3, 0.5, AK_PARAM_NO_DECAY);
+    ak_optim *opt = ak_lamb(ctx, "*", (ak_lamb_options){ .lr = 0.1, .weight_decay = 0.25 });
+    ak_optim_step(opt);
+    expect_all(w, 3 - 0.1 * 3, "as long as the parameter, times the rate");
+    expect_all(zero, -0.1 * 0.5 / (0.5 + 1e-6), "ratio 1");
+    expect_all(b, 3 - 0.1 * 0.5 / (0.5 + 1e-6), "Adam's step, no decay");
+    ak_close(ctx);
+}
+
 Test(optim, lars_leaves_biases_and_zero_weights_alone)
 {
     ak_ctx *ctx = quiet();
@@ -506,6 +548,9 @@ Test(optim, refuses_to_be_made)
 #define NO_SGD(...) REFUSED(ak_sgd(ctx, "*", (ak_sgd_options){ __VA_ARGS__ }))
 #define NO_ADAM(...) REFUSED(ak_adamw(ctx, "*", (ak_adamw_options){ __VA_ARGS__ }))
 #define NO_LARS(...) REFUSED(ak_lars(ctx, "*", (ak_lars_options){ __VA_ARGS__ }))
+#define NO_LAMB(...) REFUSED(ak_lamb(ctx, "*", (ak_lamb_options){ __VA_ARGS__ }))
+#define NO_RMSPROP(...) REFUSED(ak_rmsprop(ctx, "*", (ak_rmsprop_options){ __VA_ARGS__ }))
+#define NO_ADAGRAD(...) REFUSED(ak_adagrad(ctx, "*", (ak_adagrad_options){ __VA_ARGS__ }))
 #define REFUSED(call)                                                                              \
     do {                                                                                           \
         cr_expect_null(call, "%s", #call);                                                         \
@@ -533,6 +578,14 @@ Test(optim, options_out_of_range)
     NO_LARS(.trust = -1);
     NO_LARS(.momentum = 1.5);
     NO_LARS(.trust = inf);
+    NO_LAMB(.beta1 = 1);
+    NO_LAMB(.beta2 = nan);
+    NO_LAMB(.eps = -1e-8);
+    NO_RMSPROP(.alpha = 1);
+    NO_RMSPROP(.momentum = -0.5);
+    NO_RMSPROP(.eps = nan);
+    NO_ADAGRAD(.eps = -1);
+    NO_ADAGRAD(.lr = inf);
     NO_SGD(.schedule = ak_constant(-1));
     NO_SGD(.schedule = ak_cosine(0, 0));
     NO_SGD(.schedule = { .kind = AK_SCHEDULE_COSINE, .total = 10, .final = nan });

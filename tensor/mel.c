@@ -233,8 +233,8 @@ void ak__mel_block(const ak__mel *m, const ak_real *x, int64_t samples, int64_t 
             y[f * mels + i] = b.mel[i * LANES + f];
 }
 
-/* What a transform back of H [bins, 2, LANES] has to begin with; bins 0 and n/2 are real. n odd: the
- * other half is conj H_(n-k). n even: pair k is
+/* What a transform back of H [bins, 2, LANES] has to begin with; bins 0 and n/2 are real. n odd:
+ * the other half is conj H_(n-k). n even: pair k is
  * (H_k + conj H_(N-k)) + i e^(2 pi i k / n) (H_k - conj H_(N-k)). Real and imaginary parts change
  * places, so that a forward transform goes back, unscaled. */
 static void prepare_odd(const ak__fft *plan, const ak_real *from, ak_real *to)
@@ -289,8 +289,8 @@ static void power_slope(const ak__mel *m, const ak_real *dy, int64_t count, cons
     }
 }
 
-/* With g = dL/d |X_k|^2, dx_t = sum over the bins of 2 g Re(X_k e^(2 pi i k t / n)): a transform back
- * of g X_k and its mirror image, twice that where a bin is its own. */
+/* With g = dL/d |X_k|^2, dx_t = sum over the bins of 2 g Re(X_k e^(2 pi i k t / n)): a transform
+ * back of g X_k and its mirror image, twice that where a bin is its own. */
 void ak__mel_slope(const ak__mel *m, const ak_real *x, int64_t samples, int64_t begin,
                    int64_t count, const ak_real *dy, ak_real *dx, ak_real *work)
 {

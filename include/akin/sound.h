@@ -77,9 +77,9 @@ AK_API ak_index *ak_mel_lengths(const ak_mel *m, const ak_index *lengths);
  *   errors    AK_ERR_SHAPE; AK_ERR_VALUE for lengths
  */
 AK_API ak_tensor *ak_mel_spectrogram(const ak_mel *m, ak_tensor *x, ak_index *lengths);
-/* Spectra of one sound, for threads that read data: no tape, no step, the same bits. Several threads
- * may share m. Memory to work in is kept for the next call: a thread that finds none free asks the
- * system once.
+/* Spectra of one sound, for threads that read data: no tape, no step, the same bits. Several
+ * threads may share m. Memory to work in is kept for the next call: a thread that finds none free
+ * asks the system once.
  *
  *   x         [samples];  y [ak_mel_frames(m, samples), mels], written
  *   returns   AK_OK; AK_ERR_MEMORY, which is not recorded (a context belongs to one thread)

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Fourier transforms of AK_FFT_LANES series at once: number t of all of them is one run of lanes, so
- * that every butterfly works on whole vectors, whatever the length of the series.
+/* Fourier transforms of AK_FFT_LANES series at once: number t of all of them is one run of lanes,
+ * so that every butterfly works on whole vectors, whatever the length of the series.
  *
  * Mixed radix in the form of Stockham: each pass reads one buffer and writes the other, and the
  * result comes out in order. A pass of radix p over parts of n = p m numbers that stand s apart:
  *
- *     y[j + s (p q + l)] = w^(l q) sum_k x[j + s (q + m k)] e^(-2 pi i k l / p),  w = e^(-2 pi i / n)
+ *     y[j + s (p q + l)] = w^(l q) sum_k x[j + s (q + m k)] e^(-2 pi i k l / p)
  *
- * for q < m, j < s, l < p; the next pass has n = m, s p. A prime above 5 is a pass of its own, with
+ * with w = e^(-2 pi i / n), for q < m, j < s, l < p; the next pass has n = m, s p. A prime above 5 is a pass of its own, with
  * p^2 multiplications. */
 #ifndef AK_FFT_H
 #define AK_FFT_H

@@ -39,7 +39,8 @@ VALUES = {
     'ak_init': '(ak_init){ 0 }', 'ak_inputs': '(ak_inputs){ .x = w.x }',
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
-    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
+    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum', 'ak_mel *': 'w.mel',
+    'ak_gru_weights': '(ak_gru_weights){ w.gates, w.gates, NULL, NULL }',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -75,6 +76,11 @@ ARGUMENTS = {
     ('ak_call_index_range', 'i'): '0', ('ak_call_index_range', 'lo'): '0',
     ('ak_call_index_range', 'hi'): '2', ('ak_call_index_shape', 'k'): 'w.index_call',
     ('ak_call_index_shape', 'i'): '0', ('ak_call_index_shape', 'shape'): 'AK_SHAPE(2)',
+    ('ak_gru', 'x'): 'w.cube', ('ak_last_state', 'y'): 'w.cube',
+    ('ak_embedding_bag', 'ids'): 'w.bags', ('ak_convnet1d_lengths', 'm'): 'w.convnet1d',
+    ('ak_convnet1d_pooled', 'm'): 'w.convnet1d', ('ak_convnet1d_pooled', 'x'): 'w.cube',
+    ('ak_convnet1d_pooled', 'lengths'): 'w.ones', ('ak_last_state', 'lengths'): 'w.ones',
+    ('ak_tabular_fit', 'm'): 'w.tabular',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
@@ -110,7 +116,8 @@ LEGAL = {
     'ak_is_poison': 't', 'ak_sort': 'places', 'ak_topk': 'places', 'ak_apply_all': 'attr',
     'ak_loss_siglip': 'log_scale bias',
     'ak_loss_siglip_composed': 'log_scale bias', 'ak_dataset_class_names': 'ds',
-    'ak_bank_gather': 'present',
+    'ak_bank_gather': 'present', 'ak_mel_spectrogram': 'lengths', 'ak_last_state': 'lengths',
+    'ak_convnet1d_pooled': 'lengths',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).
@@ -156,7 +163,7 @@ def is_pointer(kind):
 
 OWNED = {'ak_ctx *', 'ak_tensor *', 'ak_index *', 'ak_module *', 'ak_dataset *', 'ak_loader *',
          'ak_queue *', 'ak_bank *', 'ak_sample_state *', 'ak_features *', 'ak_optim *', 'ak_npz *',
-         'ak_run *', 'ak_progress *', 'ak_call *'}
+         'ak_run *', 'ak_progress *', 'ak_call *', 'ak_mel *'}
 
 
 def main():

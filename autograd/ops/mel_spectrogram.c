@@ -50,7 +50,8 @@ static bool options_fit(ak_ctx *ctx, const ak_mel_options *o)
 {
     ak_status s = AK_OK;
     if (!(o->rate > 0 && o->rate <= 1e9))
-        s = ak_fail(ctx, AK_ERR_VALUE, "mel: .rate %g is not in (0, 1e9] samples a second", o->rate);
+        s = ak_fail(ctx, AK_ERR_VALUE, "mel: .rate %g is not in (0, 1e9] samples a second",
+                    o->rate);
     else if (o->n_fft < 2 || o->n_fft > 1 << 20)
         s = ak_fail(ctx, AK_ERR_VALUE, "mel: .n_fft %d is not in [2, 2^20]", o->n_fft);
     else if (o->window < 1 || o->window > o->n_fft)
@@ -61,8 +62,8 @@ static bool options_fit(ak_ctx *ctx, const ak_mel_options *o)
     else if (o->mels < 1 || o->mels > 1 << 16)
         s = ak_fail(ctx, AK_ERR_VALUE, "mel: .mels %d is not in [1, 2^16]", o->mels);
     else if (!(o->fmin >= 0 && o->fmin < o->fmax && o->fmax <= o->rate / 2))
-        s = ak_fail(ctx, AK_ERR_VALUE, "mel: .fmin %g, .fmax %g: not 0 <= fmin < fmax <= rate / 2 = "
-                    "%g", o->fmin, o->fmax, o->rate / 2);
+        s = ak_fail(ctx, AK_ERR_VALUE, "mel: .fmin %g, .fmax %g: not 0 <= fmin < fmax <= rate / 2 "
+                    "= %g", o->fmin, o->fmax, o->rate / 2);
     else if (o->scale != AK_MEL_SLANEY && o->scale != AK_MEL_HTK)
         s = ak_fail(ctx, AK_ERR_VALUE, "mel: .scale %d is neither AK_MEL_SLANEY nor AK_MEL_HTK",
                     (int)o->scale);
@@ -129,7 +130,7 @@ ak_index *ak_mel_lengths(const ak_mel *m, const ak_index *lengths)
 
 #define DB 4.34294481903251827651       /* 10 / ln 10 */
 
-/* y = max(y, floor), NaN as it is; its logarithm. top_db is taken off when the whole sound is done. */
+/* y = max(y, floor), NaN as it is; its logarithm. top_db waits until the whole sound is done. */
 static void put_form(const ak_mel *m, ak_real *y, int64_t n)
 {
     if (m->form == AK_MEL_POWER)

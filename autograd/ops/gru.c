@@ -88,8 +88,9 @@ static ak_status gru_shape(ak_call *k)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-/* Samples of one thread's piece: few enough that state and products stay in L2. */
-#define TILE_MOST 48
+/* Samples of one thread's piece: many for each time that the weights are read, few enough that state
+ * and products stay in L2 beside them. */
+#define TILE_MOST 64
 #define TILE_UNIT 8
 
 typedef struct gru {
@@ -140,8 +141,9 @@ static gru sizes_of(ak_call *k)
         g.R += lengths ? lengths->data[n] : g.T;
     g.packed = g.R < g.N * g.T;
     const int64_t threads = ak__in_parallel() ? 1 : ak__max_threads();
-    const int64_t even = ak__round_to(ak__ceil_div(g.N, threads), TILE_UNIT);
-    g.tile = ak__max(TILE_UNIT, ak__min(even, TILE_MOST));
+    const int64_t share = ak__ceil_div(g.N, threads), turns = ak__ceil_div(share, TILE_MOST);
+    g.tile = ak__round_to(ak__ceil_div(share, ak__max(1, turns)), TILE_UNIT);
+    g.tile = ak__max(TILE_UNIT, g.tile);
     g.tiles = ak__ceil_div(g.N, g.tile);
     g.need = ak__round_to(g.tile * 4 * g.H, 16);
     return g;

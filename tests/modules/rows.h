@@ -12,6 +12,7 @@
  * flags    BATCH     train mode needs more than one sample (a batch norm of vectors, or of maps
  *                    of one position)
  *          RANDOM    train mode draws numbers
+ *          FIXED     its buffers do not follow batches
  */
 #ifndef ROW
 #define ROW(...)
@@ -31,6 +32,23 @@ ROW("encoder of pictures", "ak_resnet50", "[N, H, W, C]", "[N, 32 width], [N, cl
     "SimCLR, MoCo, BYOL, SwAV, PixPro, CLIP", AXES(2, 32, 32, 3), NONE, 0, AXES(2, 4), 25110, BATCH,
     ak_resnet50(ctx, name, (ak_resnet_options){ .width = 2, .stem = 7, .classes = 4,
                                                 .zero_last = true }))
+
+ROW("encoder of sequences", "ak_convnet1d", "[N, T, C], lengths", "[N, T', D]",
+    "frames of sound and ECG in MORE, COCONUT, Symile", AXES(3, 7, 3), NONE, 0, AXES(3, 4, 5), 114,
+    0, ak_convnet1d(ctx, name, (ak_convnet1d_options){ .channels = { 3, 4, 5 },
+                                                       .stride = { 2, 1 } }))
+ROW("encoder of sequences", "ak_nn_gru", "[N, T, C], lengths, .memory: first states",
+    "[N, T, H or 2 H]", "names as characters in cMIM, series", AXES(3, 5, 3), NONE, 0,
+    AXES(3, 5, 8), 552, 0,
+    ak_nn_gru(ctx, name, 3, 4, (ak_gru_layer_options){ .layers = 2, .both = true }))
+ROW("encoder of sequences", "ak_nn_embedding_bag", ".ids [N, T], lengths, .x: weights", "[N, dim]",
+    "bags of words, baskets of items", NONE, AXES(3, 5), 7, AXES(3, 4), 28, 0,
+    ak_nn_embedding_bag(ctx, name, 7, 4, (ak_embedding_bag_layer_options){ 0 }))
+ROW("encoder of tables", "ak_tabular", "[N, F] numbers, .ids [N, columns]", "[N, last size]",
+    "M3CoL, SupReMix", AXES(3, 2), AXES(3, 2), 3, AXES(3, 5), 88, FIXED,
+    ak_tabular(ctx, name, (ak_tabular_options){ .numbers = 2, .categories = { 3, 6 },
+                                                .hidden = (int[]){ 4, 5, 0 },
+                                                .missing = AK_MISSING_EMBEDDING }))
 
 ROW("pooling", "ak_nn_global_avg_pool", "[N, .., C]", "[N, C]", "convolutional encoders",
     AXES(2, 3, 4, 5), NONE, 0, AXES(2, 5), 0, 0, ak_nn_global_avg_pool(ctx, name))

@@ -14,7 +14,8 @@ fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
         set: after work on ops and losses. AK_GRAPH_SEEDS=from-to chooses others; AK_PEER_PYTHON
-        names a python that has PyTorch (else one is made in build-peer/venv)
+        names a python that has PyTorch, torchvision and librosa (else one is made in
+        build-peer/venv)
 TEXT
 }
 
@@ -88,6 +89,7 @@ peer_python() {
         { python3 -m venv build-peer/venv &&
             build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
             build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow &&
+            build-peer/venv/bin/pip install --quiet librosa &&
             touch build-peer/ready; } >&2 || return 1
     fi
     echo "$python"
@@ -120,6 +122,9 @@ peer() {
         count_failure "golden files could not be made"
         return
     fi
+    if ! "$python" tests/peer/logmel.py "$folder"; then
+        count_failure "golden files of mel spectra could not be made"
+    fi
     local heads=build-peer/golden-heads
     mkdir -p "$heads" && cp tests/golden/*.npz "$heads"
     if ! "$python" tests/peer/resnet.py "$heads" large; then
@@ -128,7 +133,7 @@ peer() {
     for build in golden golden64; do
         AK_GOLDEN_DIR=$PWD/$heads "build-test/tests/golden/test_${build}_heads" &&
             PASSED=$((PASSED + 1)) || count_failure "$build: heads"
-        for name in layers ops losses; do
+        for name in layers ops losses sequence; do
             AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done

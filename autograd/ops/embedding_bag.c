@@ -229,7 +229,8 @@ static const ak_op bag_op = {
     .n_index = INDICES, .indices = "ids lengths", .index_optional = 1u << LENGTHS,
     .shape = bag_shape, .forward = bag_forward, .backward = bag_backward, .flops = bag_flops,
     .samples = (const ak_sample[]){
-        { .in = { { 2, { 1, 1 } } }, .n_in = 1, MODE(AK_BAG_SUM, AK_NONE), NO_LENGTHS(1, 1, 0) },
+        { .in = { { 2, { 1, 1 } } }, .n_in = 1, MODE(AK_BAG_SUM, AK_NONE),
+          WITH_LENGTHS(1, 1, L(1), 0) },
         { .in = { { 2, { 5, 3 } } }, .n_in = 1, MODE(AK_BAG_MEAN, AK_NONE),
           NO_LENGTHS(2, 3, 4, 0, 4, 2, 2, 1) },
         { .in = { { 2, { 5, 3 } } }, .n_in = 1, MODE(AK_BAG_MEAN, 2),

@@ -484,7 +484,7 @@ static const ak_op gru_op = {
     .reads = AK_READS(X) | AK_READS(W_IH) | AK_READS(W_HH) | AK_READS(INITIAL) |
              AK_READS(W_IH_REVERSE) | AK_READS(W_HH_REVERSE) | AK_READS_OUT,
     .samples = (const ak_sample[]){
-        { .in = { ONE(1, 1, 1, 1) }, .n_in = 3 },
+        { .in = { ONE(1, 1, 1, 1) }, .n_in = 3, LENGTHS(1, 1) },
         { .in = { ONE(3, 4, 2, 5), NONE, NONE, NONE, BIAS(5), BIAS(5) }, .n_in = 8 },
         { .in = { ONE(2, 3, 4, 3), { 3, { 2, 1, 3 } } }, .n_in = 4 },
         { .in = { ONE(4, 5, 3, 2), { 3, { 4, 1, 2 } }, NONE, NONE, NONE, BIAS(2) }, .n_in = 8,

@@ -377,8 +377,10 @@ static const ak_op mel_op = {
         { .in = { { 0, { 0 } } }, MEL(.n_fft = 4, .mels = 1) },
         { .in = { { 2, { 2, 8 } } }, MEL(.n_fft = 4, .mels = 1),
           .index = { { { 1, { 2 } }, (const int32_t[]){ 8, 9 } } } },
-        { .in = { { 1, { 8 } } }, MEL(.n_fft = 4, .mels = 1, .window = 5) },
-        { .in = { { 1, { 8 } } }, MEL(.n_fft = 1, .mels = 1) },
+        { .in = { { 2, { 2, 8 } } }, MEL(.n_fft = 4, .mels = 1),
+          .index = { { { 1, { 3 } }, (const int32_t[]){ 8, 8, 8 } } } },
+        { .in = { { 1, { 8 } } }, MEL(.n_fft = 4, .mels = 1),
+          .index = { { { 1, { 1 } }, (const int32_t[]){ -1 } } } },
         AK_END },
 };
 

@@ -259,7 +259,7 @@ typedef struct ak_kernels {
     void (*gru_slope)(ak_real *slopes, ak_real *to, ak_real *dh, const ak_real *gates,
                       const ak_real *h, const ak_real *dy, int64_t n);
 
-    /* ---- Fourier transform of AK_FFT_LANES series, see fft.h; arrays are aligned to 64 bytes -- */
+    /* ---- Fourier transform of AK_FFT_LANES series: fft.h; arrays are aligned to 64 bytes ---- */
     /* The complex transform of the plan: z [N, 2, lanes] (real and imaginary part) into z or spare,
      * of AK_FFT_SIZE each, whichever is returned. The bits are the same on all levels, here and in
      * the next two. */

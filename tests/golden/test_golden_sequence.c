@@ -109,7 +109,8 @@ static ak_mel *mel_of_file(ak_mel_form form)
         .fmax = number("opt_fmax", 0), .scale = number("opt_htk", 0) != 0 ? AK_MEL_HTK
                                                                           : AK_MEL_SLANEY,
         .norm = slaney ? AK_MEL_AREA : AK_MEL_PEAK, .no_center = number("opt_center", 1) == 0,
-        .form = form, .floor = number("opt_floor", 1e-10) });
+        .form = form, .floor = number("opt_floor", 1e-10),
+        .top_db = form == AK_MEL_DB ? number("opt_top_db", 80) : 0 });
     cr_assert_not_null(m, "%s", ak_error_message(ctx));
     return m;
 }
@@ -117,9 +118,11 @@ static ak_mel *mel_of_file(ak_mel_form form)
 /* One sound [S], or several [N, S]. */
 static void logmel_case(void)
 {
-    static const char *const keys[] = { "y", "y_log" };
-    for (int i = 0; i < 2 && has(keys[i]); i++) {
-        ak_mel *m = mel_of_file(i == 0 ? AK_MEL_POWER : AK_MEL_LOG);
+    static const char *const keys[] = { "y", "y_log", "y_db" };     /* by ak_mel_form */
+    for (int i = 0; i < 3; i++) {
+        if (!has(keys[i]))
+            continue;
+        ak_mel *m = mel_of_file((ak_mel_form)i);
         ak_tensor *x = ak_require_grad(golden_tensor(ctx, file, key("x")));
         ak_tensor *y = ak_mel_spectrogram(m, x, NULL);
         cr_assert_not(ak_is_poison(y), "%s", ak_error_message(ctx));

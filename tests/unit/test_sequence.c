@@ -570,8 +570,8 @@ Test(embedding_bag, same_bits_for_any_number_of_threads)
             omp_set_num_threads(threads);
             ak_ctx *ctx = quiet();
             ak_tensor *w = ak_require_grad(normal(ctx, AK_SHAPE(ROWS, WIDE), 1));
-            ak_tensor *y = ak_embedding_bag(w, ak_index_from(ctx, AK_SHAPE(BAGS, LONG), ids),
-                                            (ak_embedding_bag_options){ .mode = (ak_bag_mode)mode });
+            const ak_embedding_bag_options o = { .mode = (ak_bag_mode)mode };
+            ak_tensor *y = ak_embedding_bag(w, ak_index_from(ctx, AK_SHAPE(BAGS, LONG), ids), o);
             cr_assert_eq(ak_backward(ak_sum(ak_square(y))), AK_OK);
             if (threads == 1)
                 memcpy(one, w->grad, sizeof one);

@@ -94,8 +94,8 @@ Test(mel, power_of_a_cosine)
     ak_close(ctx);
 }
 
-/* A sound in a batch is the sound alone, to the bit; behind its end nothing is read, and frames that
- * it has not are 0, whatever the form. */
+/* A sound in a batch is the sound alone, to the bit; behind its end nothing is read, and frames
+ * that it has not are 0, whatever the form. */
 Test(mel, sounds_of_several_lengths)
 {
     for (int form = 0; form <= AK_MEL_DB; form++)

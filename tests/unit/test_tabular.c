@@ -166,7 +166,8 @@ Test(tabular, what_is_refused)
     expect_error(ctx, AK_ERR_VALUE, "column 1 has no number in 2 rows");
     cr_expect_eq(ak_module_find(m, "mean")->data[0], before, "nothing has changed");
     const ak_tabular_options bad[] = {
-        { .numbers = 2 }, { .hidden = (int[]){ 4, 0 } }, { .numbers = -1, .hidden = (int[]){ 4, 0 } },
+        { .numbers = 2 }, { .hidden = (int[]){ 4, 0 } },
+        { .numbers = -1, .hidden = (int[]){ 4, 0 } },
         { .numbers = 1, .missing = 3, .hidden = (int[]){ 4, 0 } },
         { .categories = { 3 }, .missing = AK_MISSING_FLAG, .hidden = (int[]){ 4, 0 } },
         { .categories = { 3 }, .width = { -1 }, .hidden = (int[]){ 4, 0 } } };

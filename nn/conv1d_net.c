@@ -100,8 +100,9 @@ static ak_tensor *group_norm_rows(ak_module *norm, ak_tensor *rows, const ak_ind
         const int64_t count = lengths->data[i];
         if (count == 0)
             continue;
-        ak_tensor *one = ak_reshape(ak_rows(rows, at, count), AK_SHAPE(1, count, ak_last_dim(rows)));
-        parts[n++] = ak_flatten_rows(ak_forward(norm, one));
+        const ak_shape alone = AK_SHAPE(1, count, ak_last_dim(rows));
+        ak_tensor *one = ak_forward(norm, ak_reshape(ak_rows(rows, at, count), alone));
+        parts[n++] = ak_flatten_rows(one);
         at += count;
     }
     return n > 0 ? ak_concat_n(0, parts, n) : parts ? rows : &ak__poison;

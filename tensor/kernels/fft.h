@@ -7,8 +7,8 @@
  *
  *     y[j + s (p q + l)] = w^(l q) sum_k x[j + s (q + m k)] e^(-2 pi i k l / p)
  *
- * with w = e^(-2 pi i / n), for q < m, j < s, l < p; the next pass has n = m, s p. A prime above 5 is a pass of its own, with
- * p^2 multiplications. */
+ * with w = e^(-2 pi i / n), for q < m, j < s, l < p; the next pass has n = m, s p. A prime above 5
+ * is a pass of its own, with p^2 multiplications. */
 #ifndef AK_FFT_H
 #define AK_FFT_H
 

@@ -71,7 +71,7 @@ Test(gem, any_exponent)
                                p);
     }
     cr_expect_float_eq(gem_of(ends, 3, 1), (2e-6 + 0.7) / 3, TOL, "eps for what is below");
-    cr_expect(isnan(gem_of((double[]){ 1, NAN, 2 }, 3, 3)), "NaN is not lost");
+    cr_expect(isnan(gem_of((double[]){ 1, (double)NAN, 2 }, 3, 3)), "NaN is not lost");
 }
 
 /* The gradient by p near and at 0, where the closed form is half the variance of the logs. */
@@ -111,7 +111,7 @@ Test(gem, exponent_is_learned_or_frozen)
     ak_tensor *x = ak_uniform(ctx, AK_SHAPE(2, 2, 2, 3), 0, 2);
     cr_assert_eq(ak_backward(ak_sum(ak_forward(m, x))), AK_OK);
     cr_expect_gt(p->grad[0], 0);
-    cr_expect_null(ak_nn_gem_pool(ctx, "bad", 3, (ak_gem_options){ .p = INFINITY }));
+    cr_expect_null(ak_nn_gem_pool(ctx, "bad", 3, (ak_gem_options){ .p = (double)INFINITY }));
     cr_expect_eq(ak_error(ctx), AK_ERR_VALUE);
     ak_close(ctx);
 }

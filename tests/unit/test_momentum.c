@@ -193,7 +193,7 @@ Test(momentum, refusals)
 {
     const ak_momentum_options wrong[] = {
         { .start = 1.5, .norm = AK_TEACHER_TRAIN }, { .start = -0.1, .norm = AK_TEACHER_TRAIN },
-        { .start = NAN, .norm = AK_TEACHER_TRAIN }, { .norm = AK_TEACHER_UNSAID },
+        { .start = (double)NAN, .norm = AK_TEACHER_TRAIN }, { .norm = AK_TEACHER_UNSAID },
         { .rise = AK_RISE_COSINE, .norm = AK_TEACHER_TRAIN },
         { .steps = 10, .norm = AK_TEACHER_TRAIN },
         { .norm = AK_TEACHER_EVAL, .buffers = AK_BUFFERS_OWN },

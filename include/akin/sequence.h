@@ -41,6 +41,7 @@ typedef struct ak_gru_layer_options {
  *                bias_ih_l0, bias_hh_l0 [3 hidden], weight_ih_l0_reverse, .., weight_ih_l1, ..;
  *                rows in the order r, z, n
  *   start        uniform within 1 / sqrt(hidden), as PyTorch
+ *   errors       AK_ERR_VALUE for options and lengths, AK_ERR_SHAPE for each input
  */
 AK_API ak_module *ak_nn_gru(ak_ctx *ctx, const char *name, int64_t in, int64_t hidden,
                             ak_gru_layer_options o);
@@ -63,7 +64,7 @@ typedef enum ak_convnet1d_norm {
 
 typedef struct ak_convnet1d_options {
     int channels[AK_CONVNET_MAX + 1];   /* of x, then of each layer; ends with 0 */
-    int kernel;                         /* [1, ..); 0 = 3; kernel/2 zeros on each side */
+    int kernel;                         /* [1, 2^20]; 0 = 3; kernel/2 zeros on each side */
     int stride[AK_CONVNET_MAX];         /* of each layer, >= 1; 0 = 1 */
     ak_convnet1d_norm norm;             /* behind each convolution */
     int groups;                         /* of group norm: divides all channels but those of x */
@@ -106,6 +107,7 @@ typedef struct ak_embedding_bag_layer_options {
  *   takes        .ids [N, T]; .lengths [N]; .x [N, T], a weight of each id (not for the largest)
  *   returns      [N, dim]; zeros where there is no id
  *   parameters   weight [vocabulary, dim]; the row of padding starts as 0 and stays so
+ *   errors       those of ak_embedding_bag; AK_ERR_VALUE for options
  */
 AK_API ak_module *ak_nn_embedding_bag(ak_ctx *ctx, const char *name, int64_t vocabulary,
                                       int64_t dim, ak_embedding_bag_layer_options o);

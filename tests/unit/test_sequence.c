@@ -508,7 +508,7 @@ static void bag_by_hand(const ak_tensor *w, ak_bag_mode mode, const ak_tensor *w
     memset(dw, 0, V * D * sizeof *dw);
     for (int n = 0; n < N; n++)
         for (int d = 0; d < D; d++) {
-            double sum = 0, total = 0, largest = -INFINITY;
+            double sum = 0, total = 0, largest = -(double)INFINITY;
             int winner = -1;
             for (int t = 0; t < bag_lengths[n]; t++) {
                 const int id = bag_ids[n * T + t];

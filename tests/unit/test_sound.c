@@ -145,7 +145,7 @@ Test(mel, forms)
     const ak_tensor *dbs = ak_mel_spectrogram(
         make(ctx, OPTIONS(.form = AK_MEL_DB, .floor = floor, .top_db = 12)), x, NULL);
     cr_assert_eq(ak_error(ctx), AK_OK, "%s", ak_error_message(ctx));
-    double loudest = -INFINITY;
+    double loudest = -(double)INFINITY;
     int floored = 0, raised = 0;
     for (int64_t i = 0; i < power->size; i++)
         loudest = fmax(loudest, 10 * log10(fmax((double)power->data[i], floor)));

@@ -65,7 +65,7 @@ Test(tabular, numbers_are_standardised)
 /* Missing numbers do not count in mean and deviation, become the mean, and are told apart. */
 Test(tabular, missing_numbers)
 {
-    const double rows[] = { 1, NAN, 3, 8, NAN, 10 };
+    const double nan = (double)NAN, rows[] = { 1, nan, 3, 8, nan, 10 };
     for (int how = AK_MISSING_FLAG; how <= AK_MISSING_EMBEDDING; how++) {
         const bool flag = how == AK_MISSING_FLAG;
         ak_ctx *ctx = quiet();

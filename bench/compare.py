@@ -126,8 +126,9 @@ class Comparison:
         self.sides["peer"] = Side("peer_torch.py", peer, environment)
         self.ways = {}          # (side, row): (its fastest configuration, ms)
         self.shared = None      # the row whose arrays lie in the file now
+        theirs = self.ask("peer", "machine")
         self.machine = self.measure_now("ours", "machine") | {
-            k: v for k, v in self.ask("peer", "machine").items() if k in ("torch", "pillow", "librosa")}
+            k: theirs[k] for k in ("torch", "pillow", "librosa")}
         self.machine |= {"cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
                          "best": options.best, "load": load, "priority": options.priority}
 

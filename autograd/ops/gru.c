@@ -88,8 +88,8 @@ static ak_status gru_shape(ak_call *k)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-/* Samples of one thread's piece: many for each time that the weights are read, few enough that state
- * and products stay in L2 beside them. */
+/* Samples of one thread's piece: many for each time that the weights are read, few enough that
+ * state and products stay in L2 beside them. */
 #define TILE_MOST 64
 #define TILE_UNIT 8
 

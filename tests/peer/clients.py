@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What scripts with models of other libraries share: weights into akin's files by a map of names,
 the program client.c run over them, results compared."""
+import os
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy
 import torch
+
+# Before the libraries: nothing is fetched, and of torchvision Python is enough (see resnet.py).
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.modules["torchvision._meta_registrations"] = types.ModuleType("unused")
 
 OUTPUTS, GRADIENTS = 1e-5, 1e-4     # of the largest number
 faults = 0

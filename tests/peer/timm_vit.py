@@ -4,17 +4,13 @@
 
 Usage: timm_vit.py build-test/tests/peer/client
 """
-import os
 import sys
-import types
 
 import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.modules["torchvision._meta_registrations"] = types.ModuleType("unused")     # see resnet.py
-from timm.models.vision_transformer import VisionTransformer  # noqa: E402
-from clients import (GRADIENTS, OUTPUTS, compare, finish, kernel, options,  # noqa: E402
-                     random_weights, run, weights)
+from clients import (GRADIENTS, OUTPUTS, compare, finish, kernel, options, random_weights, run,
+                     weights)
+from timm.models.vision_transformer import VisionTransformer
 
 torch.manual_seed(4)
 PROGRAM = sys.argv[1]

@@ -5,15 +5,13 @@ generation word for word.
 
 Usage: transformers_models.py build-test/tests/peer/client
 """
-import os
 import sys
 
 import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-import transformers  # noqa: E402
-from clients import (GRADIENTS, OUTPUTS, compare, compare_words, finish, options,  # noqa: E402
-                     random_weights, run, seen, turned, weights)
+from clients import (GRADIENTS, OUTPUTS, compare, compare_words, finish, options, random_weights,
+                     run, seen, turned, weights)
+import transformers
 
 transformers.logging.set_verbosity_error()
 torch.manual_seed(3)

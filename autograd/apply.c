@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* THE funnel: every op passes through ak_apply, once. */
 #include "autograd/tape.h"
+#include "base/frame.h"
 #include "base/real.h"
 #include "base/text.h"
 #include "tensor/kernels/kernels.h"
@@ -37,7 +38,7 @@ ak_status ak_call_fail(ak_call *k, ak_status status, const char *format, ...)
     k->ctx->hint_of = NULL;
     return ak_fail(k->ctx, status, "%s: %s: %s\n    op #%" PRId64 " of step %" PRIu64
                    "; run with AK_TRACE=1 to see what ran%s", k->op->name, what, operands,
-                   k->number, k->ctx->generation, hint);
+                   k->number, ak__step_number(k->ctx), hint);
 }
 
 /* "operand b" into buf: by its name in the record, or by its number. */
@@ -120,10 +121,9 @@ HOT ak_ctx *check_operands(const ak_op *op, ak_tensor *const *in, int n_in)
                     operand_name(op, i, n_in, what, sizeof what));
             return NULL;
         }
-        if (in[i]->generation != 0 && in[i]->generation != ctx->generation) {
-            ak__tensor_alive(ctx, in[i], op->name);
+        if (in[i]->generation != 0 && in[i]->generation != ctx->generation &&
+            !ak__tensor_alive(ctx, in[i], op->name))
             return NULL;
-        }
         if (!ak__use_values(in[i]))
             return NULL;
     }
@@ -254,7 +254,7 @@ static void note_writes(ak_call *k)
 {
     for (int i = 0; k->writes >> i && i < k->n_in; i++)
         if ((k->writes >> i & 1) && k->in[i])
-            ak__changed(k->in[i], k->op->name);
+            ak__note_change(k->in[i], k->op->name);
 }
 
 /* ---- the call -------------------------------------------------------------------------------- */
@@ -288,6 +288,8 @@ HOT ak_call *make_call(ak_ctx *ctx, const ak_op *op, const ak_operands *from, co
     char *at = (char *)k;
     *k = (ak_call){ .ctx = ctx, .op = op, .in = (ak_tensor **)(void *)(at + list), .n_in = n,
                     .attr = at + options, .number = ++ctx->calls, .writes = op->writes,
+                    .mixes_rows = op->flags & AK_OP_MIXES_ROWS,
+                    .across_samples = op->flags & AK_OP_ACROSS_SAMPLES,
                     .index = (ak_index **)(void *)(at + index),
                     .seen = (uint32_t *)(void *)(at + seen) };
     for (int i = 0; i < n; i++)
@@ -365,14 +367,22 @@ HOT ak_call *apply(const ak_op *op, const ak_operands *from, const void *attr)
     k->out->needs_grad = record;
     k->out->maker = record ? k : NULL;
 
+    if (ctx->frame && !ak__segment_before(k))
+        return NULL;
     double start = ctx->tracing ? ak__now() : 0;
     op->forward(k);
     ak__scratch_end(ctx);
     if (k->writes)
         note_writes(k);
+    if (ctx->frame)
+        ak__segment_after(k);
     if (ctx->tracing) {
         k->seconds = ak__now() - start;
         ak__trace_add(ctx, op, false, k->seconds, ak__call_bytes(k), ak__call_flops(k));
+    }
+    if (ctx->work) {
+        ctx->work->flops += ak__call_flops(k);
+        ctx->work->bytes += ak__call_bytes(k);
     }
     if (ctx->check_numbers && ctx->status == AK_OK)
         check_numbers(k);

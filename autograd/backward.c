@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Backward: one walk over the tape; where gradients live while it runs, and how they are put back
  * when it fails. */
+#include "autograd/accumulate.h"
 #include "autograd/tape.h"
+#include "base/frame.h"
 #include "tensor/tensor_internal.h"
 
 #include <math.h>
@@ -14,10 +16,16 @@ static size_t bytes_of(const ak_tensor *t)
 
 /* ---- a backward that fails changes no gradient ----------------------------------------------- */
 
+/* The step, or frame, whose memory a gradient of this root is in. */
+static uint64_t home_of(const ak_tensor *root)
+{
+    return root->generation ? root->generation : ak__step_number(root->ctx);
+}
+
 /* A gradient in the memory of an earlier step went with it. */
 static void drop_old(ak_tensor *leaf)
 {
-    if (leaf->grad_step && leaf->grad_step != leaf->ctx->generation)
+    if (leaf->grad_step && leaf->grad_step != home_of(leaf))
         leaf->grad = NULL;
 }
 
@@ -30,19 +38,21 @@ static bool remember(ak_tensor *leaf)
 {
     ak_ctx *ctx = leaf->ctx;
     drop_old(leaf);
+    leaf->walk = ctx->walk;
+    if (leaf->generation >= AK__FRAME_GENERATION)
+        return true;                /* it ends with its frame, before this walk does */
     /* A shell: a small piece of step memory between two large gradients could open a block. */
-    ak__undo *u = ak__step_shell(ctx);
+    ak__undo *u = ak__shell_of_step(ctx);
     if (!u)
         return false;
     *u = (ak__undo){ .next = ctx->undo, .leaf = leaf, .grad = leaf->grad };
     if (leaf->grad && !leaf->grad_is_zero) {
-        u->copy = ak__step_alloc(ctx, bytes_of(leaf));
+        u->copy = ak__alloc_for(ctx, ak__step_number(ctx), bytes_of(leaf));
         if (!u->copy)
             return false;
         memcpy(u->copy, leaf->grad, bytes_of(leaf));
     }
     ctx->undo = u;
-    leaf->walk = ctx->walk;
     leaf->grad_is_zero = false;
     return true;
 }
@@ -97,8 +107,8 @@ static void restore_gradients(ak_ctx *ctx, ak_call *from)
 /* Gradient memory of a root tensor, uninitialised. */
 static ak_real *grad_memory(ak_tensor *root)
 {
-    root->grad_step = root->ctx->generation;
-    return ak__step_alloc(root->ctx, bytes_of(root));
+    root->grad_step = home_of(root);
+    return ak__alloc_for(root->ctx, root->grad_step, bytes_of(root));
 }
 
 ak_real *ak_call_grad_fresh(ak_call *k, int i, bool *fresh)
@@ -131,9 +141,10 @@ ak_real *ak_call_grad_over(ak_call *k, int i, bool *fresh)
     if (!AK__GIVEN(NULL, k) || !AK__GIVEN(k->ctx, fresh))
         return NULL;
     ak_tensor *t = k->in[i], *out = k->out;
-    /* Leaves have a gradient of their own; one that is shared, or lent, must not change. */
+    /* Leaves have a gradient of their own; one that is shared, or lent, must not change, and one
+     * from outside of a segment outlives its memory. */
     if (!t || t->root != t || !t->needs_grad || t->grad || !t->maker || t->size != out->size ||
-        (out->flags & AK__LENT))
+        (out->flags & AK__LENT) || ak__from_outside(k->ctx, t->generation))
         return ak_call_grad_fresh(k, i, fresh);
     out->flags |= AK__LENT;
     *fresh = true;
@@ -169,7 +180,7 @@ static ak_status walk(ak_ctx *ctx, ak_call *from)
         ak_tensor *out = k->out;
         if (!out->grad)
             continue;               /* the loss does not depend on it */
-        if (!ak__values_before_backward(k))
+        if (!ak__accumulate_fits(k) || !ak__values_before_backward(k))
             return ctx->status;
         double start = ctx->tracing ? ak__now() : 0;
         k->op->backward(k);
@@ -229,13 +240,16 @@ static ak_status check_gradients(ak_ctx *ctx, const ak_tensor *y, const ak_real 
     return AK_OK;
 }
 
-ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
+ak_status ak__walk_segment(ak_tensor *y, const ak_real *dy)
 {
-    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
-        return ak__refused(y ? y->ctx : NULL);
+    if (!y->root->maker)
+        return y->ctx->status;      /* a constant in this part */
+    return set_start(y, y->root, dy) ? walk(y->ctx, y->root->maker) : AK_ERR_MEMORY;
+}
+
+static ak_status backward_from(ak_tensor *y, const ak_real *dy)
+{
     ak_ctx *ctx = y->ctx;
-    if (ctx->status != AK_OK)
-        return ctx->status;
     ak_tensor *root = y->root;
     if (!root->maker)
         return ak_fail(ctx, AK_ERR_STATE, "backward: nothing was recorded for this tensor\n"
@@ -252,6 +266,31 @@ ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
         forget_gradients(ctx);
     else
         restore_gradients(ctx, root->maker);
+    return status;
+}
+
+ak_status ak_backward_from(ak_tensor *y, const ak_real *dy)
+{
+    if (!AK__TENSOR_ITSELF(NULL, y) || !AK__GIVEN(y->ctx, dy))
+        return ak__refused(y ? y->ctx : NULL);
+    ak_ctx *ctx = y->ctx;
+    if (ctx->status != AK_OK || !ak__outside_frames(ctx, "ak_backward"))
+        return ctx->status;
+    const ak_real share = (ak_real)ak__accumulate_share(ctx);
+    ak_real one, *part = &one;
+    if (share < 1) {
+        if (y->size > 1)
+            part = ak__step_alloc(ctx, bytes_of(y));
+        for (int64_t i = 0; part && i < y->size; i++)
+            part[i] = dy[i] * share;
+    }
+    if (!part)
+        return ctx->status;
+    const ak_status status = backward_from(y, share < 1 ? part : dy);
+    if (part != &one)
+        ak__step_give(ctx, part, bytes_of(y));
+    if (status == AK_OK)
+        ak__accumulate_note(ctx);
     return status;
 }
 
@@ -321,7 +360,7 @@ ak_tensor *ak_detach(ak_tensor *x)
     t->grad = NULL;
     t->walk = t->grad_step = 0;
     t->needs_grad = t->grad_is_zero = false;
-    t->flags = 0;
+    t->flags &= AK__OF_ROWS;
     return t;
 }
 
@@ -338,6 +377,7 @@ bool ak_is_training(const ak_ctx *ctx)
 
 void ak_zero_grad(ak_ctx *ctx)
 {
-    if (AK__GIVEN(NULL, ctx))
+    if (AK__GIVEN(NULL, ctx) && ak__outside_frames(ctx, "ak_zero_grad") &&
+        ak__accumulate_ended(ctx, "ak_zero_grad"))
         ak__zero_param_grads(ctx);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Values that nobody but the tape reads: given back early, made again where that is cheap. */
 #include "autograd/tape.h"
+#include "base/frame.h"
 #include "tensor/tensor_internal.h"
 
 #include <string.h>
@@ -17,7 +18,7 @@ static void give_values(ak_tensor *t)
 #ifndef NDEBUG
     memset(t->data, 0xff, bytes_of(t));     /* NaN for those who read it nevertheless */
 #endif
-    ak__step_give(t->ctx, t->data, bytes_of(t));
+    ak__give_for(t->ctx, t->generation, t->data, bytes_of(t));
     t->data = NULL;
 }
 
@@ -31,6 +32,8 @@ void ak_done_with(ak_tensor *t, bool make_again)
 {
     if (!AK__TENSOR_ITSELF(NULL, t) || t->ctx->status != AK_OK || t->generation == 0)
         return;
+    if (ak__from_outside(t->ctx, t->generation))
+        return;                     /* the segment that runs will read it a second time */
     /* An alias is not the owner of its numbers; small pieces are not worth the trouble. */
     if (t->owner != t || t->root != t || !t->data || bytes_of(t) < ak__done_with_least)
         return;
@@ -98,7 +101,7 @@ static bool make_again(ak_call *k)
     const unsigned there = operands_that_are_there(k);
     if (!operands_there(k, k->op->reads ? k->op->reads | k->op->again_reads : 0))
         return false;
-    out->data = ak__step_alloc(out->ctx, bytes_of(out));
+    out->data = ak__alloc_for(out->ctx, out->generation, bytes_of(out));
     if (!out->data)
         return false;
     out->ctx->adopted++;
@@ -134,7 +137,9 @@ bool ak__use_values(ak_tensor *t)
 {
     if (!(t->owner->flags & AK__DONE_WITH))
         return true;
-    t->owner->flags &= (uint8_t)~AK__DONE_WITH;
+    /* In a segment that backward runs again it is read as backward reads it, no longer. */
+    if (!ak__from_outside(t->ctx, t->owner->generation))
+        t->owner->flags &= (uint8_t)~AK__DONE_WITH;
     return ak__values_there(t);
 }
 

@@ -18,4 +18,10 @@ ak_tensor *ak__batch_norm_moments(ak_tensor *x, ak_tensor *moments, ak_tensor *s
                                   ak_tensor *b, ak_tensor *running_mean, ak_tensor *running_var,
                                   ak_batch_norm_options o);
 
+/* Is x, in train mode, a part of a batch that runs in parts (ak_forward_chunked), and does it hold
+ * whole groups of a split batch norm? Then o gets the groups that are in it, and the momentum with
+ * which running statistics take what they do of the batch at once, after the last part. Where a
+ * group is cut o gets one, and the funnel refuses the call. */
+bool ak__batch_norm_part(const ak_tensor *x, ak_batch_norm_options *o);
+
 #endif

@@ -3,7 +3,9 @@
  * downward in this list:
  *
  *     gradcheck.c registry.c  what an op says of itself, and whether it is true
+ *     recompute.c             segments that backward runs again
  *     backward.c              the walk over the tape
+ *     accumulate.c            whether gradients are a part of a sum
  *     apply.c                 the funnel, and how a call fails: after the tape is printed
  *     lifetime.c              values that are given back and made again
  *     tape_print.c trace.c    what ran
@@ -44,6 +46,13 @@ bool ak__use_values(ak_tensor *t);
 /* Around the backward of a call: make what it reads, give back what is not read any more. */
 bool ak__values_before_backward(ak_call *k);
 void ak__values_after_backward(ak_call *k);
+
+/* Around the forward of a call in a frame (recompute.c): is it one that can run there? What it
+ * writes is put back where the frame runs a second time, and what it used is noted. */
+bool ak__segment_before(ak_call *k);
+void ak__segment_after(ak_call *k);
+/* The walk of a frame's tape from y, which it made, within the backward that runs. */
+ak_status ak__walk_segment(ak_tensor *y, const ak_real *dy);
 
 /* Count one forward (or backward) of an op for ak_trace_print. */
 void ak__trace_add(ak_ctx *ctx, const ak_op *op, bool backward, double seconds, double bytes,

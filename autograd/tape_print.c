@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The live tape as text, as a table and as a Graphviz digraph. */
 #include "autograd/tape.h"
+#include "base/frame.h"
 
 #include <inttypes.h>
 
@@ -31,7 +32,7 @@ void ak_tape_print(ak_ctx *ctx, FILE *file)
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, file))
         return;
     fprintf(file, "step %" PRIu64 ": %" PRId64 " ops ran, %" PRId64 " are on the tape\n",
-            ctx->generation, ctx->calls, ctx->recorded);
+            ak__step_number(ctx), ctx->calls, ctx->recorded);
     ctx->tape = reverse(ctx->tape);
     for (const ak_call *k = ctx->tape; k; k = k->prev)
         print_call(k, file);

@@ -16,6 +16,8 @@ char *ak__ctx_strdup(ak_ctx *ctx, const char *text);
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes);
 /* Give such memory back before the step ends. */
 void ak__step_give(ak_ctx *ctx, void *p, size_t bytes);
+/* What ak__step_alloc does, of any arena and pool. NULL: out of memory, not recorded. */
+void *ak__memory_take(ak__arena *arena, ak__pool *pool, size_t bytes);
 /* A slot of AK__SHELL_SIZE bytes for the struct of a step tensor. NULL: out of memory, recorded. */
 void *ak__step_shell(ak_ctx *ctx);
 /* Run fn(obj) in ak_close(), newest first. False: out of memory, recorded. */
@@ -40,6 +42,9 @@ void **ak__ctx_slot(ak_ctx *ctx, ak__slot slot);
 struct ak_tensor;
 struct ak_call;
 
+/* What ops did: counted where somebody asks (ak_module_info). */
+typedef struct ak__work { double flops, bytes; } ak__work;
+
 struct ak_ctx {
     uint64_t seed;
     uint64_t next_stream;
@@ -53,6 +58,17 @@ struct ak_ctx {
     ak__pool pool;              /* memory of the running step that was given back */
     struct { void *p; size_t bytes; } scratch[8];   /* of the op that runs now */
     int      n_scratch;
+
+    struct ak__frame *frame;    /* that runs inside of the step; NULL = none (base/frame.h) */
+    struct ak__frame *frames;   /* memory of frames, the outermost first */
+    uint64_t frames_begun;
+    struct ak__taken *taken;    /* [n_taken]: what is written part by part (autograd/recompute.c) */
+    int64_t n_taken, taken_room;
+
+    struct {                    /* ak_accumulate_begin (autograd/accumulate.c) */
+        int64_t  of, done;      /* micro-batches; of 0 = none */
+        uint64_t step;          /* that was the last of them */
+    } accumulate;
 
     struct ak__place *marks;    /* of the running step, newest first (ak_mark_step) */
     uint64_t marks_made;        /* ever */
@@ -75,6 +91,7 @@ struct ak_ctx {
     bool     exact_conv;
     int      threads;
     unsigned process;           /* ak__process() that opened it */
+    ak__work *work;             /* of the forward passes that run; NULL = nobody counts */
 
     struct ak_ctx *next_open;   /* the list of all open contexts */
     _Atomic(const void *) thread;   /* that opened it or ended its last step */

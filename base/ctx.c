@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The context: opening, closing, step boundary, marks, what belongs to it. */
 #include "base/base.h"
+#include "base/frame.h"
 #include "base/parallel.h"
 #include "tensor/gemm.h"
 
@@ -213,6 +214,7 @@ ak_status ak_close(ak_ctx *ctx)
         c->fn(c->obj);          /* c itself is owned memory, freed below */
     }
     ak_status first = ctx->first_status;
+    ak__frames_free(ctx);
     while (ctx->owned) {
         ak__block *next = ctx->owned->next;
         ak__free(ctx->owned);
@@ -229,6 +231,8 @@ ak_status ak_step_end(ak_ctx *ctx)
 {
     if (!AK__GIVEN(NULL, ctx))
         return ak__refused(ctx);
+    if (!ak__outside_frames(ctx, "ak_step_end"))
+        return ctx->status;
     note_use(ctx);
     ak_status status = ctx->status;
     ctx->status = AK_OK;
@@ -319,9 +323,14 @@ ak_memory ak_memory_use(const ak_ctx *ctx)
 {
     if (!AK__GIVEN(NULL, ctx))
         return (ak_memory){ .mallocs = ak_malloc_count() };
-    return (ak_memory){ .step_bytes = ctx->step.in_use, .step_peak = ctx->step.peak,
-                        .step_reserved = ctx->step.reserved, .context_bytes = ctx->owned_bytes,
-                        .mallocs = ak_malloc_count() };
+    ak_memory use = { .step_bytes = ctx->step.in_use, .step_peak = ctx->step.peak,
+                      .step_reserved = ctx->step.reserved, .context_bytes = ctx->owned_bytes,
+                      .mallocs = ak_malloc_count() };
+    for (const ak__frame *f = ctx->frames; f; f = f->inner) {
+        use.step_bytes += f->fields.step.in_use;
+        use.step_reserved += f->fields.step.reserved;
+    }
+    return use;
 }
 
 /* ---- what belongs to the context ------------------------------------------------------------ */
@@ -347,12 +356,17 @@ char *ak__ctx_strdup(ak_ctx *ctx, const char *text)
     return copy ? memcpy(copy, text, n) : NULL;
 }
 
+void *ak__memory_take(ak__arena *arena, ak__pool *pool, size_t bytes)
+{
+    void *p = bytes < AK__LARGE ? NULL : ak__pool_take(pool, bytes);
+    if (p)
+        return p;
+    return bytes < AK__HUGE ? ak__arena_alloc(arena, bytes) : ak__arena_alloc_large(arena, bytes);
+}
+
 void *ak__step_alloc(ak_ctx *ctx, size_t bytes)
 {
-    void *p = bytes < AK__LARGE ? NULL : ak__pool_take(&ctx->pool, bytes);
-    if (!p)
-        p = bytes < AK__HUGE ? ak__arena_alloc(&ctx->step, bytes)
-                             : ak__arena_alloc_large(&ctx->step, bytes);
+    void *p = ak__memory_take(&ctx->step, &ctx->pool, bytes);
     if (!p)
         ak__fail_memory(ctx, bytes);
     return p;
@@ -420,5 +434,9 @@ uint64_t ak_seed(const ak_ctx *ctx)
 
 uint64_t ak_next_stream(ak_ctx *ctx)
 {
-    return AK__GIVEN(NULL, ctx) ? ctx->next_stream++ : 0;
+    if (!AK__GIVEN(NULL, ctx))
+        return 0;
+    if (ctx->frame)
+        ctx->frame->drawn++;
+    return ctx->next_stream++;
 }

@@ -41,7 +41,9 @@ LONG_MS, LONG_ROUNDS = 1000, 3
 # Rows whose memory is measured, in processes of their own.
 MEMORY = ("infonce symmetric N16384 D128", "infonce symmetric N65536 D128",
           "attention n1 h6 T4096 d64 full", "step simclr convnet 32-64-128 28px b256",
-          "step simclr resnet18 32px b128")
+          "step simclr resnet18 32px b128", "step simclr resnet50 32px b64",
+          "step simclr vit-tiny/4 32px b64", "step text transformer w256 d4 T64 b128",
+          "step bert cross-encoder w384 d6 T128 b32")
 START = "start to end of first step"
 # The scores alone would be 17 GB: only we run it.
 NO_PEER = re.compile(r"N65536 ")

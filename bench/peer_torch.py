@@ -379,6 +379,167 @@ def resnet18():
     return net
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, n_in, width, stride):
+        super().__init__()
+        out = 4 * width
+        self.conv1 = nn.Conv2d(n_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out)
+        if stride != 1 or n_in != out:
+            self.downsample = nn.Sequential(nn.Conv2d(n_in, out, 1, stride, bias=False),
+                                            nn.BatchNorm2d(out))
+        else:
+            self.downsample = nn.Identity()
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = F.relu(self.bn2(self.conv2(y)), inplace=True)
+        return F.relu(self.bn3(self.conv3(y)) + self.downsample(x), inplace=True)
+
+
+def resnet50():
+    net = nn.Sequential()
+    net.add_module("conv1", nn.Conv2d(3, 64, 3, 1, 1, bias=False))
+    net.add_module("bn1", nn.BatchNorm2d(64))
+    net.add_module("relu", nn.ReLU(inplace=True))
+    n_in = 64
+    for stage, count in enumerate((3, 4, 6, 3)):
+        width, blocks = 64 << stage, []
+        for i in range(count):
+            blocks.append(Bottleneck(n_in, width, 2 if stage and i == 0 else 1))
+            n_in = 4 * width
+        net.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
+    net.add_module("pool", nn.AdaptiveAvgPool2d(1))
+    net.add_module("flatten", nn.Flatten())
+    return net
+
+
+class Attention(nn.Module):
+    """One product for queries, keys and values, and the fused kernel: timm's way."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads, eps):
+        super().__init__()
+        self.norm1, self.attn = nn.LayerNorm(width, eps), Attention(width, heads)
+        self.norm2, self.mlp = nn.LayerNorm(width, eps), Mlp(width)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class ViT(nn.Module):
+    """ViT-tiny of patches of 4 on 32 x 32 pictures: the class token."""
+
+    def __init__(self, width=192, layers=12, heads=3):
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 65, width))
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, 4, 4)})
+        self.blocks = nn.Sequential(*(Block(width, heads, 1e-6) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width, 1e-6)
+
+    def forward(self, x):
+        x = self.patch_embed["proj"](x).flatten(2).transpose(1, 2)
+        x = torch.cat((self.cls_token.expand(len(x), -1, -1), x), 1) + self.pos_embed
+        return self.norm(self.blocks(x))[:, 0]
+
+
+class TextTower(nn.Module):
+    def __init__(self, vocab=8192, length=64, width=256, layers=4, heads=4, out=128):
+        super().__init__()
+        self.encoder = nn.ModuleDict({
+            "words": nn.Embedding(vocab, width),
+            "positions": nn.Embedding(length, width),
+            "stack": nn.ModuleDict({
+                "blocks": nn.Sequential(*(Block(width, heads, 1e-5) for _ in range(layers))),
+                "norm": nn.LayerNorm(width)})})
+        self.projector = nn.Linear(width, out)
+
+    def forward(self, ids):
+        stack = self.encoder["stack"]
+        x = self.encoder["words"](ids) + self.encoder["positions"].weight
+        return self.projector(stack["norm"](stack["blocks"](x)).mean(1))
+
+
+class BertLayer(nn.Module):
+    """transformers' names and its fast way of attention."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+
+        def linear(n_in, n_out):
+            return nn.Linear(n_in, n_out)
+
+        self.attention = nn.ModuleDict({
+            "self": nn.ModuleDict({name: linear(width, width)
+                                   for name in ("query", "key", "value")}),
+            "output": nn.ModuleDict({"dense": linear(width, width),
+                                     "LayerNorm": nn.LayerNorm(width, 1e-12)})})
+        self.intermediate = nn.ModuleDict({"dense": linear(width, 4 * width)})
+        self.output = nn.ModuleDict({"dense": linear(4 * width, width),
+                                     "LayerNorm": nn.LayerNorm(width, 1e-12)})
+
+    def forward(self, x, mask):
+        part = self.attention["self"]
+        q, k, v = (part[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                   for name in ("query", "key", "value"))
+        y = F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+        part = self.attention["output"]
+        x = part["LayerNorm"](x + part["dense"](y))
+        y = self.output["dense"](F.gelu(self.intermediate["dense"](x)))
+        return self.output["LayerNorm"](x + y)
+
+
+class CrossEncoder(nn.Module):
+    def __init__(self, vocab=8192, width=384, layers=6, heads=12, positions=128):
+        super().__init__()
+        self.bert = nn.ModuleDict({
+            "embeddings": nn.ModuleDict({
+                "word_embeddings": nn.Embedding(vocab, width, padding_idx=0),
+                "position_embeddings": nn.Embedding(positions, width),
+                "token_type_embeddings": nn.Embedding(2, width),
+                "LayerNorm": nn.LayerNorm(width, 1e-12)}),
+            "encoder": nn.ModuleDict({"layer": nn.ModuleList(
+                BertLayer(width, heads) for _ in range(layers))}),
+            "pooler": nn.ModuleDict({"dense": nn.Linear(width, width)})})
+        self.classifier = nn.Linear(width, 1)
+
+    def forward(self, ids, types, mask):
+        part = self.bert["embeddings"]
+        x = (part["word_embeddings"](ids) + part["token_type_embeddings"](types)
+             + part["position_embeddings"].weight[:ids.shape[1]])
+        x = part["LayerNorm"](x)
+        for layer in self.bert["encoder"]["layer"]:
+            x = layer(x, mask)
+        return self.classifier(torch.tanh(self.bert["pooler"]["dense"](x[:, 0])))
+
+
 def load(net, data):
     """Our weights, by name; every parameter must be there."""
     with torch.no_grad():
@@ -440,6 +601,8 @@ class Contrast(nn.Module):
 NETWORKS = {
     "convnet": lambda: Contrast(convnet(1, 32, 64, 128), mlp(128, 128, 64)),
     "resnet18": lambda: Contrast(resnet18(), mlp(512, 512, 128)),
+    "resnet50": lambda: Contrast(resnet50(), mlp(2048, 2048, 128)),
+    "vit-tiny/4": lambda: Contrast(ViT(), mlp(192, 192, 128)),
 }
 
 
@@ -453,7 +616,7 @@ class Lazy(dict):
         return value
 
 
-@row(r"step simclr (convnet|resnet18) ")
+@row(r"step simclr (convnet|resnet18|resnet50|vit-tiny/4) ")
 def simclr(match, data):
     both = data["input"]
 
@@ -480,6 +643,40 @@ def simclr(match, data):
              if not kind or layout == "nhwc"]   # compiling takes a minute each
     # Ours were shared by a step on both views at once.
     return Row(Lazy({name: (config,) for name in names}), lambda: results("nhwc joint"))
+
+
+def texts(make, loss_of, data):
+    """A step on texts, compiled or not."""
+    def network(name):
+        net = load(make(), data)
+        return torch.compile(net) if "compiled" in name else net
+
+    config, results = training(network, loss_of)
+    names = ["eager", "eager compiled"] if COMPILE else ["eager"]
+    return Row(Lazy({name: (config,) for name in names}), lambda: results("eager"))
+
+
+@row(r"step text transformer ")
+def text_tower(_, data):
+    ids, target = data["ids"].long(), data["target"]
+    sames = torch.arange(len(ids))
+
+    def loss_of(_, net):
+        return lambda: F.cross_entropy(
+            F.normalize(net(ids), dim=1) @ F.normalize(target, dim=1).T / 0.5, sames)
+    return texts(TextTower, loss_of, data)
+
+
+@row(r"step bert cross-encoder ")
+def cross_encoder(_, data):
+    ids, types, target = data["ids"].long(), data["types"].long(), data["target"]
+    places = torch.arange(ids.shape[1])
+    hidden = torch.zeros(len(ids), 1, 1, ids.shape[1]).masked_fill(
+        (places >= data["lengths"][:, None])[:, None, None], torch.finfo(torch.float32).min)
+
+    def loss_of(_, net):
+        return lambda: F.binary_cross_entropy_with_logits(net(ids, types, hidden), target)
+    return texts(CrossEncoder, loss_of, data)
 
 
 @row(r"step vit-tiny/4 .* one block")

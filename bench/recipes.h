@@ -9,8 +9,10 @@
 typedef struct recipe_state {
     ak_ctx    *ctx;
     ak_module *encoder, *head;      /* encoder NULL: only a head */
+    ak_tensor *(*pool)(ak_tensor *y);   /* of what the encoder returns; NULL: it is [N, C] */
     ak_tensor *input;               /* both views, first view first */
-    ak_tensor *target;              /* of a regression */
+    ak_tensor *target;              /* of a regression; what each text belongs to */
+    ak_index  *ids, *types, *lengths;   /* of texts */
 } recipe_state;
 
 typedef struct recipe {

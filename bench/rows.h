@@ -14,7 +14,7 @@
 
 /* Arrays on their way into an .npz file. "in/NAME" is what the peer starts from, "out/NAME" what we
  * got; akin's layouts. */
-#define BENCH_SHARED 160
+#define BENCH_SHARED 256
 typedef struct bench_archive {
     ak_ctx  *ctx;
     ak_array arrays[BENCH_SHARED];

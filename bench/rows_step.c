@@ -15,6 +15,10 @@ static const step_case steps[] = {
     { "overhead mlp step b32 64-128-64", "mlp 64-128-64 b32", false },
     { "step simclr convnet 32-64-128 28px b256", "simclr convnet 32-64-128 28px b256", true },
     { "step simclr resnet18 32px b128", "simclr resnet18 32px b128", true },
+    { "step simclr resnet50 32px b64", "simclr resnet50 32px b64", true },
+    { "step simclr vit-tiny/4 32px b64", "simclr vit-tiny/4 32px b64", true },
+    { "step text transformer w256 d4 T64 b128", "text transformer w256 d4 T64 b128", false },
+    { "step bert cross-encoder w384 d6 T128 b32", "bert cross-encoder w384 d6 T128 b32", false },
 };
 
 typedef struct step_state {
@@ -46,9 +50,16 @@ static void share_step(bench_job *j, bench_archive *a)
 {
     const step_state *s = j->state;
     bench_share_params(a);
-    bench_share(a, "in/input", s->parts.input);
+    if (s->parts.input)
+        bench_share(a, "in/input", s->parts.input);
     if (s->parts.target)
         bench_share(a, "in/target", s->parts.target);
+    if (s->parts.ids)
+        bench_share_index(a, "in/ids", s->parts.ids);
+    if (s->parts.types)
+        bench_share_index(a, "in/types", s->parts.types);
+    if (s->parts.lengths)
+        bench_share_index(a, "in/lengths", s->parts.lengths);
     for (int step = 1; step <= SHARED_STEPS; step++) {
         char name[32];
         ak_tensor *loss = loss_of(j);

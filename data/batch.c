@@ -3,6 +3,7 @@
 #include "data/batch.h"
 
 #include "base/base.h"
+#include "base/frame.h"
 #include "base/parallel.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
@@ -380,7 +381,7 @@ static bool usable(const ak_batch *b, const char *who)
                 "left", who);
         return false;
     }
-    if (b->generation != b->ctx->generation) {
+    if (!ak__generation_lives(b->ctx, b->generation)) {
         ak_fail(b->ctx, AK_ERR_STALE, "%s: the batch is of an earlier step", who);
         return false;
     }

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/classes.h"
+#include "base/frame.h"
 #include "base/state.h"
 #include "tensor/tensor_internal.h"
 
@@ -67,9 +68,11 @@ static bool lost_threads(const ak_loader *l)
     return l->n_threads > 0 && l->process != ak__process();
 }
 
-/* Can it be used at all? */
+/* Can it be used at all, and here? */
 static ak_status check_usable(const ak_loader *l, const char *who)
 {
+    if (!ak__outside_frames(l->ctx, who))
+        return AK_ERR_STATE;
     if (l->closed)
         return ak_fail(l->ctx, AK_ERR_STATE, "%s: the loader of \"%s\" has been closed", who,
                        l->reader.name);

@@ -67,12 +67,99 @@ bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes)
     return fits && total <= limit;
 }
 
+float ak__from_half(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31;
+    const uint32_t fraction = h & 0x3ff;
+    uint32_t       bits;
+    float          x;
+    if (exponent == 0) {                                    /* zero or denormal: fraction / 2^24 */
+        x = (float)fraction * 0x1p-24f;
+        return sign ? -x : x;
+    }
+    if (exponent == 31)
+        bits = sign | 0x7f800000u | fraction << 13;
+    else
+        bits = sign | (exponent + 127 - 15) << 23 | fraction << 13;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
 int64_t ak__beyond_real(const double *values, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         if (isfinite(values[i]) && !isfinite((ak_real)values[i]))
             return i;
     return -1;
+}
+
+/* Upper half of a float. */
+static float from_bfloat16(uint16_t h)
+{
+    const uint32_t bits = (uint32_t)h << 16;
+    float          x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+size_t ak__floats_size(ak__float_kind kind)
+{
+    return kind == AK__FLOAT64 ? 8 : kind == AK__FLOAT32 ? 4 : kind == AK__NO_FLOATS ? 0 : 2;
+}
+
+double ak__float_at(const ak__floats *f, int64_t i)
+{
+    const uint8_t *at = f->at + (size_t)i * ak__floats_size(f->kind);
+    uint16_t       half;
+    float          single;
+    double         x = nan("");
+    if (f->kind == AK__FLOAT64) {
+        memcpy(&x, at, sizeof x);
+    } else if (f->kind == AK__FLOAT32) {
+        memcpy(&single, at, sizeof single);
+        x = (double)single;
+    } else if (f->kind != AK__NO_FLOATS) {
+        memcpy(&half, at, sizeof half);
+        x = (double)(f->kind == AK__FLOAT16 ? ak__from_half(half) : from_bfloat16(half));
+    }
+    return x;
+}
+
+/* Loops of their own for what whole models consist of: no step by way of double. */
+void ak__floats_read(const ak__floats *f, int64_t first, int64_t n, ak_real *to)
+{
+    const uint8_t *at = f->at + (size_t)first * ak__floats_size(f->kind);
+    uint16_t       half;
+    float          single;
+    if (n > 0 && f->kind == (sizeof(ak_real) == 8 ? AK__FLOAT64 : AK__FLOAT32)) {
+        memcpy(to, at, (size_t)n * sizeof *to);
+    } else if (f->kind == AK__FLOAT32) {
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(&single, at + 4 * i, sizeof single);
+            to[i] = (ak_real)single;
+        }
+    } else if (f->kind == AK__FLOAT64) {
+        for (int64_t i = 0; i < n; i++)
+            to[i] = (ak_real)ak__float_at(f, first + i);
+    } else {
+        for (int64_t i = 0; i < n; i++) {
+            memcpy(&half, at + 2 * i, sizeof half);
+            to[i] = (ak_real)(f->kind == AK__FLOAT16 ? ak__from_half(half) : from_bfloat16(half));
+        }
+    }
+}
+
+void ak__floats_look(const ak__floats *f, int64_t *not_finite, int64_t *beyond)
+{
+    *not_finite = 0;
+    *beyond = -1;
+    for (int64_t i = 0; i < f->n; i++) {
+        const double x = ak__float_at(f, i);
+        if (!isfinite(x))
+            ++*not_finite;
+        else if (*beyond < 0 && !isfinite((ak_real)x))
+            *beyond = i;
+    }
 }
 
 ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape)

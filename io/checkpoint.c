@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "base/state.h"
 #include "base/text.h"
+#include "io/array.h"
 #include "io/checkpoint.h"
 #include "io/file.h"
 #include "tensor/tensor_internal.h"
@@ -162,6 +163,20 @@ static bool put_states(output *out, ak_ctx *ctx)
     return true;
 }
 
+static bool begin_file(ak_ctx *ctx, const char *path, output *out, int contents, uint64_t blocks,
+                       uint64_t bytes)
+{
+    *out = (output){ .crc = crc32(0, NULL, 0) };
+    if (ak__writer_open(ctx, &out->file, path) != AK_OK)
+        return false;
+    put(out, magic, sizeof magic);
+    put_u64(out, VERSION);
+    put_u64(out, (uint64_t)contents);
+    put_u64(out, blocks);
+    put_u64(out, bytes);
+    return true;
+}
+
 static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, int contents)
 {
     if (ak_error(ctx) != AK_OK)
@@ -173,14 +188,9 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
     if (!blocks)
         return ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no parameter fits \"%s\": nothing to save",
                        path ? path : "(no path)", pattern);
-    output out = { .crc = crc32(0, NULL, 0) };
-    if (ak__writer_open(ctx, &out.file, path) != AK_OK)
+    output out;
+    if (!begin_file(ctx, path, &out, contents, blocks, bytes))
         return ak_error(ctx);
-    put(&out, magic, sizeof magic);
-    put_u64(&out, VERSION);
-    put_u64(&out, (uint64_t)contents);
-    put_u64(&out, blocks);
-    put_u64(&out, bytes);
     const ak_tensor *t;
     for (int64_t i = 0; (t = ak_param_at(ctx, i)) != NULL; i++) {
         if (!ak_match(pattern, t->name))
@@ -195,6 +205,27 @@ static ak_status write_file(ak_ctx *ctx, const char *path, const char *pattern, 
     }
     put_u64(&out, out.crc);
     warn_of_numbers(ctx, path, pattern, contents);
+    return ak__writer_commit(&out.file);
+}
+
+ak_status ak__checkpoint_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays,
+                                      int64_t n)
+{
+    output   out;
+    uint64_t bytes = HEAD_BYTES + FOOT_BYTES;
+    for (int64_t i = 0; i < n; i++)
+        bytes += block_bytes(strlen(arrays[i].name), arrays[i].shape.n,
+                             (size_t)arrays[i].size * ak_type_size(arrays[i].type));
+    if (!begin_file(ctx, path, &out, WEIGHTS, (uint64_t)n, bytes))
+        return ak_error(ctx);
+    for (int64_t i = 0; i < n; i++) {
+        const ak_array *a = &arrays[i];
+        const size_t    size = (size_t)a->size * ak_type_size(a->type);
+        put_block_head(&out, a->type == AK_TYPE_F64 ? TENSOR_F8 : TENSOR_F4, a->name, a->shape,
+                       size);
+        put(&out, a->data, size);
+    }
+    put_u64(&out, out.crc);
     return ak__writer_commit(&out.file);
 }
 
@@ -216,6 +247,11 @@ ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
         return ak__refused(ctx);
+    if (ctx->status == AK_OK && ctx->accumulate.of)
+        return ak_fail(ctx, AK_ERR_STATE, "checkpoint_save: gradients of %" PRId64 " of %" PRId64
+                       " micro-batches have been added up, which a checkpoint does not hold\n"
+                       "    hint: save after ak_accumulate_end() and ak_optim_step()",
+                       ctx->accumulate.done, ctx->accumulate.of);
     return write_file(ctx, path, "~*", WHOLE_STATE);
 }
 
@@ -625,6 +661,53 @@ ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path)
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
         return ak__refused(ctx);
     return read_file(ctx, path, "~*", true);
+}
+
+/* ---- reading: what is there ------------------------------------------------------------------ */
+
+static bool list_blocks(const input *in, ak_checkpoint_contents *c)
+{
+    ak_ctx      *ctx = in->ctx;
+    const size_t room = (size_t)in->n + 1;
+    ak_array    *arrays = ak__ctx_alloc(ctx, room * sizeof *arrays);
+    const char **states = ak__ctx_alloc(ctx, room * sizeof *states);
+    int64_t     *bytes = ak__ctx_alloc(ctx, room * sizeof *bytes);
+    *c = (ak_checkpoint_contents){ .run = in->contents == WHOLE_STATE, .arrays = arrays,
+                                   .states = states, .state_bytes = bytes };
+    for (uint64_t i = 0; arrays && states && bytes && i < in->n; i++) {
+        const block *b = &in->blocks[i];
+        const char  *name = name_text(in, b);
+        if (b->type == STATE) {
+            bytes[c->n_states] = (int64_t)b->bytes;
+            states[c->n_states++] = ak__ctx_strdup(ctx, name);
+            continue;
+        }
+        const ak_array *a = ak__array_new(ctx, name, b->type == TENSOR_F8 ? AK_TYPE_F64
+                                                                          : AK_TYPE_F32, b->shape);
+        if (!a)
+            return false;
+        if (b->bytes)
+            memcpy((void *)(uintptr_t)a->data, b->data, (size_t)b->bytes);
+        arrays[c->n++] = *a;
+    }
+    return ak_error(ctx) == AK_OK;
+}
+
+const ak_checkpoint_contents *ak_checkpoint_look(ak_ctx *ctx, const char *path)
+{
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, path))
+        return NULL;
+    ak__bytes file = { 0 };
+    if (ak_error(ctx) != AK_OK || ak__file_read_raw(ctx, path, &file) != AK_OK)
+        return NULL;
+    input in = { .ctx = ctx, .path = path, .data = file.data, .size = file.n };
+    ak_checkpoint_contents *c = ak__ctx_alloc(ctx, sizeof *c);
+    const bool fine = c && check_head(&in) == AK_OK && parse_blocks(&in) == AK_OK &&
+                      list_blocks(&in, c);
+    ak__free(in.blocks);
+    ak__free(in.name);
+    ak__bytes_free(&file);
+    return fine ? c : NULL;
 }
 
 bool ak_checkpoint_exists(const char *path)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #define ZLIB_CONST
@@ -310,28 +311,41 @@ const char *ak__file_kind(unsigned mode)
          : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "no regular file";
 }
 
-static ak_status read_file(ak_ctx *ctx, const char *path, ak__announced *announced, ak__bytes *out)
+/* A regular file, open for reading: *fd and *size. On failure nothing is open. */
+static ak_status open_regular(ak_ctx *ctx, const char *path, int *fd, size_t *size)
 {
-    *out = (ak__bytes){ 0 };
     if (!path || !*path)
         return ak_fail(ctx, AK_ERR_VALUE, "a file was to be read, but its path is empty");
-    const int fd = ak__open_file(path, O_RDONLY | O_NONBLOCK);
-    if (fd < 0)
+    *fd = ak__open_file(path, O_RDONLY | O_NONBLOCK);
+    if (*fd < 0)
         return errno == ENOENT || errno == ENOTDIR
             ? ak_fail(ctx, AK_ERR_NOT_FOUND, "%s: no such file; check the path (relative paths "
                       "start from the folder the program runs in)", path)
             : ak_fail(ctx, AK_ERR_IO, "%s: cannot be opened: %s", path, strerror(errno));
     struct stat s;
     ak_status   status = AK_OK;
-    if (fstat(fd, &s) != 0)
+    if (fstat(*fd, &s) != 0)
         status = ak_fail(ctx, AK_ERR_IO, "%s: cannot be examined: %s", path, strerror(errno));
     else if (!S_ISREG(s.st_mode))
         status = ak_fail(ctx, AK_ERR_IO, "%s: is %s; a regular file was expected", path,
                          ak__file_kind(s.st_mode));
     else if ((uint64_t)s.st_size > SIZE_MAX / 2)
         status = ak_fail(ctx, AK_ERR_IO, "%s: is too large for this machine", path);
-    else
-        status = read_all(ctx, path, fd, (size_t)s.st_size, announced, out);
+    if (status)
+        close(*fd);
+    *size = status ? 0 : (size_t)s.st_size;
+    return status;
+}
+
+static ak_status read_file(ak_ctx *ctx, const char *path, ak__announced *announced, ak__bytes *out)
+{
+    *out = (ak__bytes){ 0 };
+    int       fd;
+    size_t    size;
+    ak_status status = open_regular(ctx, path, &fd, &size);
+    if (status)
+        return status;
+    status = read_all(ctx, path, fd, size, announced, out);
     close(fd);
     if (status)
         ak__bytes_free(out);
@@ -354,6 +368,46 @@ ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__expected expected, ak
     const ak_status unpacked = ak__inflate(ctx, path, AK__GZIP, raw.data, raw.n, expected, out);
     ak__bytes_free(&raw);
     return unpacked;
+}
+
+/* ---- files in the address space -------------------------------------------------------------- */
+
+ak_status ak__file_map(ak_ctx *ctx, const char *path, ak__mapping *map)
+{
+    *map = (ak__mapping){ .fd = -1 };
+    int       fd;
+    size_t    size;
+    ak_status status = open_regular(ctx, path, &fd, &size);
+    if (status)
+        return status;
+    void *data = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
+    if (data == MAP_FAILED) {
+        status = errno == ENOMEM ? ak__fail_memory(ctx, size)
+                                 : ak_fail(ctx, AK_ERR_IO, "%s: cannot be mapped: %s", path,
+                                           strerror(errno));
+        close(fd);
+        return status;
+    }
+    *map = (ak__mapping){ .data = data, .n = size, .fd = fd };
+    return AK_OK;
+}
+
+ak_status ak__mapping_check(ak_ctx *ctx, const char *path, const ak__mapping *map)
+{
+    struct stat s;
+    if (map->fd < 0 || (fstat(map->fd, &s) == 0 && (uint64_t)s.st_size >= map->n))
+        return AK_OK;
+    return ak_fail(ctx, AK_ERR_IO, "%s: has become shorter since it was opened (%zu bytes); open "
+                   "it again", path, map->n);
+}
+
+void ak__file_unmap(ak__mapping *map)
+{
+    if (map->data)
+        munmap((void *)(uintptr_t)map->data, map->n);
+    if (map->fd >= 0)
+        close(map->fd);
+    *map = (ak__mapping){ .fd = -1 };
 }
 
 /* ---- where a file is to be written ----------------------------------------------------------- */

@@ -41,6 +41,20 @@ typedef struct ak__expected {
 ak_status ak__file_read(ak_ctx *ctx, const char *path, ak__expected expected, ak__bytes *out);
 /* The same without unpacking. */
 ak_status ak__file_read_raw(ak_ctx *ctx, const char *path, ak__bytes *out);
+
+/* A regular file in the address space: large ones are looked at without being read whole. */
+typedef struct ak__mapping {
+    const uint8_t *data;    /* [n]; NULL if n is 0 */
+    size_t         n;
+    int            fd;      /* stays open for ak__mapping_check; -1: not a file, or closed */
+} ak__mapping;
+/* On failure nothing is held. */
+ak_status ak__file_map(ak_ctx *ctx, const char *path, ak__mapping *map);
+/* Is all of it still there? Reading what another program has cut off would end this one by a
+ * signal, so this is asked before. */
+ak_status ak__mapping_check(ak_ctx *ctx, const char *path, const ak__mapping *map);
+void ak__file_unmap(ak__mapping *map);
+
 /* Is there a regular file? Records nothing. */
 bool ak__file_exists(const char *path);
 

@@ -275,26 +275,6 @@ static void from_fortran(uint8_t *to, const uint8_t *from, ak_shape shape, size_
     }
 }
 
-/* A half-precision number: 1 bit of sign, 5 of exponent (bias 15), 10 of fraction. Every one of
- * them is a float; the payload of a NaN stays. */
-static float from_half(uint16_t h)
-{
-    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31;
-    const uint32_t fraction = h & 0x3ff;
-    uint32_t       bits;
-    float          x;
-    if (exponent == 0) {                                    /* zero or denormal: fraction / 2^24 */
-        x = (float)fraction * 0x1p-24f;
-        return sign ? -x : x;
-    }
-    if (exponent == 31)
-        bits = sign | 0x7f800000u | fraction << 13;
-    else
-        bits = sign | (exponent + 127 - 15) << 23 | fraction << 13;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
 /* n halves in the second half of data become n floats in all of it. */
 static void widen_halves(uint8_t *data, int64_t n)
 {
@@ -302,7 +282,7 @@ static void widen_halves(uint8_t *data, int64_t n)
     for (int64_t i = 0; i < n; i++) {       /* float i ends before half i + 1 begins */
         uint16_t h;
         memcpy(&h, from + 2 * i, sizeof h);
-        const float x = from_half(h);
+        const float x = ak__from_half(h);
         memcpy(data + 4 * i, &x, sizeof x);
     }
 }

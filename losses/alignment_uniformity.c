@@ -104,7 +104,7 @@ static ak_tensor *composed(ak_tensor *x, ak_tensor *y, ak_uniformity_options o)
     const double n = (double)s->shape.dims[0], t = t_of(o);
     ak_tensor *others = ak_mask(ak_scale(ak_add_scalar(s, -1), 2 * t), AK_MASK_SELF);
     ak_tensor *all = ak_logsumexp(ak_reshape(others, AK_SHAPE(1, -1)), 1);
-    return ak_sum(ak_add_scalar(all, -log(n * (n - 1))));
+    return ak__across_samples(ak_sum(ak_add_scalar(all, -log(n * (n - 1)))));
 }
 
 ak_tensor *ak_loss_uniformity_composed(ak_tensor *x, ak_uniformity_options o)

@@ -142,7 +142,7 @@ static ak_tensor *composed(ak_tensor *z1, ak_tensor *z2, ak_dcl_options o, bool 
         partner = ak_mul(partner, omega_of(ak_scale(partner, tau), there, N, o));
     }
     ak_tensor *each = ak_where(any, ak_sub(negatives, partner), ak_scale(w, 0));
-    return ak_sum(ak_mul(w, each));
+    return ak__across_samples(ak_sum(ak_mul(w, each)));
 }
 
 /* Constant weights of partners have no gradient that differences could see: golden tests do. */

@@ -116,7 +116,8 @@ ak_tensor *ak_loss_infonce_composed(ak_tensor *q, ak_tensor *k, ak_infonce_optio
     ak_tensor *ones = ak_where(candidates, ak_add_scalar(ak_scale(candidates, 0), 1), candidates);
     ak_tensor *t = infonce_targets(pairs, ones, o);
     ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, o.labels, t);
-    return ak__rows_cross_entropy(s, candidates, t, w, o.label_smoothing);
+    ak_tensor *loss = ak__rows_cross_entropy(s, candidates, t, w, o.label_smoothing);
+    return o.no_batch_negatives ? loss : ak__across_samples(loss);
 }
 
 ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *log_scale,
@@ -147,7 +148,7 @@ ak_tensor *ak_loss_clip_composed(ak_tensor *image, ak_tensor *text, ak_tensor *l
     ak_tensor *b = ak__rows_cross_entropy(
         ak_transpose(s), ak_transpose(v), u,
         ak__anchor_weights(columns, o.weights, o.ids, o.labels, u), o.label_smoothing);
-    return ak_scale(ak_add(a, b), 0.5);
+    return ak__across_samples(ak_scale(ak_add(a, b), 0.5));
 }
 
 /* ---- records --------------------------------------------------------------------------------- */

@@ -107,7 +107,8 @@ static ak_tensor *ntxent_rows_composed(ak_tensor *u, int64_t N, ak_ntxent_option
     ak_tensor *candidates = ak__candidate_matrix(pairs, o.ids, false);
     ak_tensor *partners = ak__shares(ak__sample_matrix(pairs), candidates);
     ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, NULL, partners);
-    return ak__rows_cross_entropy(s, candidates, partners, w, o.label_smoothing);
+    return ak__across_samples(
+        ak__rows_cross_entropy(s, candidates, partners, w, o.label_smoothing));
 }
 
 ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_options o)
@@ -121,7 +122,7 @@ ak_tensor *ak_loss_ntxent_composed(ak_tensor *z1, ak_tensor *z2, ak_ntxent_optio
         return ntxent_rows_composed(u, z1->shape.dims[0], o);
     ak_tensor *s = ak__scores(u, u, tau_or(o.tau, NTXENT_TAU), o.log_scale);        /* [2N, 2N] */
     ak_tensor *others = ak_logsumexp(ak_mask(s, AK_MASK_SELF), 1);                  /* [2N] */
-    return ak_mean(ak_sub(others, ak_pair_diagonal(s)));
+    return ak__across_samples(ak_mean(ak_sub(others, ak_pair_diagonal(s))));
 }
 
 ak_tensor *ak_loss_ntxent_views_composed(ak_tensor *z, ak_ntxent_options o)

@@ -150,7 +150,8 @@ ak_tensor *ak_loss_siglip_composed(ak_tensor *image, ak_tensor *text, ak_tensor 
     ak_tensor *positive = o.labels ? ak__label_matrix(pairs, o.labels) : ak__sample_matrix(pairs);
     ak_tensor *sign = ak_add_scalar(ak_scale(positive, -2), 1);         /* -z: 1 of negatives */
     ak_tensor *in = ak__candidate_matrix(pairs, o.ids, false);
-    return ak_scale(ak_sum(ak_mul(ak_softplus(ak_mul(sign, l)), in)), 1 / (double)N);
+    ak_tensor *all = ak_sum(ak_mul(ak_softplus(ak_mul(sign, l)), in));
+    return ak__across_samples(ak_scale(all, 1 / (double)N));
 }
 
 static ak_siglip_options options_of(const ak_sample *s, ak_tensor *z)

@@ -77,7 +77,7 @@ ak_tensor *ak_loss_supcon_composed(ak_tensor *z, ak_index *labels, ak_supcon_opt
     ak_tensor *t = ak__shares(partners, candidates);
     ak_tensor *w = ak__anchor_weights(pairs, o.weights, o.ids, labels, t);
     ak_tensor *mean = ak__rows_cross_entropy(s, candidates, t, w, 0);
-    return ak_scale(mean, factor_of(o, tau));
+    return ak__across_samples(ak_scale(mean, factor_of(o, tau)));
 }
 
 /* ---- record ---------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/frame.h"
 #include "memory/nearest.h"
 #include "memory/store.h"
 #include "tensor/kernels/kernels.h"
@@ -98,7 +99,7 @@ ak_status ak_bank_update(ak_bank *bank, ak_index *ids, ak_tensor *rows)
     const ak__speaker me = { bank->store.ctx, __func__, bank->store.name };
     if (!AK__INDEX(me.ctx, ids) || !AK__TENSOR(me.ctx, rows))
         return ak__refused(me.ctx);
-    if (ak_error(me.ctx) != AK_OK)
+    if (ak_error(me.ctx) != AK_OK || !ak__outside_frames(me.ctx, me.who))
         return ak_error(me.ctx);
     if (rows->shape.n < 1 || ak_last_dim(rows) != bank->dim || ak_row_count(rows) != ids->size)
         return ak_fail(me.ctx, AK_ERR_SHAPE, "%s: \"%s\": rows are %s for ids %s; expected a row "
@@ -238,7 +239,7 @@ ak_status ak_bank_set_labels(ak_bank *bank, ak_index *ids, ak_index *labels)
     const ak__speaker me = { bank->store.ctx, __func__, bank->store.name };
     if (!AK__INDEX(me.ctx, ids) || !AK__INDEX(me.ctx, labels))
         return ak__refused(me.ctx);
-    if (ak_error(me.ctx) != AK_OK)
+    if (ak_error(me.ctx) != AK_OK || !ak__outside_frames(me.ctx, me.who))
         return ak_error(me.ctx);
     if (ids->size != labels->size)
         return ak_fail(me.ctx, AK_ERR_SHAPE, "%s: \"%s\": labels %s for ids %s", me.who, me.name,

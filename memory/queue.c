@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/frame.h"
 #include "base/whole.h"
 #include "memory/nearest.h"
 #include "memory/store.h"
@@ -151,7 +152,8 @@ ak_status ak_queue_push(ak_queue *q, ak_tensor *rows, ak_queue_push_options o)
         return ak__refused(me.ctx);
     if (ak_error(me.ctx) != AK_OK)
         return ak_error(me.ctx);
-    if (!push_fits(me, q, rows, &o) || !rows_fit(me, q, rows, &o))
+    if (!ak__outside_frames(me.ctx, me.who) || !push_fits(me, q, rows, &o) ||
+        !rows_fit(me, q, rows, &o))
         return ak_error(me.ctx);
     const int64_t N = ak_row_count(rows);
     int64_t skip = -q->size;        /* the first of a larger batch are pushed out again */

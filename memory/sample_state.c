@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/frame.h"
 #include "base/whole.h"
 #include "memory/rows.h"
 #include "memory/store.h"
@@ -101,7 +102,8 @@ static ak_status visit(const char *who, ak_sample_state *s, ak_index *ids, ak_te
     if (!ak__index_known(me.ctx, ids, who, "ids") ||
         !ak__tensor_check(me.ctx, values, who, "values"))
         return ak__refused(me.ctx);
-    if (ak_error(me.ctx) != AK_OK || !values_fit(me, s, ids, values))
+    if (ak_error(me.ctx) != AK_OK || !ak__outside_frames(me.ctx, who) ||
+        !values_fit(me, s, ids, values))
         return ak_error(me.ctx);
     for (int64_t i = 0; i < ids->size; i++) {
         const int32_t id = ids->data[i];

@@ -9,6 +9,7 @@
  * So after some of Sinkhorn's, iterations are Newton's, with conjugate gradients for F'' d = -F':
  * these are products with the codes, which are there, and take no exponentials. A step that gains
  * nothing is not made, and Sinkhorn goes on for a while. */
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -82,7 +83,9 @@ static void sinkhorn_step(newton *n)
 
 /* ---- Newton ---------------------------------------------------------------------------------- */
 
-/* out = (diag(S) (1 + damping) - sum_i r_i code_i code_i^T) v */
+/* out = (diag(S) (1 + damping) - sum_i r_i code_i code_i^T) v, summed as r_i code_ij (v_j - y_i)
+ * with y_i the mean of v by the codes of row i: where one code is nearly 1, the others say how
+ * nearly, which 1 - code has no digits for. */
 static void multiply(const newton *n, const double *v, double *out)
 {
     const ak__sinkhorn *p = n->p;
@@ -91,16 +94,19 @@ static void multiply(const newton *n, const double *v, double *out)
     AK__PARALLEL_FOR(c, p->chunks, p->N * K > 65536)
         for (int64_t i = c * p->chunk; i < ak__min(p->N, (c + 1) * p->chunk); i++) {
             const ak_real *code = n->codes + i * K;
-            double y = 0;
-            for (int64_t j = 0; j < K; j++)
+            double y = 0, all = 0;
+            for (int64_t j = 0; j < K; j++) {
                 y += (double)code[j] * v[j];
-            y *= share(p->log_r[i]);
+                all += (double)code[j];
+            }
+            y /= all;
+            const double r = share(p->log_r[i]);
             for (int64_t j = 0; j < K; j++)
-                p->sum[c * K + j] += y * (double)code[j];
+                p->sum[c * K + j] += r * (double)code[j] * (v[j] - y);
         }
     add_chunks(p, p->sum, out);
     for (int64_t j = 0; j < K; j++)
-        out[j] = n->S[j] * (1 + n->damping) * v[j] - out[j];
+        out[j] += n->damping * n->S[j] * v[j];
 }
 
 static double dot(const double *a, const double *b, int64_t n)
@@ -159,13 +165,14 @@ static bool newton_step(newton *n, int most)
     ak__sinkhorn *p = n->p;
     const double slope = solve(n), F = n->F, error = n->error;
     memcpy(n->old, p->g, (size_t)p->K * sizeof *p->g);
+    const double digits = 4 * DBL_EPSILON * fabs(F);
     double step = 1;
     for (int i = 0; i < HALVINGS && slope > 0 && n->iterations < most; i++, step /= 2) {
         for (int64_t j = 0; j < p->K; j++)
             p->g[j] = n->old[j] + step * n->d[j];
         evaluate(n);
         /* Near the end gains of F are lost in its digits: there the error tells. */
-        if (n->error < 0.9 * error || n->F >= F + 1e-4 * step * slope)
+        if (n->error < 0.9 * error || n->F >= F + fmax(1e-4 * step * slope, digits))
             return true;
     }
     memcpy(p->g, n->old, (size_t)p->K * sizeof *p->g);

@@ -65,6 +65,11 @@ static const ak_module_kind conv_transposed_kind = {
     .name = "transposed conv2d", .forward = conv_transposed_layer_forward,
     .state_bytes = sizeof(conv_layer) };
 
+bool ak__is_convolution(const ak_module *m)
+{
+    return m->kind == &conv2d_kind || m->kind == &conv1d_kind || m->kind == &conv_transposed_kind;
+}
+
 static bool conv_layer_fits(ak_module *m, int64_t in, int64_t out, int kernel,
                             const ak_conv_options *o)
 {

@@ -2,6 +2,7 @@
 /* Running modules: what is handed in against what a module takes, evaluation mode, the call. */
 #include "nn/module.h"
 
+#include "autograd/recompute.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
 
@@ -105,6 +106,79 @@ static bool inputs_fit(const ak_module *m, const ak_inputs *in, unsigned needs, 
     return true;
 }
 
+/* ---- rows of inputs -------------------------------------------------------------------------- */
+
+/* A bias of [Tq, Tk] or [H, Tq, Tk] is every sample's. */
+static bool is_shared(const field *f, const ak_inputs *in)
+{
+    return f->bit == AK_IN_BIAS && in->bias->shape.n < 4;
+}
+
+static const ak_shape *shape_of(const field *f, const void *value)
+{
+    return f->kind == TENSOR ? &((const ak_tensor *)value)->shape
+                             : &((const ak_index *)value)->shape;
+}
+
+bool ak__inputs_rows(const ak_module *m, const ak_inputs *in, int64_t *rows)
+{
+    const field *first = NULL;
+    char text[AK_SHAPE_TEXT];
+    if (!inputs_fit(m, in))
+        return false;
+    for (size_t i = 0; i < FIELDS; i++) {
+        const field *f = &fields[i];
+        const void  *value = value_of(in, f);
+        if (!value || is_shared(f, in))
+            continue;
+        if (f->kind == POINTER) {
+            ak_fail(m->ctx, AK_ERR_VALUE, "%s: .%s is the caller's and goes from call to call: it "
+                    "can not be divided by samples", m->name, f->name);
+            return false;
+        }
+        const ak_shape *shape = shape_of(f, value);
+        const int64_t n = shape->n ? shape->dims[0] : -1;
+        if (n < 0 || (first && n != *rows)) {
+            ak_fail(m->ctx, AK_ERR_SHAPE, "%s: .%s is %s, samples along the first axis are wanted"
+                    "%s%s", m->name, f->name, ak_shape_text(*shape, text),
+                    first ? ", as many as in ." : "", first ? first->name : "");
+            return false;
+        }
+        first = first ? first : f;
+        *rows = n;
+    }
+    if (!first)
+        ak_fail(m->ctx, AK_ERR_VALUE, "%s: is handed nothing that has samples", m->name);
+    return first;
+}
+
+static ak_index *index_rows(ak_ctx *ctx, const ak_index *x, int64_t first, int64_t count)
+{
+    ak_index *part = ak__step_shell(ctx);
+    if (!part)
+        return NULL;
+    const int64_t width = x->shape.dims[0] ? x->size / x->shape.dims[0] : 0;
+    *part = (ak_index){ .data = x->data + first * width, .shape = x->shape, .size = count * width,
+                        .ctx = ctx, .generation = ctx->generation, .of_rows = true };
+    part->shape.dims[0] = count;
+    return part;
+}
+
+ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int64_t count)
+{
+    ak_inputs part = *in;
+    for (size_t i = 0; i < FIELDS; i++) {
+        const field *f = &fields[i];
+        void *value = value_of(in, f);
+        if (!value || f->kind == POINTER || is_shared(f, in))
+            continue;
+        void *rows = f->kind == TENSOR ? (void *)ak__slice_rows(value, first, count)
+                                       : (void *)index_rows(ctx, value, first, count);
+        memcpy((char *)&part + f->offset, &rows, sizeof rows);
+    }
+    return part;
+}
+
 /* ---- the call -------------------------------------------------------------------------------- */
 
 typedef struct way {
@@ -132,7 +206,10 @@ static ak_tensor *run(ak_module *m, const ak_inputs *in, const way *w)
     const bool training = ak_is_training(m->ctx);
     if (m->evaluating)
         ak_train_mode(m->ctx, false);
+    const ak__work before = m->ctx->work ? *m->ctx->work : (ak__work){ 0 };
     ak_tensor *y = call(m, in, w);
+    if (m->ctx->work && y)
+        ak__note_pass(m, &before, y);
     if (m->evaluating)
         ak_train_mode(m->ctx, training);
     if (!y) {

@@ -2,6 +2,7 @@
 /* Prototypes, and one trunk with several heads. */
 #include <akin/heads.h>
 
+#include "base/frame.h"
 #include "base/real.h"
 #include "nn/module.h"
 #include "tensor/tensor_internal.h"
@@ -121,7 +122,8 @@ ak_status ak_prototypes_step(ak_module *m, int64_t step)
 {
     if (!AK__GIVEN(NULL, m))
         return ak__refused(NULL);
-    if (ak_error(m->ctx) != AK_OK || !is_prototypes(m, "ak_prototypes_step"))
+    if (ak_error(m->ctx) != AK_OK || !ak__outside_frames(m->ctx, "ak_prototypes_step") ||
+        !is_prototypes(m, "ak_prototypes_step"))
         return ak_error(m->ctx);
     if (step < 0)
         return ak_fail(m->ctx, AK_ERR_VALUE, "ak_prototypes_step: step %" PRId64 " is below 0",

@@ -2,6 +2,7 @@
 /* Parts of single methods: gates, pixel propagation, matching, words, relations. */
 #include <akin/heads.h>
 
+#include "nn/linear.h"
 #include "nn/module.h"
 #include "tensor/tensor_internal.h"
 
@@ -177,7 +178,7 @@ static ak_tensor *lm_forward(ak_module *m, ak_tensor *x)
         x = ak_scale(x, h->scale);
     for (int64_t i = 0; i < words; i++)
         x = ak_forward(m->children[i], x);
-    return ak_linear(x, ak__own(m->children[words], 0), h->bias ? ak__own(m, 0) : NULL);
+    return ak_linear(x, ak__linear_weight(m->children[words]), h->bias ? ak__own(m, 0) : NULL);
 }
 
 static const ak_module_kind lm_kind = { .name = "language-model head", .forward = lm_forward,

@@ -2,6 +2,8 @@
 /* The module object: building, names that nest, parameters, children, listing. */
 #include "nn/module.h"
 
+#include <akin/weights.h>
+
 #include "base/base.h"
 #include "base/text.h"
 #include "tensor/tensor_internal.h"
@@ -393,6 +395,59 @@ ak_tensor *ak_module_find(const ak_module *m, const char *path)
     return NULL;
 }
 
+/* Is child i a layer? Not where it stands a second time, nor where all its parameters are of
+ * modules elsewhere, as an output layer's that are the embedding's. */
+static bool is_layer(const ak_module *m, int64_t i)
+{
+    ak_module       *child = m->children[i];
+    const ak_tensor *t;
+    for (int64_t k = 0; k < i; k++)
+        if (m->children[k] == child)
+            return false;
+    for (int64_t k = 0; (t = ak_module_param(child, k)) != NULL; k++)
+        if (!(t->flags & AK_PARAM_BUFFER) && ak__below(t->name, child->name))
+            return true;
+    return false;
+}
+
+/* Its own parameters as one pattern; NULL if there are none, or after an error. */
+static const char *own_pattern(const ak_module *m)
+{
+    size_t room = 1;
+    for (int64_t i = 0; i < m->n_tensors; i++)
+        room += strlen(m->tensors[i]->name) + 1;
+    char    *buf = ak__ctx_alloc(m->ctx, room);
+    ak__text t = { 0 };
+    if (!buf)
+        return NULL;
+    t = ak__text_in(buf, room);
+    for (int64_t i = 0; i < m->n_tensors; i++)
+        if (!(m->tensors[i]->flags & AK_PARAM_BUFFER))
+            ak__text_add(&t, "%s%s", t.n ? "," : "", m->tensors[i]->name);
+    return t.n ? buf : NULL;
+}
+
+const char *const *ak_module_layers(ak_module *m)
+{
+    if (!AK__GIVEN(NULL, m) || ak_error(m->ctx) != AK_OK || !ak__complete(m, "ak_module_layers"))
+        return NULL;
+    const char **layers = ak__ctx_alloc(m->ctx, (size_t)(m->n_children + 2) * sizeof *layers);
+    int64_t      n = 0;
+    if (layers && (layers[n] = own_pattern(m)) != NULL)
+        n++;
+    for (int64_t i = 0; layers && i < m->n_children; i++) {
+        char path[AK__NAME_MAX];
+        if (!is_layer(m, i))
+            continue;
+        snprintf(path, sizeof path, "%.500s/*", m->children[i]->name);
+        if (!(layers[n++] = ak__ctx_strdup(m->ctx, path)))
+            return NULL;
+    }
+    if (n == 0 && ak_error(m->ctx) == AK_OK)
+        ak_fail(m->ctx, AK_ERR_VALUE, "ak_module_layers: %s has no parameters", m->name);
+    return ak_error(m->ctx) == AK_OK ? layers : NULL;
+}
+
 static int64_t size_of(const ak_module *m, uint64_t visit)
 {
     int64_t size = 0;
@@ -415,9 +470,7 @@ const char *ak__below(const char *name, const char *path)
     return strncmp(name, path, n) == 0 && name[n] == '/' ? name + n + 1 : NULL;
 }
 
-/* A part is listed by what its path adds to that of the module that it stands in, or of the one
- * around that: the parts of a unit are named as the unit is. */
-static const char *short_name(const char *name, const char *parent, const char *around)
+const char *ak__short_name(const char *name, const char *parent, const char *around)
 {
     const char *rest = ak__below(name, parent);
     rest = rest ? rest : ak__below(name, around);
@@ -428,13 +481,13 @@ static void print_tree(const ak_module *m, const char *parent, const char *aroun
                        FILE *file)
 {
     fprintf(file, "%*s%-*s %-36s %10" PRId64 "%s\n", 2 * depth, "", 24 - 2 * depth,
-            short_name(m->name, parent, around), m->what, ak_module_size(m),
+            ak__short_name(m->name, parent, around), m->what, ak_module_size(m),
             m->evaluating ? "  (evaluation mode)" : "");
     for (int64_t i = 0; i < m->n_tensors; i++) {
         const ak_tensor *t = m->tensors[i];
         char shape[AK_SHAPE_TEXT];
         fprintf(file, "%*s%-*s %-36s%s%s\n", 2 * depth + 2, "", 22 - 2 * depth,
-                short_name(t->name, m->name, ""), ak_shape_text(t->shape, shape),
+                ak__short_name(t->name, m->name, ""), ak_shape_text(t->shape, shape),
                 t->flags & AK_PARAM_BUFFER ? " buffer" : "",
                 t->flags & AK_PARAM_FROZEN ? " frozen" : "");
     }

@@ -20,6 +20,8 @@ struct ak_module {
     void          *user;            /* the kind's state, or the program's pointer */
     bool           evaluating;      /* ak_module_train(m, false) */
     bool           bound;           /* kind->bind has seen all parameters and children */
+    unsigned       rows_tried;      /* ak_forward_chunked found that rows stay apart: 1 = in train
+                                     * mode, 2 = in evaluation mode */
     bool           broken;          /* an error came while its parts were made */
     int64_t        n_tensors, tensors_room;
     ak_tensor    **tensors;         /* [n_tensors] own parameters and buffers */
@@ -28,6 +30,11 @@ struct ak_module {
     ak_module     *outer;           /* while it is open: the one that was open before */
     uint64_t       visit;           /* last walk that passed here */
     ak_module     *clone;           /* of the last copy (clone.c) */
+    struct ak__passes {
+        int64_t  runs;
+        ak__work work;
+        ak_shape shape;             /* of the last result */
+    } passes;                       /* while work is counted (info.c) */
 };
 
 /* A walk passes a module once, however often it stands in the tree: weights that two places share
@@ -61,6 +68,12 @@ bool ak__append_tensor(ak_module *m, ak_tensor *t);
 bool ak__append_child(ak_module *m, ak_module *child);
 /* What follows "path/" in name; NULL if name is not below it. */
 const char *ak__below(const char *name, const char *path);
+
+/* A part is listed by what its path adds to that of the module that it stands in, or of the one
+ * around that: the parts of a unit are named as the unit is. */
+const char *ak__short_name(const char *name, const char *parent, const char *around);
+/* A pass through m has ended: ctx->work was `before` when it began. */
+void ak__note_pass(ak_module *m, const ak__work *before, const ak_tensor *y);
 
 /* Fail with "<path> (<what>): expected x <expected>, got <shape>"; returns the poison tensor. */
 ak_tensor *ak__module_shape_error(ak_module *m, const ak_tensor *x, const char *format, ...)
@@ -108,6 +121,8 @@ static inline bool ak__takes_moments(const ak_module *m)
     return m->kind->fusion && m->kind->fusion->norm;
 }
 
+/* Is this one of the three convolution layers, whose first tensor is the weight? */
+bool ak__is_convolution(const ak_module *m);
 /* Does a batch norm end in max(., 0) by its own options? */
 bool ak__norm_has_relu(const ak_module *norm);
 /* Has each part of the batch its own statistics? Moments of the whole are of no use to it then. */
@@ -116,6 +131,13 @@ bool ak__norm_is_split(const ak_module *norm);
 /* The one way in which a module is run. h: NULL, or for a module whose kind can. */
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h);
 
+/* What goes with a sample (all fields but a bias of attention that samples share) has as many
+ * entries along its first axis: into *rows. False: an error names what does not fit m, or the
+ * number. */
+bool ak__inputs_rows(const ak_module *m, const ak_inputs *in, int64_t *rows);
+/* Rows first .. first+count-1 of such fields, for a run of a divided segment
+ * (autograd/recompute.h). */
+ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int64_t count);
 /* What else a module can do than its forward function: one tower of two, another mask. Run as that
  * is: what it is handed is compared, and evaluation mode holds. */
 typedef struct ak__part {

@@ -2,6 +2,7 @@
 /* Momentum encoders: a frozen copy of a module that follows it by moving averages. */
 #include <akin/heads.h>
 
+#include "base/frame.h"
 #include "base/state.h"
 #include "base/text.h"
 #include "nn/module.h"
@@ -214,7 +215,8 @@ ak_status ak_momentum_update(ak_momentum *e)
         return ak__refused(NULL);
     if (ak_error(e->ctx) != AK_OK)
         return ak_error(e->ctx);
-    if (!ak__complete(e->student, "ak_momentum_update"))
+    if (!ak__outside_frames(e->ctx, "ak_momentum_update") ||
+        !ak__complete(e->student, "ak_momentum_update"))
         return ak_error(e->ctx);
     const int64_t now = tensors_of(e->student);
     if (now != e->tensors)

@@ -28,7 +28,9 @@ static ak_tensor *batch_norm_handed(ak_module *m, ak_tensor *x, const ak__handed
     ak_batch_norm_options o = l->batch;
     if (!norm_fits(l, x) || x->shape.n < 2)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", l->dim);
-    const int groups = o.groups > 1 ? o.groups : 1;
+    ak_batch_norm_options here = o;     /* in a part of a batch, of fewer groups */
+    ak__batch_norm_part(x, &here);
+    const int groups = here.groups > 1 ? here.groups : 1;
     if (ak_is_training(m->ctx) && x->shape.dims[0] % groups)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "] with N a multiple of %d, the "
                                       "groups with statistics of their own", l->dim, groups);
@@ -84,12 +86,18 @@ static ak_tensor *group_norm_layer_forward(ak_module *m, ak_tensor *x)
     return ak_group_norm(x, ak__own(m, WEIGHT), ak__own(m, BIAS), l->groups, l->eps);
 }
 
+static bool batch_norm_mixes_rows(const ak_module *m, int64_t rows, int64_t batch, bool training)
+{
+    const int64_t groups = ((const norm_layer *)m->user)->batch.groups;
+    return training && (groups < 2 || batch % groups || rows % (batch / groups));
+}
+
 static const ak__fusion norm_fusion = { .norm = batch_norm_handed };
 #define KIND(layer, text, ...)                                                                     \
     static const ak_module_kind layer##_kind = {                                                   \
         .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(norm_layer),         \
         __VA_ARGS__ }
-KIND(batch_norm, "batch norm", .fusion = &norm_fusion);
+KIND(batch_norm, "batch norm", .fusion = &norm_fusion, .mixes_rows = batch_norm_mixes_rows);
 KIND(layer_norm, "layer norm", .fusion = NULL);
 KIND(rms_norm, "RMS norm", .fusion = NULL);
 KIND(group_norm, "group norm", .fusion = NULL);

@@ -2,6 +2,7 @@
 /* Poolings of maps [N, .., C] to one vector a picture. */
 #include <akin/heads.h>
 
+#include "nn/linear.h"
 #include "nn/module.h"
 #include "tensor/tensor_internal.h"
 
@@ -93,12 +94,12 @@ static ak_tensor *query_forward(ak_module *m, ak_tensor *x)
         return ak__module_shape_error(m, x, "[N, .., %" PRId64 "]", C);
     ak_tensor *rows = as_positions(x);
     ak_tensor *query = ak_reshape(ak__own(m, 0), AK_SHAPE(H, 1, D));
-    ak_tensor *u = ak_matmul(query, by_head(ak__own(m->children[KEY], 0), H));      /* [H, 1, C] */
+    ak_module *key = m->children[KEY], *value = m->children[VALUE];
+    ak_tensor *u = ak_matmul(query, by_head(ak__linear_weight(key), H));            /* [H, 1, C] */
     u = ak_scale(ak_reshape(u, AK_SHAPE(H, C)), 1 / sqrt((double)D));
     ak_tensor *a = ak_softmax(ak_transpose(ak_matmul_nt(rows, u)));                 /* [N, H, P] */
     ak_tensor *sums = ak_permute(ak_matmul(a, rows), (int[]){ 1, 0, 2 });           /* [H, N, C] */
-    ak_module *value = m->children[VALUE];
-    ak_tensor *v = ak_matmul_nt(sums, by_head(ak__own(value, 0), H));               /* [H, N, D] */
+    ak_tensor *v = ak_matmul_nt(sums, by_head(ak__linear_weight(value), H));        /* [H, N, D] */
     v = ak_reshape(ak_permute(v, (int[]){ 1, 0, 2 }), AK_SHAPE(N, C));
     return ak_forward(m->children[PROJ], ak_add(v, ak__own(value, 1)));
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lengths of gradients, clipping by norm and by value. */
+#include "autograd/accumulate.h"
+#include "base/frame.h"
 #include "base/parallel.h"
 #include "base/real.h"
 #include "optim/optim_internal.h"
@@ -59,7 +61,8 @@ double ak_clip_grad_norm(ak_optim *opt, double max_norm)
 {
     if (!AK__GIVEN(NULL, opt))
         return (double)NAN;
-    if (opt->ctx->status != AK_OK)
+    if (opt->ctx->status != AK_OK || !ak__outside_frames(opt->ctx, "clip_grad_norm") ||
+        !ak__accumulate_ended(opt->ctx, "clip_grad_norm"))
         return (double)NAN;
     if (!(max_norm > 0)) {
         ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_norm: max_norm = %g must be > 0", max_norm);
@@ -87,7 +90,8 @@ ak_status ak_clip_grad_value(ak_optim *opt, double limit)
 {
     if (!AK__GIVEN(NULL, opt))
         return ak__refused(NULL);
-    if (opt->ctx->status != AK_OK)
+    if (opt->ctx->status != AK_OK || !ak__outside_frames(opt->ctx, "clip_grad_value") ||
+        !ak__accumulate_ended(opt->ctx, "clip_grad_value"))
         return opt->ctx->status;
     if (!(limit > 0))
         return ak_fail(opt->ctx, AK_ERR_VALUE, "clip_grad_value: limit = %g must be > 0", limit);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Moving averages of parameters: momentum encoders. */
+#include "base/frame.h"
 #include "base/parallel.h"
 #include "base/real.h"
 #include "base/text.h"
@@ -251,7 +252,7 @@ ak_status ak_ema_update(ak_ctx *ctx, const char *teacher, const char *student, d
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, teacher) || !AK__GIVEN(ctx, student))
         return ak__refused(ctx);
-    if (ctx->status != AK_OK)
+    if (ctx->status != AK_OK || !ak__outside_frames(ctx, "ema_update"))
         return ctx->status;
     if (!teacher || !student)
         return ak_fail(ctx, AK_ERR_VALUE, "ema_update: %s is NULL",

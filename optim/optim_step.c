@@ -2,6 +2,9 @@
 /* The step of an optimiser: who takes part, the runs that parameters form, their gradients. */
 #include "optim/optim_internal.h"
 
+#include "autograd/accumulate.h"
+#include "base/frame.h"
+
 #include <inttypes.h>
 #include <math.h>
 
@@ -129,6 +132,9 @@ ak_status ak_optim_step(ak_optim *opt)
     if (!AK__GIVEN(NULL, opt))
         return ak__refused(NULL);
     ak_ctx *ctx = opt->ctx;
+    if (ctx->status == AK_OK && (!ak__outside_frames(ctx, "optim_step") ||
+                                 !ak__accumulate_ended(ctx, "optim_step")))
+        return ctx->status;
     if (ctx->status != AK_OK ||
         (ctx->check_numbers && !ak__optim_gradients_finite(opt, "optim_step"))) {
         ak__optim_drop_gradients(opt);

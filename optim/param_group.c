@@ -147,6 +147,67 @@ int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o)
     return count > 0 ? count : 0;
 }
 
+/* ---- layers ---------------------------------------------------------------------------------- */
+
+/* The layer of a parameter: the first pattern that it fits; -1 if it fits none. */
+static int layer_of(const char *const *layers, const char *name)
+{
+    for (int i = 0; layers[i]; i++)
+        if (ak_match(layers[i], name))
+            return i;
+    return -1;
+}
+
+/* Has every layer a parameter of its own, and every parameter a layer? */
+static bool layers_fit(ak_optim *opt, const char *const *layers, int n)
+{
+    for (int64_t k = 0; k < opt->n; k++)
+        if (layer_of(layers, opt->entries[k].param->name) < 0) {
+            ak_fail(opt->ctx, AK_ERR_VALUE, "optim_layer_decay: \"%s\" is in no layer\n    hint: "
+                    "\"*\" as the last pattern is the rest", opt->entries[k].param->name);
+            return false;
+        }
+    for (int i = 0; i < n; i++) {
+        const int64_t count = ak__pattern_count(opt->ctx, "optim_layer_decay", layers[i],
+            (ak__names){ .what = "parameter of this optimiser", .at = name_of_entry, .of = opt });
+        bool own = count == 0;          /* "~": it need not have any */
+        if (count < 0)
+            return false;
+        for (int64_t k = 0; !own && k < opt->n; k++)
+            own = layer_of(layers, opt->entries[k].param->name) == i;
+        if (own)
+            continue;
+        ak_fail(opt->ctx, AK_ERR_VALUE, "optim_layer_decay: all parameters of layer %d, \"%.100s\""
+                ", are in layers before it", i, layers[i]);
+        return false;
+    }
+    return true;
+}
+
+ak_status ak_optim_layer_decay(ak_optim *opt, const char *const *layers, double decay)
+{
+    if (!AK__GIVEN(NULL, opt) || !AK__GIVEN(opt->ctx, layers))
+        return ak__refused(opt ? opt->ctx : NULL);
+    if (opt->ctx->status != AK_OK)
+        return opt->ctx->status;
+    int n = 0;
+    while (n <= AK__LIST_MAX && layers[n])
+        n++;
+    if (n == 0 || n > AK__LIST_MAX)
+        return ak_fail(opt->ctx, AK_ERR_VALUE, n ? "optim_layer_decay: the list of layers has no "
+                       "end (NULL) within %d" : "optim_layer_decay: there is no layer (1 to %d)",
+                       AK__LIST_MAX);
+    if (!(decay > 0 && decay <= 1))
+        return ak_fail(opt->ctx, AK_ERR_VALUE, "optim_layer_decay: decay = %g is not in (0, 1]",
+                       decay);
+    if (!layers_fit(opt, layers, n))
+        return opt->ctx->status;
+    for (int64_t k = 0; k < opt->n; k++)
+        opt->entries[k].lr_scale = pow(decay, n - 1 -
+                                       layer_of(layers, opt->entries[k].param->name));
+    return AK_OK;
+}
+
 /* ---- what it says ---------------------------------------------------------------------------- */
 
 int64_t ak_optim_steps(const ak_optim *opt)

@@ -2,16 +2,26 @@
 /* What every function asks about a tensor or an index array before it looks inside. */
 #include "tensor/tensor_internal.h"
 
+#include "base/frame.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
+#define OF_FRAME                                                                                   \
+    "%s that was made inside a part of the step that backward runs again was used after it\n"      \
+    "    hint: what the function, or module, returns is all that is left of it; a loss on the "    \
+    "way belongs inside, or its parts into what is returned"
+
 bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who)
 {
-    if (t->generation == 0 || t->generation == ctx->generation)
+    if (ak__generation_lives(ctx, t->generation))
         return true;
-    ak_fail(ctx, AK_ERR_STALE, "%s: a tensor of an earlier step was used (made in step %" PRIu64
-            ", now %" PRIu64 ")\n    hint: ak_step_end() ends every tensor of its step; "
-            "ak_keep(t) makes a copy that stays", who, t->generation, ctx->generation);
+    if (t->generation >= AK__FRAME_GENERATION)
+        ak_fail(ctx, AK_ERR_STALE, "%s: " OF_FRAME, who, "a tensor");
+    else
+        ak_fail(ctx, AK_ERR_STALE, "%s: a tensor of an earlier step was used (made in step %" PRIu64
+                ", now %" PRIu64 ")\n    hint: ak_step_end() ends every tensor of its step; "
+                "ak_keep(t) makes a copy that stays", who, t->generation, ak__step_number(ctx));
     return false;
 }
 
@@ -67,12 +77,28 @@ ak_status ak__index_fault(const ak_ctx *ctx, const ak_index *x, char *text, size
         snprintf(text, size, "belongs to another context");
         return AK_ERR_CONTEXT;
     }
-    if (x->generation == 0 || x->generation == x->ctx->generation)
+    if (ak__generation_lives(x->ctx, x->generation))
         return AK_OK;
-    snprintf(text, size, "is an index array of an earlier step (made in step %" PRIu64 ", now %"
-             PRIu64 ")\n    hint: ak_step_end() ends every index array of its step; "
-             "ak_index_keep(x) makes a copy that stays", x->generation, x->ctx->generation);
+    if (x->generation >= AK__FRAME_GENERATION)
+        snprintf(text, size, "is " OF_FRAME, "an index array");
+    else
+        snprintf(text, size, "is an index array of an earlier step (made in step %" PRIu64
+                 ", now %" PRIu64 ")\n    hint: ak_step_end() ends every index array of its step; "
+                 "ak_index_keep(x) makes a copy that stays", x->generation,
+                 ak__step_number(x->ctx));
     return AK_ERR_STALE;
+}
+
+void ak__changed_outside(const ak_tensor *t, const char *who)
+{
+    ak_ctx *ctx = t->ctx;
+    if (t->owner->generation == ctx->generation)
+        return;
+    const char *quote = t->name ? "\"" : "";
+    ak_fail(ctx, AK_ERR_STATE, "%s: changes %s%s%s inside of %s, which backward runs a second "
+            "time\n    hint: change it outside, before or after", who, quote,
+            t->name ? t->name : "a tensor made outside", quote,
+            ctx->frame->who ? ctx->frame->who : "a segment");
 }
 
 bool ak__index_known(ak_ctx *ctx, const ak_index *x, const char *who, const char *what)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parameters and buffers: slabs, names, freezing, the hash of the weights. */
+#include "base/frame.h"
 #include "base/whole.h"
 #include "tensor/tensor_internal.h"
 
@@ -192,7 +193,7 @@ int64_t ak_freeze(ak_ctx *ctx, const char *pattern, bool frozen)
 {
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, pattern))
         return 0;
-    if (ctx->status != AK_OK)
+    if (ctx->status != AK_OK || !ak__outside_frames(ctx, "ak_freeze"))
         return 0;
     const int64_t count = ak__pattern_params(ctx, frozen ? "freeze" : "unfreeze", pattern, false);
     for (int64_t i = 0; count > 0 && ak_param_at(ctx, i); i++) {

@@ -2,6 +2,7 @@
 /* Tensors of a step: creation, aliases, reading, printing. */
 #include "tensor/tensor_internal.h"
 
+#include "base/frame.h"
 #include "base/real.h"
 #include "base/text.h"
 
@@ -156,14 +157,49 @@ ak_tensor *ak_arange(ak_ctx *ctx, int64_t n)
     return t;
 }
 
+uint64_t ak_random_first(const ak_tensor *x)
+{
+    if (!AK__TENSOR_ITSELF(NULL, x))
+        return 0;
+    ak__frame *f = x->ctx->frame;
+    if (!f)
+        return 0;
+    f->asked++;
+    if (!f->rows || !(x->flags & AK__OF_ROWS))
+        return 0;
+    if (x->shape.n < 1 || x->shape.dims[0] % f->rows) {
+        char text[AK_SHAPE_TEXT];
+        ak_fail(x->ctx, AK_ERR_STATE, "%s: numbers are drawn for %s, whose first axis is no "
+                "multiple of the %" PRId64 " rows that run here\n    hint: draw where samples "
+                "stand along the first axis, so that each gets the numbers of the undivided batch",
+                f->who, ak_shape_text(x->shape, text), f->rows);
+        return 0;
+    }
+    return (uint64_t)(x->size / f->rows * f->first);
+}
+
+/* A new tensor to be filled with drawn numbers; *first is the number of the first of them. In a
+ * part of a batch, one with as many rows as the part has is taken for a part of a larger one. */
+static ak_tensor *new_drawn(ak_ctx *ctx, ak_shape shape, uint64_t *first)
+{
+    ak_tensor *t = ak__tensor_new(ctx, shape);
+    *first = 0;
+    if (t == &ak__poison)
+        return t;
+    if (ctx->frame && ctx->frame->rows && shape.n >= 1 && shape.dims[0] == ctx->frame->rows)
+        t->flags |= AK__OF_ROWS;
+    *first = ak_random_first(t);
+    return t;
+}
+
 ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape)
 {
     if (!AK__GIVEN(NULL, ctx))
         return &ak__poison;
-    uint64_t   stream = ak_next_stream(ctx);
-    ak_tensor *t = ak__tensor_new(ctx, shape);
+    uint64_t   stream = ak_next_stream(ctx), first;
+    ak_tensor *t = new_drawn(ctx, shape, &first);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
-        t->data[i] = (ak_real)ak_random_normal(ctx->seed, stream, (uint64_t)i);
+        t->data[i] = (ak_real)ak_random_normal(ctx->seed, stream, first + (uint64_t)i);
     return t;
 }
 
@@ -176,11 +212,11 @@ ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi)
                 "finite", lo, hi);
         return &ak__poison;
     }
-    uint64_t   stream = ak_next_stream(ctx);
-    ak_tensor *t = ak__tensor_new(ctx, shape);
+    uint64_t   stream = ak_next_stream(ctx), first;
+    ak_tensor *t = new_drawn(ctx, shape, &first);
     for (int64_t i = 0; t != &ak__poison && i < t->size; i++)
         t->data[i] = (ak_real)(lo + (hi - lo) *
-                               ak_random_uniform(ctx->seed, stream, (uint64_t)i));
+                               ak_random_uniform(ctx->seed, stream, first + (uint64_t)i));
     return t;
 }
 
@@ -298,6 +334,7 @@ ak_index *ak_index_keep(const ak_index *x)
     *copy = *x;
     copy->data = data;
     copy->generation = 0;
+    copy->of_rows = false;
     return copy;
 }
 

@@ -11,6 +11,10 @@
 extern ak_tensor ak__poison;
 extern ak_index  ak__poison_index;
 
+/* A private bit of ak_tensor.flags: made from the rows of a part of a batch (ak__frame.rows),
+ * sample by sample along the first axis. */
+#define AK__OF_ROWS 8
+
 /* A step tensor with uninitialised data. Poison (recorded) on failure. */
 ak_tensor *ak__tensor_new(ak_ctx *ctx, ak_shape shape);
 /* The same of whole numbers. */
@@ -23,10 +27,18 @@ ak_tensor *ak__tensor_alias(ak_tensor *x, ak_shape shape, int64_t offset);
 bool ak__tensor_alive(ak_ctx *ctx, const ak_tensor *t, const char *who);
 /* Note that `who` ("ak_fill") changed the numbers of t; of a string that stays. Every function that
  * writes into tensors which a program may have used already has to call it: see ak_touch. */
-static inline void ak__changed(ak_tensor *t, const char *who)
+static inline void ak__note_change(ak_tensor *t, const char *who)
 {
     t->owner->version++;
     t->owner->changed_by = who;
+}
+/* Fails if t is from outside the segment that runs: it would be changed a second time. */
+void ak__changed_outside(const ak_tensor *t, const char *who);
+static inline void ak__changed(ak_tensor *t, const char *who)
+{
+    ak__note_change(t, who);
+    if (t->ctx->frame)
+        ak__changed_outside(t, who);
 }
 
 /* May this tensor be read or changed? Every function that takes one and is no op asks this first

@@ -2,6 +2,9 @@
 /* akin - what is in the library, and is it right?
  *
  *   akin info               version, instruction set, threads
+ *   akin info FILE          arrays of a safetensors, npz or npy file, or of a checkpoint
+ *   akin info NAME          parts of a module, their results, parameters, FLOPs, bytes
+ *   akin convert IN OUT     arrays from file to file
  *   akin ops [--markdown]   every op: operands, formula; the Markdown form is docs/OPS.md
  *   akin losses             every loss: formula, source, options
  *   akin kernels            every kernel and the instruction set whose version is in use
@@ -12,19 +15,16 @@
  * `check` needs double precision to be worth something: built in float, this program starts the
  * program akin64 (the same source on the double library) that stands beside it. */
 #define _POSIX_C_SOURCE 200809L
-#include <akin/akin.h>
+#include "tool.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define TOLERANCE 1e-6
 
-typedef int command_fn(ak_ctx *ctx, int argc, char **argv);
-
-static int info(ak_ctx *ctx, int argc, char **argv)
+int library_info(ak_ctx *ctx)
 {
-    (void)argc;
-    (void)argv;
     char where[512];
     const ak_memory memory = ak_memory_use(ctx);
     printf("akin %s (%d-bit numbers)\n", ak_version(), AK_REAL_BITS);
@@ -36,7 +36,7 @@ static int info(ak_ctx *ctx, int argc, char **argv)
     printf("seed              %llu   (AK_SEED)\n", (unsigned long long)ak_seed(ctx));
     printf("Fashion-MNIST     %s\n", ak_dataset_find("fashion-mnist", where, sizeof where)
                                          ? where : "not found (AK_DATA, dataset-fashion-mnist)");
-    printf("libraries         zlib\n");
+    printf("libraries         zlib, jansson\n");
     printf("held by a context %zu bytes\n", memory.context_bytes + memory.step_reserved);
     return 0;
 }
@@ -244,7 +244,8 @@ static int check(ak_ctx *ctx, int argc, char **argv)
 #endif
 
 static const struct command { const char *name; command_fn *run; const char *text; } commands[] = {
-    { "info", info, "version, instruction set, threads" },
+    { "info", info_command, "version, instruction set, threads; FILE: its arrays; NAME: a module" },
+    { "convert", convert_command, "IN OUT: arrays between safetensors, npz and checkpoints" },
     { "ops", ops, "every op; --markdown writes docs/OPS.md" },
     { "losses", losses, "every loss: formula, source, options" },
     { "kernels", kernels, "every kernel and the instruction set in use" },
@@ -263,7 +264,11 @@ int main(int argc, char **argv)
         if (!ctx)
             return 1;
         ak_on_error(ctx, ak_error_exit, NULL);
-        const int result = commands[i].run(ctx, argc - 2, argv + 2);
+        int result = commands[i].run(ctx, argc - 2, argv + 2);
+        if (fflush(stdout) != 0 || ferror(stdout)) {
+            fprintf(stderr, "akin: standard output can not be written to\n");
+            result = 1;
+        }
         return ak_close(ctx) == AK_OK ? result : 1;
     }
     const bool asked = argc > 1 && strcmp(argv[1], "--help") == 0;

@@ -154,6 +154,7 @@ typedef struct batch_norm_attr {
     ak_batch_norm_options o;
     bool train;                 /* statistics of the batch */
     bool update;                /* of the running ones */
+    bool apart;                 /* x is a part of a batch, of whole groups */
 } batch_norm_attr;
 
 static double eps_of(double eps)
@@ -221,6 +222,7 @@ static ak_status batch_norm_shape(ak_call *k)
     }
     k->out->shape = x->shape;
     k->writes = a->update ? k->writes : 0;
+    k->mixes_rows = a->train && !a->apart;
     return AK_OK;
 }
 
@@ -235,7 +237,7 @@ static bool fits_real(double x)
 static void update_running(ak_call *k, const double *moments, int64_t R, int64_t C)
 {
     const batch_norm_attr *a = k->attr;
-    const double m = a->o.momentum > 0 ? a->o.momentum : a->o.momentum == AK_NONE ? 0 : 0.1;
+    const double m = ak__batch_norm_momentum(&a->o);
     const double unbias = (double)R / (double)(R - 1);
     const int64_t G = groups_of(a);
     ak_real *running_mean = k->in[3]->data, *running_var = k->in[4]->data;
@@ -485,7 +487,8 @@ static ak_tensor *sample_evaluation(ak_tensor *const *in, int n_in, const ak_sam
 const ak_op ak__op_batch_norm = {
     .name = "batch_norm",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b, per channel; max(., 0) if relu",
-    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr),
+    .flags = AK_OP_OPTIONAL_IN | AK_OP_MIXES_ROWS,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2), .again = batch_norm_again,
@@ -536,7 +539,8 @@ const ak_op ak__op_batch_norm = {
 const ak_op ak__op_batch_norm_add = {
     .name = "batch_norm_add",
     .formula = "y = (x - mean) / sqrt(var + eps) * w + b + skip, per channel; max(., 0) if relu",
-    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr), .flags = AK_OP_OPTIONAL_IN,
+    .n_in = OPERANDS, .attr_size = sizeof(batch_norm_attr),
+    .flags = AK_OP_OPTIONAL_IN | AK_OP_MIXES_ROWS,
     .operands = "x w b running_mean running_var skip moments",
     .shape = batch_norm_shape, .forward = batch_norm_forward, .backward = batch_norm_backward,
     .reads = AK_READS(0) | AK_READS(1) | AK_READS(2) | AK_READS_OUT,
@@ -570,22 +574,10 @@ ak_tensor *ak__batch_norm_moments(ak_tensor *x, ak_tensor *moments, ak_tensor *s
                                   ak_tensor *b, ak_tensor *running_mean, ak_tensor *running_var,
                                   ak_batch_norm_options o)
 {
-    const batch_norm_attr a = attr_of(x, running_mean, o);
+    batch_norm_attr a = attr_of(x, running_mean, o);
+    a.apart = x && a.train && ak__batch_norm_part(x, &a.o);
     ak_tensor *in[] = { x, w, b, running_mean, running_var, skip, moments };
     return ak_apply(skip ? &ak__op_batch_norm_add : &ak__op_batch_norm, in, OPERANDS, &a);
-}
-
-ak_tensor *ak_batch_norm_add(ak_tensor *x, ak_tensor *skip, ak_tensor *w, ak_tensor *b,
-                             ak_tensor *running_mean, ak_tensor *running_var,
-                             ak_batch_norm_options o)
-{
-    return ak__batch_norm_moments(x, NULL, skip, w, b, running_mean, running_var, o);
-}
-
-ak_tensor *ak_batch_norm(ak_tensor *x, ak_tensor *w, ak_tensor *b, ak_tensor *running_mean,
-                         ak_tensor *running_var, ak_batch_norm_options o)
-{
-    return ak__batch_norm_moments(x, NULL, NULL, w, b, running_mean, running_var, o);
 }
 
 /* ---- group_norm ------------------------------------------------------------------------------ */

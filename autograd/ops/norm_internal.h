@@ -4,6 +4,7 @@
 #define AK_NORM_INTERNAL_H
 
 #include <akin/op.h>
+#include <akin/ops.h>
 
 extern const ak_op ak__op_batch_norm, ak__op_batch_norm_add, ak__op_group_norm;
 
@@ -15,6 +16,12 @@ ak_status ak__norm_check_eps(ak_call *k, double eps);
 /* dw, db [C] (each may be NULL) += the sum of part [parts][2][C], whose error does not grow with
  * their number. The parts are overwritten. norm.c */
 void ak__add_pairs(ak_real *dw, ak_real *db, ak_real *part, int64_t parts, int64_t C);
+
+/* Share of a batch in the running statistics, [0, 1]. */
+static inline double ak__batch_norm_momentum(const ak_batch_norm_options *o)
+{
+    return o->momentum > 0 ? o->momentum : o->momentum == AK_NONE ? 0 : 0.1;
+}
 
 /* Values of an optional operand; NULL if absent. */
 static inline const ak_real *ak__norm_values(const ak_call *k, int i)

@@ -12,12 +12,12 @@
 
 #define MOST_NOISE 1e30         /* sigma times a drawn number stays finite */
 
-typedef struct random_attr { double amount; uint64_t seed, stream; } random_attr;
+typedef struct random_attr { double amount; uint64_t seed, stream, first; } random_attr;
 
 static random_attr next_attr(const ak_tensor *x, double amount)
 {
     return (random_attr){ .amount = amount, .seed = ak_seed(x->ctx),
-                          .stream = ak_next_stream(x->ctx) };
+                          .stream = ak_next_stream(x->ctx), .first = ak_random_first(x) };
 }
 
 typedef struct random_args {
@@ -39,17 +39,18 @@ static ak_status dropout_shape(ak_call *k)
     return AK_OK;
 }
 
-/* to = or += from scale where kept, else 0. A block of four words serves four elements; spans
- * begin at a multiple of four. */
+/* to = or += from scale where kept, else 0. A block of four words serves four elements: the first
+ * and the last block of a span may be taken in part. */
 static void dropout_span(void *user, int64_t begin, int64_t end)
 {
     const random_args *u = user;
-    for (int64_t i = begin; i < end; i += 4) {
+    for (int64_t i = begin; i < end; ) {
         uint32_t w[4];
-        ak__philox(u->o->seed, u->o->stream, (uint64_t)i >> 2, w);
-        for (int j = 0; j < 4 && i + j < end; j++) {
-            const ak_real v = w[j] < u->keep ? u->from[i + j] * u->scale : 0;
-            u->to[i + j] = u->add ? u->to[i + j] + v : v;
+        const uint64_t number = u->o->first + (uint64_t)i;
+        ak__philox(u->o->seed, u->o->stream, number >> 2, w);
+        for (int j = (int)(number & 3); j < 4 && i < end; j++, i++) {
+            const ak_real v = w[j] < u->keep ? u->from[i] * u->scale : 0;
+            u->to[i] = u->add ? u->to[i] + v : v;
         }
     }
 }
@@ -75,7 +76,7 @@ static void dropout_backward(ak_call *k)
         dropout_walk(k, (random_args){ .to = dx, .from = k->out->grad, .add = !fresh });
 }
 
-#define RANDOM(a, s) .attr = &(const random_attr){ a, 7, s }
+#define RANDOM(a, s) .attr = &(const random_attr){ a, 7, s, 0 }
 static const ak_op dropout_op = {
     .name = "dropout", .formula = "y = x / (1 - p) with probability 1 - p, else 0", .n_in = 1,
     .attr_size = sizeof(random_attr), .flags = AK_OP_RANDOM,
@@ -121,8 +122,8 @@ static void gaussian_noise_span(void *user, int64_t begin, int64_t end)
 {
     const random_args *u = user;
     for (int64_t i = begin; i < end; i++)
-        u->to[i] = u->from[i] + u->scale * (ak_real)ak_random_normal(u->o->seed, u->o->stream,
-                                                                     (uint64_t)i);
+        u->to[i] = u->from[i] + u->scale * (ak_real)ak_random_normal(
+            u->o->seed, u->o->stream, u->o->first + (uint64_t)i);
 }
 
 static void gaussian_noise_forward(ak_call *k)

@@ -7,7 +7,9 @@
  *   autograd.h    backward, the tape, checking gradients
  *   nn.h          layers, encoders
  *   transformer.h attention, transformers, generation
+ *   recompute.h   less memory for one more forward pass; large batches in chunks
  *   models.h      T5, CLIP, Q-Former
+ *   weights.h     weights from other libraries and for them, adapters
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -40,8 +42,10 @@
 #include <akin/op.h>
 #include <akin/ops.h>
 #include <akin/optim.h>
+#include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
+#include <akin/weights.h>
 
 #endif

@@ -42,6 +42,37 @@ AK_API ak_status ak_backward(ak_tensor *loss);
  * AK_ERR_NUMBER above where that reaches a parameter. */
 AK_API ak_status ak_backward_from(ak_tensor *y, const ak_real *dy);
 
+/* Gradients of a large batch in k steps of the k-th part of it (micro-batches): each backward in
+ * between adds 1/k of its gradient, so that a parameter gets the mean over all.
+ *
+ *     ak_accumulate_begin(ctx, 4);
+ *     for (int i = 0; i < 4 && ak_loader_next(loader, &b); i++) {
+ *         ak_tensor *y = ak_forward(net, b.view[0]);
+ *         ak_backward(ak_cross_entropy(y, b.label, (ak_cross_entropy_options){ 0 }));
+ *         ak_step_end(ctx);
+ *     }
+ *     ak_accumulate_end(ctx);
+ *     ak_optim_step(opt);
+ *
+ * That is the gradient of the batch where the loss is a mean over samples and micro-batches are of
+ * equal size, and the network keeps samples apart (batch norm takes its statistics from each
+ * micro-batch). A loss over pairs is none: its gradient for a sample depends on all others. It is
+ * refused; ak_forward_chunked (akin/recompute.h) is the way to large batches.
+ *
+ *   k         micro-batches, [1, ..); with 1 nothing changes. Each is a step, of any number of
+ *             losses: what counts is that a backward ran in it, and it ends with ak_step_end
+ *   end       says if there were more or fewer; the gradients stay as they are
+ *   errors    begin: AK_ERR_VALUE for k < 1, AK_ERR_STATE inside of another. end: AK_ERR_STATE
+ *             without a begin, and for another number of micro-batches. In between AK_ERR_STATE:
+ *             ak_optim_step, clipping, ak_zero_grad and ak_checkpoint_save (which holds no
+ *             gradients); and, for k > 1, a backward through a loss over pairs (those of
+ *             akin/losses.h in both forms, but for InfoNCE with .no_batch_negatives; ops with the
+ *             flag AK_OP_ACROSS_SAMPLES). A composition of one's own is not found. Several
+ *             ak_backward without a begin add up, as always
+ */
+AK_API ak_status ak_accumulate_begin(ak_ctx *ctx, int64_t k);
+AK_API ak_status ak_accumulate_end(ak_ctx *ctx);
+
 /* Between these nothing is recorded. Pairs nest, and last over ak_step_end. errors: AK_ERR_STATE
  * for an end without a beginning. */
 AK_API void ak_no_grad_begin(ak_ctx *ctx);
@@ -59,6 +90,36 @@ AK_API void ak_no_grad_end(ak_ctx *ctx);
  *                none on a tensor whose numbers were changed since the op made them
  */
 AK_API void ak_done_with(ak_tensor *t, bool make_again);
+
+/* Run a part of the network without keeping what it makes on the way: only what it returns stays,
+ * and backward runs it a second time when it comes there. A chain of such segments keeps one map
+ * each, and the values of one of them at a time, for one more forward pass (Chen et al., "Training
+ * deep nets with sublinear memory cost", arXiv 1604.06174). For modules: akin/recompute.h.
+ *
+ *     static ak_tensor *block(ak_tensor *const *in, int n, void *user) { .. in[0], user .. }
+ *     y = ak_recompute(ctx, block, &layers[i], &x, 1);
+ *
+ *   fn        from the operands to one tensor, by ops and modules; the same each time, since it
+ *             runs once for every backward that comes to it, too. It may use any other tensors
+ *             (parameters, what was made before): they get their gradients as if it stood there
+ *             itself. Segments nest
+ *   in        handed to fn as they are (NULL too); so is user, which must live as long as the tape
+ *   returns   a tensor of the step with the numbers that fn returned
+ *   grad      bit for bit those of fn itself
+ *   random    the second run draws the same numbers, in the mode (ak_train_mode) of the first
+ *   state     what an op of fn writes (running statistics) is written in the first run only
+ *   no tape   between ak_no_grad_begin and ak_no_grad_end it is a call of fn
+ *   errors    those of fn. AK_ERR_VALUE if it returns NULL. AK_ERR_STATE in fn for ak_backward,
+ *             ak_zero_grad, ak_step_end, and for a change of what is outside, which would be made
+ *             twice: of a tensor (ak_copy, ak_freeze, an optimiser step, a moving average, ..), a
+ *             queue or bank, the place of a loader. AK_ERR_STALE for a tensor made in fn and used
+ *             after it. ak_backward: AK_ERR_STATE if a tensor that fn used was changed since, or if
+ *             the second run gives other numbers or draws more or fewer of them
+ */
+typedef ak_tensor *(*ak_segment_fn)(ak_tensor *const *in, int n, void *user);
+AK_API ak_tensor *ak_recompute(ak_ctx *ctx, ak_segment_fn fn, void *user, ak_tensor *const *in,
+                               int n);
+
 /* The same numbers as a constant; shares memory (also after ak_done_with), gradient stops here. */
 AK_API ak_tensor *ak_detach(ak_tensor *x);
 /* Train (true, the default) or evaluation mode: dropout, noise and batch norm look at it. */

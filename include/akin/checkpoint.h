@@ -39,7 +39,7 @@
 #ifndef AKIN_CHECKPOINT_H
 #define AKIN_CHECKPOINT_H
 
-#include <akin/core.h>
+#include <akin/io.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -69,7 +69,8 @@ AK_API ak_status ak_load(ak_ctx *ctx, const char *path);
  * program or of the file. */
 AK_API ak_status ak_load_some(ak_ctx *ctx, const char *path, const char *pattern);
 
-/* Write the whole state of the run. errors: as ak_save. */
+/* Write the whole state of the run. errors: as ak_save; AK_ERR_STATE between ak_accumulate_begin
+ * and ak_accumulate_end, since gradients are no part of it. */
 AK_API ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path);
 /* Read it back, into a context with the same seed, modules, optimisers, loaders and values, made in
  * the same order. The learning rate is the stored one (ak_optim_set_lr changes it afterwards).
@@ -80,6 +81,19 @@ AK_API ak_status ak_checkpoint_save(ak_ctx *ctx, const char *path);
 AK_API ak_status ak_checkpoint_load(ak_ctx *ctx, const char *path);
 /* Is there a file? Records no error. */
 AK_API bool ak_checkpoint_exists(const char *path);
+
+/* What a file holds, whatever this program has made. */
+typedef struct ak_checkpoint_contents {
+    bool               run;         /* the whole state of a run; false: weights alone */
+    int64_t            n;
+    const ak_array    *arrays;      /* [n] parameters and buffers, sorted by name */
+    int64_t            n_states;    /* optimisers, loaders, values */
+    const char *const *states;      /* [n_states] names */
+    const int64_t     *state_bytes; /* [n_states] */
+} ak_checkpoint_contents;
+/* Read it.  returns context lifetime; NULL on failure.  errors: as ak_load, but for names and
+ * shapes */
+AK_API const ak_checkpoint_contents *ak_checkpoint_look(ak_ctx *ctx, const char *path);
 
 /* Let checkpoints hold a whole number, or a number, of the program.
  *

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* akin/io.h - arrays and tables from files and to files: .npy, .npz, IDX, CSV and TSV.
+/* akin/io.h - arrays and tables from files and to files: .npy, .npz, safetensors, IDX, CSV, TSV.
  *
  * Every byte that comes from outside is parsed here, with each size checked before it is used; a
  * damaged file gives a message that names the file, what was expected, what was found and what to
@@ -158,6 +158,78 @@ AK_API ak_status ak_npz_write_deflated(ak_ctx *ctx, const char *path, const char
 /* The same for arrays of any type; each carries its name. */
 AK_API ak_status ak_npz_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays, int n,
                                      bool deflated);
+
+/* ---- safetensors ---------------------------------------------------------------------------- */
+
+/* An open file of tensors: a header that says what there is, and their bytes. The file is mapped,
+ * not read: only what is asked for is looked at. Weights of a module: akin/weights.h. */
+typedef struct ak_safetensors ak_safetensors;
+
+/* What the header says of a tensor. Read-only for users. */
+typedef struct ak_safetensors_entry {
+    const char *name;
+    const char *type;       /* as written: "F32", "BF16", "I64", .. */
+    ak_shape    shape;      /* n as written; axes beyond AK_MAX_DIMS are not kept */
+    int64_t     bytes;
+    bool        readable;   /* as an array: F64 F32 F16 BF16, I and U of 8 to 64 bits, BOOL, and no
+                             * more than AK_MAX_DIMS axes */
+} ak_safetensors_entry;
+
+/* Open a file. The whole header is checked: sizes against the file, duplicate names, ranges that
+ * overlap, leave a gap, leave the file or do not fit shape and type, bytes behind the last.
+ *
+ *   returns  context lifetime; NULL on failure
+ *   errors   AK_ERR_NOT_FOUND, AK_ERR_IO (no regular file), AK_ERR_FORMAT, AK_ERR_MEMORY
+ *   source   https://github.com/huggingface/safetensors, "Format"
+ */
+AK_API ak_safetensors *ak_safetensors_open(ak_ctx *ctx, const char *path);
+/* Number of tensors; 0 for NULL. */
+AK_API int64_t ak_safetensors_count(const ak_safetensors *f);
+/* Name of tensor i, and what else the header says, in the order of their bytes; NULL past the
+ * end. */
+AK_API const char *ak_safetensors_name(const ak_safetensors *f, int64_t i);
+AK_API const ak_safetensors_entry *ak_safetensors_info(const ak_safetensors *f, int64_t i);
+/* Key i of the metadata and, unless value is NULL, what stands there; NULL past the end. */
+AK_API const char *ak_safetensors_metadata(const ak_safetensors *f, int64_t i,
+                                           const char **value);
+/* The place of a name, -1 if there is none. */
+AK_API int64_t ak_safetensors_index(const ak_safetensors *f, const char *name);
+/* Tensor i as an array; F16 and BF16 become F32 with the same values.
+ *
+ *   returns  a copy, context lifetime, made once; NULL past the end (no error) or on failure
+ *   errors   AK_ERR_UNSUPPORTED for another type or too many axes, AK_ERR_STATE after closing,
+ *            AK_ERR_IO if the file was cut off meanwhile, AK_ERR_MEMORY
+ */
+AK_API const ak_array *ak_safetensors_at(ak_safetensors *f, int64_t i);
+/* The same by name. returns NULL if there is none (no error) or on failure */
+AK_API const ak_array *ak_safetensors_find(ak_safetensors *f, const char *name);
+/* Copy tensor i, of floating-point numbers, into one of its shape, without an array in between.
+ *
+ *   errors   as ak_safetensors_at; AK_ERR_VALUE for an i that there is not, and for a finite number
+ *            beyond ak_real; AK_ERR_SHAPE; AK_ERR_UNSUPPORTED also for whole numbers. to has not
+ *            changed then
+ */
+AK_API ak_status ak_safetensors_read(ak_safetensors *f, int64_t i, ak_tensor *to);
+/* Give the mapping back before the context closes. Arrays handed out stay valid. Closing NULL is
+ * fine. */
+AK_API void ak_safetensors_close(ak_safetensors *f);
+
+/* Write n tensors as F32 (F64 in the double build, so that nothing is lost).
+ *
+ *   names     n names, not empty, each once, UTF-8; "__metadata__" is none
+ *   metadata  key, value, key, value, .., NULL; NULL = none
+ *   returns   AK_OK; the file is complete or, on failure, the old one is untouched
+ *   order     of the bytes: wide elements first, so that all are aligned; else as given
+ *   errors    AK_ERR_VALUE for a bad name or key, a missing value or more than 1000 pairs, and for
+ *             a header of more than 100 MB; AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an
+ *             error is pending
+ */
+AK_API ak_status ak_safetensors_write(ak_ctx *ctx, const char *path, const char *const *names,
+                                      ak_tensor *const *tensors, int n,
+                                      const char *const *metadata);
+/* The same for arrays of any type; each carries its name. */
+AK_API ak_status ak_safetensors_write_arrays(ak_ctx *ctx, const char *path, const ak_array *arrays,
+                                             int n, const char *const *metadata);
 
 /* ---- IDX ------------------------------------------------------------------------------------ */
 

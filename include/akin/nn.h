@@ -193,6 +193,10 @@ typedef struct ak_module_kind {
                                  * parameters and children that */
     void        (*bind)(ak_module *m);  /* sets (ak_module_find, ak_module_child): called before
                                  * the first forward after some were added, and in a copy */
+    /* Where a batch runs `rows` at a time: does a row of the result depend on rows that run at
+     * another time? (Batch norm's do in train mode; split batch norm's do not where no group is
+     * cut.) NULL = no. Such a module is refused there: akin/recompute.h. */
+    bool        (*mixes_rows)(const ak_module *m, int64_t rows, int64_t batch, bool training);
     const struct ak__fusion *fusion;    /* private */
 } ak_module_kind;
 

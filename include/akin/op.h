@@ -65,6 +65,10 @@ typedef struct ak_call {        /* one application of one op */
                                  * says, however few were handed in (AK_OP_VARIADIC: these) */
     int         n_in;
     unsigned    writes;         /* operands that this call changes: as the record says, or fewer */
+    bool        mixes_rows;     /* as the flag AK_OP_MIXES_ROWS says; shape takes it back where rows
+                                 * stay apart (batch norm in evaluation mode) and what is written is
+                                 * right in a part of a batch */
+    bool        across_samples; /* as the flag AK_OP_ACROSS_SAMPLES says, likewise */
     ak_index  **index;          /* the record's n_index index operands; optional ones may be NULL */
     ak_tensor  *out;
     ak_tensor  *also;           /* second outputs, constants: if the flags say so and shape sets */
@@ -103,11 +107,16 @@ typedef enum ak_sample_flags {
 typedef enum ak_op_flags {
     AK_OP_OPTIONAL_IN = 1,      /* operands from ak_op.required on may be NULL */
     AK_OP_VARIADIC = 2,         /* any number of operands >= 1 */
-    AK_OP_RANDOM = 4,           /* draws numbers: attr holds the stream, so a replay is exact */
+    AK_OP_RANDOM = 4,           /* draws numbers: attr holds the stream, so a replay is exact, and
+                                 * the first number (ak_random_first) */
     AK_OP_NO_SHAPE_CHECK = 8,   /* every shape fits: has no `misuse` samples */
     AK_OP_MAKES_INF = 16,       /* -inf is a legal result (masks): not a number error */
     AK_OP_MAKES_TENSOR = 32,    /* has a second output, k->also (moments of a convolution) */
-    AK_OP_MAKES_INDEX = 64      /* has a second output of whole numbers, k->places (top-k) */
+    AK_OP_MAKES_INDEX = 64,     /* has a second output of whole numbers, k->places (top-k) */
+    AK_OP_MIXES_ROWS = 128,     /* a row of the result depends on other rows (statistics of the
+                                 * batch): k->mixes_rows, which shape may take back */
+    AK_OP_ACROSS_SAMPLES = 256  /* a loss that scores samples of a batch against each other: no mean
+                                 * over parts of it (ak_accumulate_begin) */
 } ak_op_flags;
 
 /* Bits of ak_op.reads: values that backward looks at. */

@@ -417,7 +417,8 @@ typedef struct ak_batch_norm_options {
  *   groups   split batch norm (He et al., arXiv 1911.05722, and the authors' demonstration on one
  *            device): in train mode samples [g N/G, (g+1) N/G) are normalised by their own
  *            statistics, as in G calls; the running ones take the mean over groups of what each
- *            group's would be. In evaluation mode groups change nothing
+ *            group's would be. In evaluation mode groups change nothing. In a part of a batch
+ *            (ak_forward_chunked) they are still those of the batch
  *   returns  [N, .., C]   belongs to the step
  *   grad     by x, w and b
  *   errors   AK_ERR_SHAPE, also for a single value per channel (and group) in train mode and for N

@@ -159,6 +159,23 @@ typedef struct ak_group_options {
  * errors: as any pattern, among the optimiser's own parameters; AK_ERR_VALUE. */
 AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_options o);
 
+/* Layer-wise learning-rate decay (BEiT, Bao et al. 2022; MAE, He et al. 2022): layer i of L, from
+ * the embeddings (0) to the head (L - 1), learns with lr_scale = decay^(L - 1 - i), in place of
+ * what a group has said.
+ *
+ *     ak_optim_layer_decay(opt, (const char *const[]){ "vit/patch_embed*,vit/pos_embed",
+ *         "vit/blocks/0*", "vit/blocks/1*", "*", NULL }, 0.75);      // 0.42, 0.56, 0.75, 1
+ *     ak_optim_layer_decay(opt, ak_module_layers(net), 0.75);        // akin/weights.h
+ *
+ *   layers   patterns from the input to the output, ended by NULL, 1000 at most. A parameter is of
+ *            the first that it fits, so that "*" at the end is the rest
+ *   decay    (0, 1]
+ *   errors   as any pattern, among the optimiser's own parameters; AK_ERR_VALUE for a decay out of
+ *            range, a pattern whose parameters are all in layers before it, and a parameter that
+ *            fits none; nothing has changed then
+ */
+AK_API ak_status ak_optim_layer_decay(ak_optim *opt, const char *const *layers, double decay);
+
 /* Change the parameters by their gradients, then zero those.
  *
  *   who       parameters that have got a gradient since the last step or ak_zero_grad: those that a
@@ -170,7 +187,9 @@ AK_API int64_t ak_optim_group(ak_optim *opt, const char *pattern, ak_group_optio
  *             (names the parameter). Parameters and moments have not changed then; the gradients
  *             are dropped (zeroed), so that the next step starts clean. Without ak_check_numbers
  *             it relies on ak_backward, which refuses a loss and gradients that are not finite, and
- *             does not look at what the program wrote into p->grad: ak_clip_grad_norm does
+ *             does not look at what the program wrote into p->grad: ak_clip_grad_norm does.
+ *             AK_ERR_STATE between ak_accumulate_begin and ak_accumulate_end: nothing changes, nor
+ *             is dropped
  */
 AK_API ak_status ak_optim_step(ak_optim *opt);
 /* Steps made so far, learning rate of the next one (schedule included). */
@@ -191,7 +210,8 @@ AK_API ak_status ak_optim_set_lr(ak_optim *opt, double lr);
  *   returns    the norm before this call, over parameters that are not frozen, added up in double
  *              in a fixed order; a number that is not finite after an error
  *   errors     AK_ERR_VALUE; AK_ERR_NUMBER naming the parameter if a gradient is not finite:
- *              nothing has changed, and the next step is refused
+ *              nothing has changed, and the next step is refused. AK_ERR_STATE between
+ *              ak_accumulate_begin and ak_accumulate_end
  */
 AK_API double ak_clip_grad_norm(ak_optim *opt, double max_norm);
 /* Clamp each gradient element to [-limit, limit], limit > 0. errors: as above; infinity is not

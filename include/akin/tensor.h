@@ -86,6 +86,16 @@ AK_API ak_tensor *ak_arange(ak_ctx *ctx, int64_t n);
 AK_API ak_tensor *ak_randn(ak_ctx *ctx, ak_shape shape);
 AK_API ak_tensor *ak_uniform(ak_ctx *ctx, ak_shape shape, double lo, double hi);
 
+/* For ops of one's own that draw. Element i of x takes number i + ak_random_first(x) of the stream
+ * that ak_next_stream gave: 0, but where a part of a batch runs by itself (ak_forward_chunked), in
+ * which each sample gets the numbers that it has in the whole batch.
+ *
+ *   x        samples along the first axis, as everywhere
+ *   call     once for each ak_next_stream; a stream that was taken without it is AK_ERR_STATE there
+ *   errors   AK_ERR_STATE there if the first axis of x is no multiple of the part's rows
+ */
+AK_API uint64_t ak_random_first(const ak_tensor *x);
+
 /* Let backward compute a gradient for a leaf of this step (inputs of interest). Returns t. */
 AK_API ak_tensor *ak_require_grad(ak_tensor *t);
 /* Name a tensor for messages and tape listings; the text is copied. Returns t. */
@@ -148,6 +158,7 @@ typedef struct ak_index {
     int64_t        size;
     ak_ctx        *ctx;
     uint64_t       generation;
+    bool           of_rows;         /* private: goes with the rows of a part of a batch */
 } ak_index;
 /* A copy of `values`, step lifetime. errors: AK_ERR_SHAPE, AK_ERR_MEMORY (the poison index). */
 AK_API ak_index *ak_index_from(ak_ctx *ctx, ak_shape shape, const int32_t *values);

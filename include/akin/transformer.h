@@ -110,6 +110,24 @@ typedef struct ak_decoding ak_decoding;
 AK_API ak_decoding *ak_decoding_open(ak_ctx *ctx, int64_t rows, int64_t capacity);
 AK_API void ak_decoding_close(ak_decoding *d);
 
+/* ---- words ----------------------------------------------------------------------------------- */
+
+typedef struct ak_embedding_layer_options {
+    bool    has_padding;
+    int     padding;        /* with .has_padding: this id's row starts as 0 and gets no gradient */
+    ak_init weight;         /* AK_INIT_DEFAULT: N(0, 0.02^2) cut at two deviations */
+} ak_embedding_layer_options;
+/* A row of a learned table for each id: the first part of a model of texts.
+ *
+ *   needs    ids [..], each in [0, count) -> [.., width]
+ *   takes    nothing else: lengths, mask and the like are for the parts behind it
+ *   parameters   weight [count, width]
+ *   grad     rows that occur more than once sum
+ *   errors   AK_ERR_VALUE for options, and naming the id that is out of range
+ */
+AK_API ak_module *ak_nn_embedding(ak_ctx *ctx, const char *name, int64_t count, int64_t width,
+                                  ak_embedding_layer_options o);
+
 /* ---- positions ------------------------------------------------------------------------------- */
 
 /* y = x + weight[position]: learned positions.

@@ -149,6 +149,7 @@ ak_status ak__pairs_shape(ak_call *k)
     if (st == AK_OK && o->program->check)
         st = o->program->check(k, &z);
     k->out->shape = AK_SCALAR;
+    k->across_samples = !(o->out & AK__OUT_OTHERS);     /* else: partner and queue alone */
     return st;
 }
 

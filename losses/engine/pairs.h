@@ -138,7 +138,8 @@ double    ak__pairs_flops(const ak_call *k);
 #define AK__PAIR_OP(title, text)                                                                   \
     { .name = title, .formula = text, .n_in = 2, .attr_size = sizeof(ak__pair_loss),               \
       .n_index = AK__PAIR_INDICES, .indices = "ids labels target_columns", .index_optional = 7,    \
-      .flags = AK_OP_VARIADIC, .shape = ak__pairs_shape, .forward = ak__pairs_forward,             \
+      .flags = AK_OP_VARIADIC | AK_OP_MIXES_ROWS | AK_OP_ACROSS_SAMPLES,                           \
+      .shape = ak__pairs_shape, .forward = ak__pairs_forward,                                      \
       .backward = ak__pairs_backward, .flops = ak__pairs_flops }
 
 #endif

@@ -2,6 +2,7 @@
 /* Which pairs are candidates and which are partners, as matrices, for the composed losses. */
 #include "losses/spec/matrices.h"
 
+#include <akin/op.h>
 #include <akin/ops.h>
 
 #include "base/real.h"
@@ -181,4 +182,11 @@ ak_tensor *ak__scores(ak_tensor *x, ak_tensor *y, double tau, ak_tensor *log_sca
                 log_scale ? 1 / scale : tau, scale);
     ak_tensor *cosine = ak_matmul_nt(x, y);
     return log_scale ? ak_mul(cosine, ak_exp(log_scale)) : ak_scale(cosine, 1 / tau);
+}
+
+ak_tensor *ak__across_samples(ak_tensor *loss)
+{
+    if (loss->root && loss->root->maker)        /* else: poison, or nothing was recorded */
+        loss->root->maker->across_samples = true;
+    return loss;
 }

@@ -57,5 +57,7 @@ ak_tensor *ak__rows_cross_entropy(ak_tensor *s, ak_tensor *v, ak_tensor *t, ak_t
                                   double smoothing);
 /* X Y^T / tau, or times e^log_scale if that is not NULL. */
 ak_tensor *ak__scores(ak_tensor *x, ak_tensor *y, double tau, ak_tensor *log_scale);
+/* The loss, said to be over pairs of samples: AK_OP_ACROSS_SAMPLES of the fused form. */
+ak_tensor *ak__across_samples(ak_tensor *loss);
 
 #endif

@@ -22,7 +22,8 @@ VALUES = {
     'ak_field': 'w.fields[1]', 'ak_field_kind': 'AK_FIELD_VECTOR',
     'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
     'ak_features *': 'w.features', 'ak_eval_result *': 'w.results', 'ak_optim *': 'w.optim',
-    'ak_npz *': 'w.npz', 'ak_array *': 'w.array', 'ak_table *': 'w.table', 'ak_run *': 'w.run',
+    'ak_npz *': 'w.npz', 'ak_safetensors *': 'w.safetensors',
+    'ak_array *': 'w.array', 'ak_table *': 'w.table', 'ak_run *': 'w.run',
     'ak_progress *': 'w.progress', 'ak_value *': 'w.values', 'ak_average *': '&w.average',
     'ak_op *': 'w.op', 'ak_sample *': 'w.op->samples', 'ak_call *': 'w.call',
     'ak_gradcheck *': '&w.check', 'ak_augment *': 'w.augment',
@@ -31,11 +32,12 @@ VALUES = {
     'bool *': '&w.flag', 'char *': 'w.text', 'const char *': '"name"', 'void *': '&w',
     'const char *const *': 'w.names', 'const char **': '&w.string', 'FILE *': 'w.file',
     'ak_error_fn': 'NULL', 'ak_log_fn': 'NULL', 'ak_forward_fn': 'w.forward',
-    'ak_grad_fn': 'w.closure',
+    'ak_grad_fn': 'w.closure', 'ak_segment_fn': 'w.closure',
     'int': '1', 'unsigned': '1', 'int32_t': '1', 'int64_t': '1', 'uint64_t': '1', 'uint32_t': '1',
     'size_t': 'sizeof w.text', 'double': '0.5', 'bool': 'true', 'ak_status': 'AK_ERR_VALUE',
     'ak_log_level': 'AK_LOG_INFO', 'ak_activation': 'AK_RELU', 'ak_shape': 'AK_SHAPE(2, 2)',
     'ak_type': 'AK_TYPE_F32', 'ak_mark': 'ak_mark_step(w.ctx)',
+    'ak_weight_map': '(ak_weight_map){ 0 }',
     'ak_init': '(ak_init){ 0 }', 'ak_inputs': '(ak_inputs){ .x = w.x }',
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
@@ -49,6 +51,17 @@ ARGUMENTS = {
     ('ak_stack', 'n'): '2', ('ak_apply', 'in'): 'w.list', ('ak_apply', 'attr'): 'NULL',
     ('ak_random_permutation', 'n'): '4', ('ak_gradcheck_op', 'op'): 'w.op',
     ('ak_loss_ntxent_list', 'V'): '2', ('ak_features_open', 'enc'): 'NULL',
+    ('ak_module_load_safetensors', 'path'): '"net.safetensors"',
+    ('ak_module_load_npz_with', 'path'): '"net.npz"',
+    ('ak_lora_add', 'm'): 'w.lora', ('ak_lora_add', 'pattern'): '"lora"',
+    ('ak_lora_merge', 'm'): 'w.adapted', ('ak_lora_unmerge', 'm'): 'w.merged',
+    ('ak_lora_save', 'm'): 'w.adapted', ('ak_lora_load', 'm'): 'w.adapted',
+    ('ak_lora_load', 'path'): '"adapter.safetensors"', ('ak_checkpoint_look', 'path'): '"net.ckpt"',
+    ('ak_weights_convert', 'in'): '"a.npz"', ('ak_weights_convert', 'out'): '"b.npz"',
+    ('ak_optim_layer_decay', 'layers'): 'w.layers',
+    ('ak_safetensors_read', 'i'): '0', ('ak_safetensors_read', 'to'): 'w.x',
+    ('ak_safetensors_write', 'n'): '2', ('ak_safetensors_write', 'metadata'): 'NULL',
+    ('ak_safetensors_write_arrays', 'metadata'): 'NULL',
     ('ak_npz_write', 'n'): '2', ('ak_npz_write_deflated', 'n'): '2',
     ('ak_sample_run', 'in'): 'w.out', ('ak_dataset_memory', 'shape'): 'AK_SHAPE(2, 2)',
     ('ak_nn_residual', 'shortcut'): 'NULL', ('ak_nn_conv_norm', 'conv'): 'w.conv',
@@ -126,11 +139,15 @@ for op in ('ak_linear', 'ak_linear_relu'):
 # Arguments that may be NULL: each header says so. No error may follow.
 LEGAL = {
     'ak_close': 'ctx', 'ak_features_close': 'f', 'ak_loader_close': 'loader', 'ak_npz_close': 'f',
+    'ak_weights_convert': 'out list',
+    'ak_safetensors_close': 'f', 'ak_safetensors_count': 'f', 'ak_safetensors_metadata': 'value',
+    'ak_safetensors_write': 'metadata', 'ak_safetensors_write_arrays': 'metadata',
     'ak_on_error': 'fn user', 'ak_on_log': 'fn user', 'ak_apply': 'attr', 'ak_linear': 'b',
     'ak_linear_relu': 'b', 'ak_layer_norm': 'w b', 'ak_rms_norm': 'w', 'ak_group_norm': 'w b',
     'ak_batch_norm': 'w b', 'ak_batch_norm_add': 'skip w b', 'ak_conv2d': 'b', 'ak_conv1d': 'b',
     'ak_conv2d_transposed': 'b', 'ak_loss_clip': 'log_scale', 'ak_loss_clip_composed': 'log_scale',
     'ak_loss_supcon': 'labels', 'ak_loss_supcon_composed': 'labels', 'ak_gradcheck_fn': 'user',
+    'ak_recompute': 'user',
     'ak_dataset_npz': 'labels', 'ak_dataset_memory': 'labels', 'ak_dataset_tensor': 'labels',
     'ak_dataset_normalize': 'mean std', 'ak_dataset_ctx': 'ds', 'ak_dataset_size': 'ds',
     'ak_dataset_item': 'ds', 'ak_dataset_classes': 'ds', 'ak_dataset_name': 'ds',
@@ -192,7 +209,7 @@ def is_pointer(kind):
 
 OWNED = {'ak_ctx *', 'ak_tensor *', 'ak_index *', 'ak_module *', 'ak_dataset *', 'ak_loader *',
          'ak_queue *', 'ak_bank *', 'ak_sample_state *', 'ak_features *', 'ak_optim *', 'ak_npz *',
-         'ak_run *', 'ak_progress *', 'ak_call *'}
+         'ak_safetensors *', 'ak_run *', 'ak_progress *', 'ak_call *'}
 
 
 def main():

@@ -143,7 +143,10 @@ ParameterizedTest(int *number, misuse, wrong_operands)
         in[i] = strange[i];
         expect_status(ctx, op, in, AK_ERR_STALE, "stale");
 
-        if (n > 1) {
+        int given = 0;
+        for (int k = 0; k < n; k++)
+            given += in[k] != NULL;
+        if (given > 1) {
             ak_sample_draw(other, s, op->n_in, 1, strange);
             in[i] = strange[i];
             const ak_tensor *y = ak_sample_run(op, s, in);
@@ -180,11 +183,21 @@ static void draw_indices(ak_ctx *ctx, const ak_op *op, const ak_sample *s, ak_in
                        ? ak_index_from(ctx, s->index[i].shape, s->index[i].values) : NULL;
 }
 
+/* The first sample that hands the op its index operand i; every op has one. */
+static const ak_sample *sample_with_index(const ak_op *op, int i)
+{
+    const ak_sample *s = op->samples;
+    while (!s->call && !s->index[i].values && !(s->flags & AK_SAMPLE_END))
+        s++;
+    cr_assert_not(s->flags & AK_SAMPLE_END, "%s: no sample has index operand %d", op->name, i);
+    return s;
+}
+
 /* Applies op to good operands, with `bad` as index operand i. */
 static void expect_index(ak_ctx *ctx, const ak_op *op, int i, ak_index *bad, ak_status want,
                          const char *what)
 {
-    const ak_sample *s = &op->samples[0];
+    const ak_sample *s = sample_with_index(op, i);
     ak_tensor *in[AK_MAX_IN] = { 0 };
     ak_index *index[AK_MAX_INDEX] = { 0 };
     ak_sample_draw(ctx, s, op->n_in, 1, in);
@@ -211,7 +224,7 @@ Test(misuse, wrong_index_operands)
         const ak_op *op = ak_op_at(o);
         ops_with_index += op->n_index > 0;
         for (int i = 0; i < op->n_index; i++) {
-            const ak_sample *s = &op->samples[0];
+            const ak_sample *s = sample_with_index(op, i);
             ak_index *index[AK_MAX_INDEX] = { 0 };
             ak_index *poison = ak_index_from(ctx, AK_SHAPE(-1), (int32_t[]){ 0 });
             ak_step_end(ctx);
@@ -241,7 +254,7 @@ Test(misuse, wrong_index_operands_of_attention_and_losses)
     ak_index *foreign = ak_index_from(other, AK_SHAPE(2), (int32_t[]){ 1, 1 });
     const ak_status want[] = { AK_ERR_STALE, AK_ERR_CONTEXT };
     for (int i = 0; i < 2; i++)
-        for (int which = 0; which < 6; which++) {
+        for (int which = 0; which < 8; which++) {
             ak_index *bad[2] = { ak_index_from(ctx, AK_SHAPE(2), (int32_t[]){ 1, 1 }), foreign };
             ak_step_end(ctx);
             ak_tensor *x = ak_randn(ctx, AK_SHAPE(2, 1, 1, 3)), *z = ak_randn(ctx, AK_SHAPE(2, 3));
@@ -254,6 +267,10 @@ Test(misuse, wrong_index_operands_of_attention_and_losses)
                                             .labels = bad[i] })
                          : which == 4 ? ak_loss_infonce(z, z, (ak_infonce_options){
                                             .target_columns = bad[i] })
+                         : which == 5 ? ak_attention(x, x, x, (ak_attention_options){
+                                            .causal = true, .past = bad[i] })
+                         : which == 6 ? ak_attention(x, x, x, (ak_attention_options){
+                                            .causal = true, .prefix = bad[i] })
                          : ak_loss_supcon(z, bad[i], (ak_supcon_options){ 0 });
             cr_expect(ak_is_poison(y), "case %d", which);
             cr_expect_eq(ak_error(ctx), want[i], "case %d: %s", which, ak_error_message(ctx));

@@ -40,6 +40,9 @@ static struct world {
     ak_bank *bank;
     ak_sample_state *averages;
     ak_npz *npz;
+    ak_safetensors *safetensors;
+    ak_module *lora, *adapted, *merged;
+    const char *layers[2];
     const ak_array *array;
     const ak_table *table;
     ak_run *run;
@@ -147,7 +150,8 @@ static void build_world(void)
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
-    const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1, .pooler = true };
+    const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1,
+                                   .pooler = true };
     w.bert = ak_bert(w.ctx, "bert", bert);
     w.masked = ak_bert_masked(w.ctx, "masked", bert);
     w.gpt = ak_gpt(w.ctx, "gpt", (ak_gpt_options){ .vocab = 2, .width = 2, .layers = 1,
@@ -161,6 +165,16 @@ static void build_world(void)
     w.qformer = ak_qformer(w.ctx, "qformer", (ak_qformer_options){
         .width = 2, .layers = 1, .heads = 1, .queries = 2, .vocab = 2 });
     w.seen = ak_decoding_open(w.ctx, 2, 2);
+    ak_module_save_safetensors(w.net, "net.safetensors", (ak_weight_map){ 0 });
+    ak_save(w.ctx, "net.ckpt");
+    w.lora = ak_nn_linear(w.ctx, "lora", 2, 2, (ak_linear_options){ 0 });
+    w.adapted = ak_nn_linear(w.ctx, "adapted", 2, 2, (ak_linear_options){ 0 });
+    w.merged = ak_nn_linear(w.ctx, "merged", 2, 2, (ak_linear_options){ 0 });
+    ak_lora_add(w.adapted, "*", (ak_lora_options){ 0 });
+    ak_lora_add(w.merged, "*", (ak_lora_options){ 0 });
+    ak_lora_merge(w.merged);
+    ak_lora_save(w.adapted, "adapter.safetensors");
+    w.layers[0] = "*";
     w.momentum = ak_momentum_encoder(w.net, "teacher", (ak_momentum_options){ 0 });
     w.optim = ak_adamw(w.ctx, "*", (ak_adamw_options){ 0 });
     w.set = ak_dataset_tensor(w.ctx, ak_randn(w.ctx, AK_SHAPE(4, 2)), (int32_t[]){ 0, 1, 0, 1 });
@@ -182,6 +196,8 @@ static void build_world(void)
     ak_tensor *saved = ak_full(w.ctx, AK_SHAPE(2, 2), 1);
     ak_npz_write(w.ctx, "a.npz", (const char *const[]){ "name" }, &saved, 1);
     w.npz = ak_npz_open(w.ctx, "a.npz");
+    ak_safetensors_write(w.ctx, "a.safetensors", (const char *const[]){ "name" }, &saved, 1, NULL);
+    w.safetensors = ak_safetensors_open(w.ctx, "a.safetensors");
     w.array = ak_npz_find(w.npz, "name");
     write_file("a.csv", "p,q\n1,2\n3,4\n");
     w.table = ak_table_read(w.ctx, "a.csv", (ak_table_options){ 0 });

@@ -3,6 +3,13 @@
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
 
+#include <akin/checkpoint.h>
+#include <akin/weights.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "abuse.h"
 
 #define MAX_OPS 200
@@ -114,6 +121,55 @@ Test(oom, training_step)
     const int steps = 2;
     cr_expect(exhaust(train_once, &steps, true, "training") > 3);
     cr_expect(exhaust(train_once, &steps, false, "training") > 3);
+    ABUSE_EXPECT_NO_LEAK();
+}
+
+/* Files of weights, from file to file, adapters. What a file holds is there whole, or is not. */
+static ak_status carry_once(const void *user)
+{
+    FILE   *nowhere = fopen("/dev/null", "w");
+    ak_ctx *ctx = abuse_open(1);
+    (void)user;
+    cr_assert_not_null(nowhere);
+    if (!ctx) {
+        fclose(nowhere);
+        return AK_ERR_MEMORY;
+    }
+    ak_module *net = ak_module_begin(ak_nn_sequential(ctx, "net", NULL));
+    ak_nn_conv2d(ctx, "conv", 2, 3, 2, (ak_conv_layer_options){ 0 });
+    ak_nn_linear(ctx, "fc", 3, 2, (ak_linear_options){ 0 });
+    net = ak_module_end(net);
+    ak_lora_add(net, "*fc", (ak_lora_options){ .rank = 2 });
+    ak_lora_merge(net);
+    ak_module_save_safetensors(net, "oom.safetensors", (ak_weight_map){ 0 });
+    ak_module_load_safetensors(net, "oom.safetensors", (ak_weight_map){ 0 });
+    ak_lora_unmerge(net);
+    ak_lora_save(net, "oom.lora");
+    ak_lora_load(net, "oom.lora");
+    ak_weights_convert(ctx, "oom.safetensors", "oom.npz", (ak_weight_map){
+        .convolutions = AK_CONV_LAST }, nowhere);       /* says that it means it: no warning */
+    ak_weights_convert(ctx, "oom.npz", "oom.ckpt", (ak_weight_map){ 0 }, nowhere);
+    ak_weights_convert(ctx, "oom.ckpt", "oom.akin", (ak_weight_map){ 0 }, nowhere);
+    ak_checkpoint_look(ctx, "oom.akin");
+    ak_module_layers(net);
+    ak_module_info(net, (ak_inputs){ .x = ak_zeros(ctx, AK_SHAPE(1, 4, 4, 2)) }, nowhere);
+    fclose(nowhere);
+    return ak_close(ctx);
+}
+
+Test(oom, weights_and_adapters)
+{
+    static const char *const files[] = { "oom.safetensors", "oom.lora", "oom.npz", "oom.ckpt",
+                                         "oom.akin" };
+    char folder[] = "/tmp/akin-oom-XXXXXX";
+    cr_assert_not_null(mkdtemp(folder));
+    cr_assert_eq(chdir(folder), 0);
+    cr_expect(exhaust(carry_once, NULL, true, "weights") > 10);
+    cr_expect(exhaust(carry_once, NULL, false, "weights") > 10);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        cr_expect_eq(remove(files[i]), 0, "%s", files[i]);
+    cr_assert_eq(chdir("/"), 0);
+    cr_expect_eq(rmdir(folder), 0, "nothing half-written is left");
     ABUSE_EXPECT_NO_LEAK();
 }
 

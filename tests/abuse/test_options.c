@@ -308,6 +308,9 @@ Test(options, modules)
     NO_COUNT("width", ak_resnet18(c, "rn", (ak_resnet_options){ .width = v }));
     NO_COUNT("classes", ak_resnet18(c, "rn", (ak_resnet_options){ .classes = v }));
     REFUSED("stem", ak_resnet18(c, "rn", (ak_resnet_options){ .stem = 5 }));
+    NO_COUNT(".rows", ak_forward_chunked(w.net, (ak_inputs){ .x = w.x },
+                                         (ak_chunked_options){ .rows = v }));
+    NO_COUNT("micro-batches", ak_accumulate_begin(c, v));
     say("modules");
     ak_close(w.ctx);
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Write the files that examples/07_two_towers.c reads, and run a program beside them.
+"""Write the files that examples/09_two_towers.c reads, and run a program beside them.
 
     make_pairs.py FOLDER LEAST PROGRAM
 

@@ -344,16 +344,18 @@ Test(sinkhorn, sums_are_right_at_small_eps)
     static const struct { int64_t N, K; } cases[] = { { 64, 16 }, { 200, 30 }, { 64, 64 },
                                                       { 7, 20 }, { 1, 1 }, { 1, 5 }, { 5, 1 } };
     static const double eps[] = { 1, 0.05, 0.005, 0.0005 };
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+    /* Several draws: where codes are nearly 0 and 1, luck decides how hard a matrix is. */
+    for (size_t c = 0; c < 5 * sizeof cases / sizeof *cases; c++)
         for (size_t e = 0; e < sizeof eps / sizeof *eps; e++) {
+            const int64_t N = cases[c / 5].N, K = cases[c / 5].K;
             ak_sinkhorn_report r;
             double rows, columns;
-            const ak_tensor *q = ak_sinkhorn(cosines(cases[c].N, cases[c].K), (ak_sinkhorn_options){
+            const ak_tensor *q = ak_sinkhorn(cosines(N, K), (ak_sinkhorn_options){
                 .eps = eps[e], .tolerance = 1e-7, .report = &r });
             cr_assert(!ak_is_poison(q), "%s", ak_error_message(ctx));
             sums(q, NULL, &rows, &columns);
             cr_expect(rows < 1e-6 && columns < 1e-6, "N %d K %d eps %g: rows %g, columns %g",
-                      (int)cases[c].N, (int)cases[c].K, eps[e], rows, columns);
+                      (int)N, (int)K, eps[e], rows, columns);
             cr_expect(r.error <= 1e-7 && r.iterations < 1000, "%d iterations, %g", r.iterations,
                       r.error);
             cr_assert_eq(ak_step_end(ctx), AK_OK);

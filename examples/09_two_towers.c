@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 07_two_towers.c - images and captions from npy files find each other (CLIP): named fields. */
+/* 09_two_towers.c - images and captions from npy files find each other (CLIP): named fields. */
 #include <akin/akin.h>
 #include <stdio.h>
 

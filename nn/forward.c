@@ -79,7 +79,7 @@ ak_inputs ak_inputs_for(const ak_module *m, ak_inputs in)
 }
 
 /* Fits what is there with what is taken, and is all of it usable? */
-static bool inputs_fit(const ak_module *m, const ak_inputs *in, unsigned needs, unsigned takes)
+static bool inputs_are(const ak_module *m, const ak_inputs *in, unsigned needs, unsigned takes)
 {
     const unsigned there = given(in);
     char a[160], b[160], c[160];
@@ -104,6 +104,12 @@ static bool inputs_fit(const ak_module *m, const ak_inputs *in, unsigned needs, 
             return false;
     }
     return true;
+}
+
+static bool inputs_fit(const ak_module *m, const ak_inputs *in)
+{
+    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
+    return inputs_are(m, in, needs, ak_module_takes(m));
 }
 
 /* ---- rows of inputs -------------------------------------------------------------------------- */
@@ -183,7 +189,7 @@ ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int6
 
 typedef struct way {
     const ak__handed *h;
-    const ak__part   *part;
+    const ak__service *part;
 } way;
 
 static ak_tensor *call(ak_module *m, const ak_inputs *in, const way *w)
@@ -222,17 +228,15 @@ static ak_tensor *run(ak_module *m, const ak_inputs *in, const way *w)
 
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
 {
-    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
-    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in, needs, ak_module_takes(m)) ||
-        ak_error(m->ctx) != AK_OK)
+    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in) || ak_error(m->ctx) != AK_OK)
         return &ak__poison;
     return run(m, in, &(way){ .h = h });
 }
 
-ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__part *part)
+ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__service *part)
 {
-    if (!ak__complete(m, part->who) || !inputs_fit(m, in, part->needs, part->needs | part->takes) ||
-        ak_error(m->ctx) != AK_OK)
+    if (!ak__complete(m, part->who) ||
+        !inputs_are(m, in, part->needs, part->needs | part->takes) || ak_error(m->ctx) != AK_OK)
         return &ak__poison;
     return run(m, in, &(way){ .part = part });
 }

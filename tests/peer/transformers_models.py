@@ -86,7 +86,7 @@ def t5(gated):
     if gated:       # as T5 1.1: an output layer of its own, which is not scaled
         net.lm_head.weight = torch.nn.Parameter(torch.zeros(vocab, 32))
         config.scale_decoder_outputs = False
-    random_net
+    random_weights(net)
     sources, lengths = words(vocab, N, S, low=2), torch.tensor([10, 1, 7])
     ids, mask = words(vocab, N, T), seen(torch.tensor([10, 1, 7]), S)
     y = net(input_ids=sources, attention_mask=mask, decoder_input_ids=ids).logits

@@ -270,7 +270,7 @@ ak_tensor *ak_clip_pictures(ak_module *m, ak_tensor *x)
     if (!AK__GIVEN(x ? x->ctx : NULL, m) || !AK__TENSOR(m->ctx, x) ||
         !is_clip(m, "ak_clip_pictures"))
         return &ak__poison;
-    return ak__run_part(m, &(ak_inputs){ .x = x }, &(ak__service){
+    return ak__run_use(m, &(ak_inputs){ .x = x }, &(ak__use){
         .who = "ak_clip_pictures", .needs = AK_IN_X, .run = pictures_of });
 }
 
@@ -278,7 +278,7 @@ ak_tensor *ak_clip_texts(ak_module *m, ak_inputs in)
 {
     if (!AK__GIVEN(in.ids ? in.ids->ctx : NULL, m) || !is_clip(m, "ak_clip_texts"))
         return &ak__poison;
-    return ak__run_part(m, &in, &(ak__service){ .who = "ak_clip_texts", .needs = AK_IN_IDS,
+    return ak__run_use(m, &in, &(ak__use){ .who = "ak_clip_texts", .needs = AK_IN_IDS,
                                              .takes = TEXT_TAKES, .run = texts_of });
 }
 

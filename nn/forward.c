@@ -78,8 +78,13 @@ ak_inputs ak_inputs_for(const ak_module *m, ak_inputs in)
     return in;
 }
 
+static unsigned needs_of(const ak_module *m)
+{
+    return m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
+}
+
 /* Fits what is there with what is taken, and is all of it usable? */
-static bool inputs_are(const ak_module *m, const ak_inputs *in, unsigned needs, unsigned takes)
+static bool inputs_fit(const ak_module *m, const ak_inputs *in, unsigned needs, unsigned takes)
 {
     const unsigned there = given(in);
     char a[160], b[160], c[160];
@@ -106,12 +111,6 @@ static bool inputs_are(const ak_module *m, const ak_inputs *in, unsigned needs, 
     return true;
 }
 
-static bool inputs_fit(const ak_module *m, const ak_inputs *in)
-{
-    const unsigned needs = m->kind->needs | (m->kind->forward ? AK_IN_X : 0u);
-    return inputs_are(m, in, needs, ak_module_takes(m));
-}
-
 /* ---- rows of inputs -------------------------------------------------------------------------- */
 
 /* A bias of [Tq, Tk] or [H, Tq, Tk] is every sample's. */
@@ -130,7 +129,7 @@ bool ak__inputs_rows(const ak_module *m, const ak_inputs *in, int64_t *rows)
 {
     const field *first = NULL;
     char text[AK_SHAPE_TEXT];
-    if (!inputs_fit(m, in))
+    if (!inputs_fit(m, in, needs_of(m), ak_module_takes(m)))
         return false;
     for (size_t i = 0; i < FIELDS; i++) {
         const field *f = &fields[i];
@@ -189,14 +188,14 @@ ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int6
 
 typedef struct way {
     const ak__handed *h;
-    const ak__service *part;
+    const ak__use    *use;
 } way;
 
 static ak_tensor *call(ak_module *m, const ak_inputs *in, const way *w)
 {
     const ak__handed *h = w->h;
-    if (w->part)
-        return w->part->run(m, in, w->part->how);
+    if (w->use)
+        return w->use->run(m, in, w->use->how);
     if (h && h->wanted && ak_is_training(m->ctx))
         return m->kind->fusion->to_norm(m, in->x, h->wanted);
     if (h && !h->wanted)
@@ -228,17 +227,18 @@ static ak_tensor *run(ak_module *m, const ak_inputs *in, const way *w)
 
 ak_tensor *ak__run(ak_module *m, const ak_inputs *in, const ak__handed *h)
 {
-    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in) || ak_error(m->ctx) != AK_OK)
+    if (!ak__complete(m, "ak_forward") || !inputs_fit(m, in, needs_of(m), ak_module_takes(m)) ||
+        ak_error(m->ctx) != AK_OK)
         return &ak__poison;
     return run(m, in, &(way){ .h = h });
 }
 
-ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__service *part)
+ak_tensor *ak__run_use(ak_module *m, const ak_inputs *in, const ak__use *use)
 {
-    if (!ak__complete(m, part->who) ||
-        !inputs_are(m, in, part->needs, part->needs | part->takes) || ak_error(m->ctx) != AK_OK)
+    if (!ak__complete(m, use->who) || !inputs_fit(m, in, use->needs, use->needs | use->takes) ||
+        ak_error(m->ctx) != AK_OK)
         return &ak__poison;
-    return run(m, in, &(way){ .part = part });
+    return run(m, in, &(way){ .use = use });
 }
 
 ak_tensor *ak_forward(ak_module *m, ak_tensor *x)

@@ -140,13 +140,13 @@ bool ak__inputs_rows(const ak_module *m, const ak_inputs *in, int64_t *rows);
 ak_inputs ak__inputs_slice(ak_ctx *ctx, const ak_inputs *in, int64_t first, int64_t count);
 /* What else a module can do than its forward function: one tower of two, another mask. Run as that
  * is: what it is handed is compared, and evaluation mode holds. */
-typedef struct ak__service {
+typedef struct ak__use {
     const char *who;                /* the public function, for messages */
     unsigned    needs, takes;       /* AK_IN bits */
     ak_tensor *(*run)(ak_module *m, const ak_inputs *in, const void *how);
     const void *how;
-} ak__service;
-ak_tensor *ak__run_part(ak_module *m, const ak_inputs *in, const ak__service *part);
+} ak__use;
+ak_tensor *ak__run_use(ak_module *m, const ak_inputs *in, const ak__use *use);
 
 /* Convolution and batch norm of a unit of ak_nn_conv_norm (conv_norm.c). skip NULL: none; last:
  * nobody needs x afterwards, it is given back as soon as the convolution has read it. */

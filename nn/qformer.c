@@ -326,7 +326,7 @@ ak_tensor *ak_qformer_run(ak_module *m, ak_inputs in, ak_qformer_mode mode)
                 (int)AK_QFORMER_GENERATE);
         return &ak__poison;
     }
-    return ak__run_part(m, &in, &(ak__service){ .who = "ak_qformer_run", .needs = m->kind->needs,
+    return ak__run_use(m, &in, &(ak__use){ .who = "ak_qformer_run", .needs = m->kind->needs,
                                              .takes = m->kind->takes, .run = run_as,
                                              .how = &mode });
 }

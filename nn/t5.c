@@ -167,7 +167,7 @@ ak_tensor *ak_t5_encode(ak_module *m, ak_inputs in)
         ak_fail(m->ctx, AK_ERR_VALUE, "ak_t5_encode: %s (%s) is not of ak_t5", m->name, m->what);
         return &ak__poison;
     }
-    return ak__run_part(m, &in, &(ak__service){
+    return ak__run_use(m, &in, &(ak__use){
         .who = "ak_t5_encode", .needs = AK_IN_IDS, .takes = AK_IN_LENGTHS | AK_IN_MASK,
         .run = encoder_part });
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One model with another library's weights, for the scripts beside this file (clients.py):
  *
- *     client bert|gpt|t5|qformer|vit WEIGHTS JOB OUT
+ *     client bert|gpt|t5|qformer|vit WEIGHTS JOB OUT [FILE MODULE AXES]..
  *
- * WEIGHTS holds the parameters by their names below the module, JOB the inputs (ids, lengths, x,
- * ..), options (opt_NAME) and the gradient of the result (gy). OUT gets the result y, the gradients
- * of x and of the memory, or of the word embeddings (gwords), and words that were generated from
- * the prompt (greedy). */
+ * WEIGHTS is a safetensors file with the library's own names; what they are called here and how
+ * they lie is said by a map, three words a pair. JOB (npz) holds the inputs (ids, lengths, x, ..),
+ * options (opt_NAME) and the gradient of the result (gy). OUT gets the result y, the gradients of x
+ * and of the memory, or of the word embeddings (gwords), and words that were generated from the
+ * prompt (greedy). */
 #include <akin/akin.h>
 
 #include <stdio.h>
@@ -92,16 +93,28 @@ static ak_tensor *generated(ak_module *net, ak_inputs source)
     return as_numbers(y);
 }
 
+enum { PAIRS = 16 };
+
+static void load(ak_module *net, const char *path, int n, char **words_of_map)
+{
+    ak_weight_pair pairs[PAIRS + 1] = { 0 };
+    for (int i = 0; i < n; i++)
+        pairs[i] = (ak_weight_pair){ .file = words_of_map[3 * i],
+                                     .module = words_of_map[3 * i + 1],
+                                     .axes = words_of_map[3 * i + 2] };
+    ak_module_load_safetensors(net, path, (ak_weight_map){ .pairs = pairs });
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: client KIND WEIGHTS JOB OUT\n");
+    if (argc < 5 || (argc - 5) % 3 != 0 || (argc - 5) / 3 > PAIRS) {
+        fprintf(stderr, "usage: client KIND WEIGHTS JOB OUT [FILE MODULE AXES]..\n");
         return 2;
     }
     ctx = ak_open((ak_options){ .seed = 1 });
     job = ak_npz_open(ctx, argv[3]);
     ak_module *net = job ? make(argv[1]) : NULL;
-    ak_module_load_npz(net, argv[2]);
+    load(net, argv[2], (argc - 5) / 3, argv + 5);
     ak_train_mode(ctx, false);
     const ak_inputs in = {
         .x = tensor("x"), .ids = words("ids"), .types = words("types"), .lengths = words("lengths"),

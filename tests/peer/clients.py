@@ -1,44 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What scripts with models of other libraries share: weights into akin's files by a map of names,
-the program client.c run over them, results compared."""
+"""What scripts with models of other libraries share: weights as safetensors by a map of names, the
+program client.c run over them, results compared."""
+import os
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy
 import torch
+from safetensors.torch import save_file
+
+# Before the libraries: nothing is fetched, and of torchvision Python is enough (see resnet.py).
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+sys.modules["torchvision._meta_registrations"] = types.ModuleType("unused")
 
 OUTPUTS, GRADIENTS = 1e-5, 1e-4     # of the largest number
 faults = 0
 
 
-def turned(w):
-    """transformers' Conv1D holds I x O."""
-    return w.T
-
-
-def kernel(w):
-    """Filters O C h w are O h w C in akin."""
-    return w.permute(0, 2, 3, 1)
-
-
-def weights(net, layout=lambda name: None):
-    """Parameters by akin's names; layout says how a weight has to be laid out anew."""
-    out = {}
-    for name, p in net.named_parameters():
-        change = layout(name)
-        p = change(p) if change else p
-        out[name.replace(".", "/")] = p.detach().float().contiguous().numpy()
-    return out
-
-
-def run(program, kind, parameters, job):
+def run(program, kind, net, job, pairs=()):
+    """pairs: (name in the file, name in akin, order of the axes) of weights that need one."""
     with tempfile.TemporaryDirectory() as folder:
-        numpy.savez(f"{folder}/weights.npz", **parameters)
+        save_file({name: p.detach().float().contiguous() for name, p in net.named_parameters()},
+                  f"{folder}/weights.safetensors")
         numpy.savez(f"{folder}/job.npz", **{k: v.detach().numpy() if torch.is_tensor(v) else v
                                             for k, v in job.items()})
-        subprocess.run([program, kind, f"{folder}/weights.npz", f"{folder}/job.npz",
-                        f"{folder}/out.npz"], check=True)
+        subprocess.run([program, kind, f"{folder}/weights.safetensors", f"{folder}/job.npz",
+                        f"{folder}/out.npz", *(word for pair in pairs for word in pair)],
+                       check=True)
         with numpy.load(f"{folder}/out.npz") as out:
             return dict(out)
 

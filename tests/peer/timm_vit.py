@@ -4,17 +4,12 @@
 
 Usage: timm_vit.py build-test/tests/peer/client
 """
-import os
 import sys
-import types
 
 import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-sys.modules["torchvision._meta_registrations"] = types.ModuleType("unused")     # see resnet.py
-from timm.models.vision_transformer import VisionTransformer  # noqa: E402
-from clients import (GRADIENTS, OUTPUTS, compare, finish, kernel, options,  # noqa: E402
-                     random_weights, run, weights)
+from clients import GRADIENTS, OUTPUTS, compare, finish, options, random_weights, run
+from timm.models.vision_transformer import VisionTransformer
 
 torch.manual_seed(4)
 PROGRAM = sys.argv[1]
@@ -27,8 +22,7 @@ def vit(image, patch, classes):
     y = net(x) if classes else net.forward_features(x)
     gy = torch.randn(y.shape).double()
     y.backward(gy)
-    got = run(PROGRAM, "vit",
-              weights(net, lambda name: kernel if name == "patch_embed.proj.weight" else None),
+    got = run(PROGRAM, "vit", net,
               dict(x=x.detach().permute(0, 2, 3, 1).contiguous(), gy=gy) |
               options(image=image, patch=patch, width=48, layers=3, heads=3, classes=classes,
                       eps=net.norm.eps))

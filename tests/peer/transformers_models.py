@@ -5,15 +5,13 @@ generation word for word.
 
 Usage: transformers_models.py build-test/tests/peer/client
 """
-import os
 import sys
 
 import torch
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
-import transformers  # noqa: E402
-from clients import (GRADIENTS, OUTPUTS, compare, compare_words, finish, options,  # noqa: E402
-                     random_weights, run, seen, turned, weights)
+from clients import (GRADIENTS, OUTPUTS, compare, compare_words, finish, options, random_weights,
+                     run, seen)
+import transformers
 
 transformers.logging.set_verbosity_error()
 torch.manual_seed(3)
@@ -36,7 +34,7 @@ def bert():
     y = net(input_ids=ids, token_type_ids=types, attention_mask=mask).last_hidden_state
     gy = torch.randn(y.shape).double() * mask[..., None]
     y.backward(gy)
-    got = run(PROGRAM, "bert", weights(net), dict(ids=ids, types=types, lengths=lengths, gy=gy) |
+    got = run(PROGRAM, "bert", net, dict(ids=ids, types=types, lengths=lengths, gy=gy) |
               options(vocab=vocab, width=32, layers=3, heads=4, hidden=48, positions=T + 1,
                       eps=1e-12))
     got["y"] *= mask[..., None].numpy()
@@ -67,11 +65,11 @@ def gpt2():
     y.backward(gy)
     lengths = torch.tensor([4, 1, 3])
     prompt = ids[:, :4] * seen(lengths, 4)
-    linear = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-    got = run(PROGRAM, "gpt", weights(net, lambda name: turned if name.endswith(linear) else None),
+    linear = [(f"*.{name}.weight",) * 2 + ("10",) for name in ("c_attn", "c_proj", "c_fc")]
+    got = run(PROGRAM, "gpt", net,
               dict(ids=ids, gy=gy, prompt=prompt, prompt_lengths=lengths) |
               options(vocab=vocab, width=32, layers=3, heads=4, positions=32, eps=1e-5,
-                      steps=steps))
+                      steps=steps), linear)
     compare("GPT2LMHeadModel", got["y"], y, OUTPUTS)
     compare("GPT2LMHeadModel, gradient", got["gwords"], net.transformer.wte.weight.grad, GRADIENTS)
     compare_words("GPT2LMHeadModel, greedy", got["greedy"],
@@ -97,7 +95,7 @@ def t5(gated):
     written = net.generate(sources, attention_mask=mask, max_new_tokens=steps, do_sample=False)
     greedy = torch.zeros(N, 1 + steps, dtype=torch.long)
     greedy[:, :written.shape[1]] = written
-    got = run(PROGRAM, "t5", weights(net),
+    got = run(PROGRAM, "t5", net,
               dict(ids=ids, memory_ids=sources, memory_lengths=lengths, gy=gy,
                    prompt=torch.zeros(N, 1, dtype=torch.long)) |
               options(vocab=vocab, width=32, layers=2, heads=3, head_width=10, hidden=48,
@@ -122,7 +120,7 @@ def qformer():
             encoder_attention_mask=seen(lengths, S)).last_hidden_state
     gy = torch.randn(y.shape).double()
     y.backward(gy)
-    got = run(PROGRAM, "qformer", weights(net),
+    got = run(PROGRAM, "qformer", net,
               dict(x=x, memory=memory, memory_lengths=lengths, gy=gy) |
               options(width=32, layers=4, heads=4, hidden=48, memory_width=20, every=2, eps=1e-12))
     compare("Blip2QFormerModel", got["y"], y, OUTPUTS)

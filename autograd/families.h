@@ -22,5 +22,8 @@ extern const ak_op *const ak__ops_pool[];
 extern const ak_op *const ak__ops_attention[];
 extern const ak_op *const ak__ops_positions[];
 extern const ak_op *const ak__ops_joined[];
+extern const ak_op *const ak__ops_gru[];
+extern const ak_op *const ak__ops_bag[];
+extern const ak_op *const ak__ops_mel[];
 
 #endif

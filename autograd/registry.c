@@ -10,7 +10,8 @@
 static const ak_op *const *const families[] = {
     ak__ops_unary, ak__ops_binary, ak__ops_reduce, ak__ops_order, ak__ops_linear, ak__ops_layout,
     ak__ops_index, ak__ops_segment, ak__ops_select, ak__ops_norm, ak__ops_softmax, ak__ops_conv,
-    ak__ops_pool, ak__ops_attention, ak__ops_positions, ak__ops_joined, ak__ops_random,
+    ak__ops_pool, ak__ops_attention, ak__ops_positions, ak__ops_joined, ak__ops_gru, ak__ops_bag,
+    ak__ops_mel, ak__ops_random,
 };
 enum { FAMILIES = sizeof families / sizeof *families };
 

@@ -36,6 +36,7 @@ static void fill_table(void)
     rows_loss(&table);
     rows_optim(&table);
     rows_step(&table);
+    rows_sequence(&table);
     rows_view(&table);
 }
 

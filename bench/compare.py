@@ -43,10 +43,12 @@ MEMORY = ("infonce symmetric N16384 D128", "infonce symmetric N65536 D128",
           "attention n1 h6 T4096 d64 full", "step simclr convnet 32-64-128 28px b256",
           "step simclr resnet18 32px b128", "step simclr resnet50 32px b64",
           "step simclr vit-tiny/4 32px b64", "step text transformer w256 d4 T64 b128",
-          "step bert cross-encoder w384 d6 T128 b32")
+          "step bert cross-encoder w384 d6 T128 b32", "step gru T64 256 b128")
 START = "start to end of first step"
 # The scores alone would be 17 GB: only we run it.
 NO_PEER = re.compile(r"N65536 ")
+# Rows whose peer is another library: without it, ours alone is measured.
+OTHER_PEERS = {"log-mel ": "librosa"}
 # Views per second and core of Pillow 13 on another machine, where it is not installed.
 STATED_VIEWS = {"views 28x28": 12800, "views 32x32": 4550}
 
@@ -126,8 +128,9 @@ class Comparison:
         self.sides["peer"] = Side("peer_torch.py", peer, environment)
         self.ways = {}          # (side, row): (its fastest configuration, ms)
         self.shared = None      # the row whose arrays lie in the file now
+        theirs = self.ask("peer", "machine")
         self.machine = self.measure_now("ours", "machine") | {
-            k: v for k, v in self.ask("peer", "machine").items() if k in ("torch", "pillow")}
+            k: theirs[k] for k in ("torch", "pillow", "librosa")}
         self.machine |= {"cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
                          "best": options.best, "load": load, "priority": options.priority}
 
@@ -197,6 +200,8 @@ class Comparison:
         stated = STATED_VIEWS.get(name[:11])
         if stated and not self.machine.get("pillow"):
             row["peer"], row["config"] = 1e3 / stated, "Pillow, as stated"
+            return
+        if any(name.startswith(k) and not self.machine.get(v) for k, v in OTHER_PEERS.items()):
             return
         opened["peer"] = self.ask("peer", "open", name, path)
         if "differences" in opened["peer"]:

@@ -260,6 +260,8 @@ def machine_text(machine):
         text += f"; PyTorch {machine['torch']}"
     if machine.get("pillow"):
         text += f", Pillow {machine['pillow']}"
+    if machine.get("librosa"):
+        text += f", librosa {machine['librosa']}"
     text += f"; {machine['date']}, load {machine['load']:.1f} before the start"
     text += "; best runs" if machine["best"] else "; medians"
     return text + (", before all other programs" if machine.get("priority") else "")

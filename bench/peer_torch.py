@@ -22,6 +22,7 @@ import re
 import statistics
 import sys
 import time
+from importlib import metadata
 
 import numpy as np
 import torch
@@ -701,6 +702,49 @@ def vit_block(_, data):
         {"dqkv/weight": "dqkv"}.get(name, name): value for name, value in results().items()})
 
 
+# ---- sequences and sounds ------------------------------------------------------------------------
+
+@row(r"step gru T(\d+) (\d+) ")
+def gru_step(match, data):
+    """torch.compile leaves recurrent layers as they are: there is one configuration."""
+    width, x, dy = int(match[2]), data.leaf("x"), data["dy"]
+
+    def config():
+        net = load(nn.ModuleDict({"gru": nn.GRU(width, width, batch_first=True)}), data)["gru"]
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
+
+        def run(look=None):
+            optimizer.zero_grad()
+            clear(x)
+            y = net(x)[0]
+            y.backward(dy)
+            if look:
+                look(net, y)
+            optimizer.step()
+        return run
+
+    def results():
+        found = {}
+
+        def look(net, y):
+            found.update({"y": y.detach(), "dx": x.grad.clone()})
+            found.update({f"d{n}": p.grad.clone() for n, p in net.named_parameters()})
+        config()(look)
+        return found
+    return Row({"eager": config()}, results)
+
+
+@row(r"log-mel 10 s at 16 kHz, 400/160, 80 mels")
+def log_mel(_, data):
+    import librosa
+    x = data["x"].numpy()
+
+    def run():
+        y = librosa.feature.melspectrogram(y=x, sr=16000, n_fft=400, hop_length=160, n_mels=80)
+        return np.log(np.maximum(y, 1e-10))
+    return Row({"librosa": run}, lambda: {"y": torch.from_numpy(run().T.copy())})
+
+
 # ---- augmented views -----------------------------------------------------------------------------
 
 @row(r"views (28x28 grey|32x32x3) ")
@@ -775,18 +819,20 @@ def differences(results, expected):
     return found
 
 
+def version(package):
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 class Server:
     def __init__(self):
         self.row = None
 
     def machine(self):
-        pillow = None
-        try:
-            import PIL
-            pillow = PIL.__version__
-        except ImportError:
-            pass
-        return {"torch": torch.__version__, "threads": torch.get_num_threads(), "pillow": pillow,
+        return {"torch": torch.__version__, "threads": torch.get_num_threads(),
+                "pillow": version("pillow"), "librosa": version("librosa"),
                 "mkl": torch.backends.mkl.is_available()}
 
     def open(self, name, path=""):

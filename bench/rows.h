@@ -72,6 +72,7 @@ void rows_attention(bench_table *t);
 void rows_loss(bench_table *t);
 void rows_optim(bench_table *t);
 void rows_step(bench_table *t);
+void rows_sequence(bench_table *t);
 void rows_view(bench_table *t);
 
 /* ---- helpers -------------------------------------------------------------------------------- */

@@ -15,8 +15,8 @@ long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: 
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
         set; golden files of other shapes, those of models too; models of timm and transformers
         by their own weights: after work on ops, losses and models. AK_GRAPH_SEEDS=from-to chooses
-        others; AK_PEER_PYTHON names a python that has PyTorch (else one is made in
-        build-peer/venv)
+        others; AK_PEER_PYTHON names a python that has PyTorch and the other libraries (else one is
+        made in build-peer/venv)
 TEXT
 }
 
@@ -92,6 +92,7 @@ peer_python() {
             build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
             build-peer/venv/bin/pip install --quiet "transformers==$PEER_TRANSFORMERS" &&
             build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow timm &&
+            build-peer/venv/bin/pip install --quiet librosa &&
             touch build-peer/ready; } >&2 || return 1
     fi
     echo "$python"
@@ -124,6 +125,9 @@ peer() {
         count_failure "golden files could not be made"
         return
     fi
+    if ! "$python" tests/peer/logmel.py "$folder"; then
+        count_failure "golden files of mel spectra could not be made"
+    fi
     local heads=build-peer/golden-heads
     mkdir -p "$heads" && cp tests/golden/*.npz "$heads"
     if ! "$python" tests/peer/resnet.py "$heads" large ||
@@ -135,7 +139,7 @@ peer() {
             AK_GOLDEN_DIR=$PWD/$heads "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done
-        for name in layers ops losses; do
+        for name in layers ops losses sequence; do
             AK_GOLDEN_DIR=$PWD/$folder "build-test/tests/golden/test_${build}_$name" &&
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done

@@ -10,6 +10,8 @@
  *   recompute.h   less memory for one more forward pass; large batches in chunks
  *   models.h      T5, CLIP, Q-Former
  *   weights.h     weights from other libraries and for them, adapters
+ *   sequence.h    encoders of series, sets of ids and tables
+ *   sound.h       mel spectra, what encoders of sound take
  *   memory.h      what outlives a step: queues, banks, clusters
  *   losses.h      what makes an embedding contrastive
  *   optim.h       optimisers and schedules
@@ -44,6 +46,8 @@
 #include <akin/optim.h>
 #include <akin/recompute.h>
 #include <akin/report.h>
+#include <akin/sequence.h>
+#include <akin/sound.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
 #include <akin/weights.h>

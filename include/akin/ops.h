@@ -217,6 +217,24 @@ AK_API ak_tensor *ak_scatter_add_rows(ak_tensor *x, ak_index *rows, int64_t N);
 /* y[i] = w[ids[i]]: w [V, D], ids [..] in [0, V) -> [.., D]. Row `padding` of w, in [0, V), gets no
  * gradient; AK_NONE: there is no such row. */
 AK_API ak_tensor *ak_embedding(ak_tensor *w, ak_index *ids, int padding);
+typedef enum ak_bag_mode { AK_BAG_MEAN = 0, AK_BAG_SUM, AK_BAG_MAX } ak_bag_mode;
+typedef struct ak_embedding_bag_options {
+    ak_bag_mode mode;
+    ak_index  *lengths;     /* [N] in [0, T]: bag n has the ids 0 .. length-1; NULL = all */
+    ak_tensor *weights;     /* [N, T], a weight of each id; not for AK_BAG_MAX; NULL = 1 */
+    int        padding;     /* an id that counts for nothing; it is meant if */
+    bool       has_padding; /* this is set */
+} ak_embedding_bag_options;
+/* Bags of ids: the rows of a table, reduced, without an array of all rows.
+ *
+ *   sum      y[n] = sum_t weights[n, t] w[ids[n, t]]       mean     that / sum_t weights[n, t]
+ *   max      the largest of each column
+ *   w        [V, D];  ids [N, T], in [0, V) within lengths, anything behind
+ *   returns  [N, D], zeros for a bag without ids (mean: whose weights add up to 0); of the step
+ *   grad     by w, to the rows that ids name, and by the weights; max: to the first of the largest
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for ids (the first bad one), lengths, mode, padding
+ */
+AK_API ak_tensor *ak_embedding_bag(ak_tensor *w, ak_index *ids, ak_embedding_bag_options o);
 /* cond != 0 ? a : b. All three of one shape. cond gets no gradient, even if it could take one: y is
  * piecewise constant in it. */
 AK_API ak_tensor *ak_where(const ak_tensor *cond, ak_tensor *a, ak_tensor *b);
@@ -633,6 +651,33 @@ typedef enum ak_gate { AK_GATE_SILU = 0, AK_GATE_GELU, AK_GATE_GELU_TANH, AK_GAT
  *   errors   AK_ERR_SHAPE for an odd last axis; AK_ERR_VALUE for another gate
  */
 AK_API ak_tensor *ak_gated(ak_tensor *x, ak_gate gate);
+
+/* ---- recurrent: sequences [N, T, C] --------------------------------------------------------- */
+
+/* Of one direction, in PyTorch's layout: the rows of gate r, of z, of n (here m). */
+typedef struct ak_gru_weights {
+    ak_tensor *w_ih, *w_hh;     /* [3 H, I], [3 H, H] */
+    ak_tensor *b_ih, *b_hh;     /* [3 H] or NULL, each by itself */
+} ak_gru_weights;
+typedef struct ak_gru_options {
+    ak_gru_weights reverse;     /* a second direction, from the last valid step to the first; all
+                                 * NULL = none */
+    ak_tensor *initial;         /* [N, directions, H] states before the first step; NULL = 0 */
+    ak_index  *lengths;         /* [N] in [0, T]: sample n has steps 0 .. length-1; NULL = all */
+} ak_gru_options;
+/* Gated recurrent unit (Cho et al., arXiv 1406.1078, in PyTorch's form), from step to step:
+ *
+ *   r = sigmoid(w_r x + b_r + v_r h + c_r);  z likewise;  m = tanh(w_m x + b_m + r (v_m h + c_m))
+ *   h' = (1 - z) m + z h        w, b: rows of w_ih, b_ih; v, c: rows of w_hh, b_hh
+ *   x        [N, T, I]
+ *   returns  [N, T, H], all states; with .reverse [N, T, 2 H], those of both directions at each
+ *            step. 0 in padding, where x is not read. Belongs to the step
+ *   grad     by x, .initial and all weights and biases; 0 for x in padding
+ *   memory   four numbers a state are kept for backward
+ *   errors   AK_ERR_SHAPE; AK_ERR_VALUE for lengths, and for one matrix of .reverse without the
+ *            other. Index arrays must live as long as the tape
+ */
+AK_API ak_tensor *ak_gru(ak_tensor *x, ak_gru_weights w, ak_gru_options o);
 
 /* ---- random --------------------------------------------------------------------------------- */
 

@@ -4,6 +4,9 @@
 #define AK__ISA avx512
 #define AK__VW  16
 #include "simd_entries.h"
+#include "gru_simd.h"
+#define FFT(name) FN(name)
+#include "fft_lanes.h"
 #include "taps_simd.h"
 #include "winograd_simd.h"
 
@@ -17,6 +20,11 @@ void ak__kernels_avx512(ak_kernels *table)
     set_entries_avx512(table);
     table->taps = taps_avx512;
     table->taps_gradient = taps_gradient_avx512;
+    table->gru_step = gru_step_avx512;
+    table->gru_slope = gru_slope_avx512;
+    table->fft = fft_avx512;
+    table->fft_real = fft_real_avx512;
+    table->fft_power = fft_power_avx512;
     table->winograd = winograd_avx512;
     table->isa = "avx512";
 }

@@ -65,6 +65,8 @@ static const table_entry table_entries[] = {
     ENTRY(column_sum),    ENTRY(column_affine),  ENTRY(batch_norm_sums), ENTRY(batch_norm_grad),
     ENTRY(adam),          ENTRY(sgd),            ENTRY(lerp),           ENTRY(from_u8),
     ENTRY(taps),          ENTRY(taps_gradient),  ENTRY(winograd),
+    ENTRY(fft),           ENTRY(fft_real),       ENTRY(fft_power),
+    ENTRY(gru_step),      ENTRY(gru_slope),
 };
 
 #define ENTRY_COUNT (sizeof table_entries / sizeof table_entries[0])

@@ -18,6 +18,7 @@
 
 #include <akin/core.h>
 
+#include "fft.h"
 #include "winograd.h"
 
 /* Panels of split operands: positions of one, and k that its length is a multiple of. */
@@ -244,6 +245,30 @@ typedef struct ak_kernels {
                           const ak_real *dy, int64_t step_dy, int count, int64_t pixels,
                           int64_t C);
 
+    /* ---- gated recurrent unit: one step of one sample; gates of n numbers each ---- */
+    /* gates [4, n] holds what x adds to r, z and m, state [3, n] what h adds, bias [3, n] (NULL =
+     * 0). With s = state + bias:
+     *     r = sigmoid(gates_r + s_r);  z = sigmoid(gates_z + s_z);  c = s_m;
+     *     m = tanh(gates_m + r c);  to = y = m + z (h - m)
+     * gates gets r, z, m and, if `keep` (else it has three rows), c. to may be h. */
+    void (*gru_step)(ak_real *gates, const ak_real *state, const ak_real *bias, const ak_real *h,
+                     ak_real *to, ak_real *y, int64_t n, bool keep);
+    /* Its slopes, from the gates it kept. With g = dh + dy:
+     *     dm = g (1 - z) (1 - m^2);  dc = dm r;  dr = dm c r (1 - r);  dz = g (h - m) z (1 - z)
+     * slopes [4, n] gets dc, dr, dz, dm, to [3, n] gets dr, dz, dc, and dh becomes g z. */
+    void (*gru_slope)(ak_real *slopes, ak_real *to, ak_real *dh, const ak_real *gates,
+                      const ak_real *h, const ak_real *dy, int64_t n);
+
+    /* ---- Fourier transform of AK_FFT_LANES series: fft.h; arrays are aligned to 64 bytes ---- */
+    /* The complex transform of the plan: z [N, 2, lanes] (real and imaginary part) into z or spare,
+     * of AK_FFT_SIZE each, whichever is returned. The bits are the same on all levels, here and in
+     * the next two. */
+    ak_real *(*fft)(const ak__fft *plan, ak_real *z, ak_real *spare);
+    /* Its result made into the spectrum [n/2 + 1, 2, lanes] of the plan's real numbers. */
+    void (*fft_real)(const ak__fft *plan, ak_real *z);
+    /* power [bins, lanes] = re^2 + im^2 of z [bins, 2, lanes] */
+    void (*fft_power)(ak_real *power, const ak_real *z, int64_t bins);
+
     /* ---- Winograd convolution: one tile, see winograd.h ---- */
     bool (*winograd)(ak__winograd_kind kind, const ak__winograd_call *c);
 } ak_kernels;
@@ -271,6 +296,11 @@ void ak__taps_ref(ak_real *y, int64_t step_y, const ak_real *const *x, int64_t s
 void ak__taps_gradient_ref(ak_real *const *sum, const ak_real *const *x, int64_t step_x,
                            const ak_real *dy, int64_t step_dy, int count, int64_t pixels,
                            int64_t C);
+void ak__gru_step_ref(ak_real *gates, const ak_real *state, const ak_real *bias, const ak_real *h,
+                      ak_real *to, ak_real *y, int64_t n, bool keep);
+void ak__gru_slope_ref(ak_real *slopes, ak_real *to, ak_real *dh, const ak_real *gates,
+                       const ak_real *h, const ak_real *dy, int64_t n);
+void ak__kernels_fft_ref(ak_kernels *table);
 void ak__kernels_ref(ak_kernels *table);
 void ak__kernels_avx2(ak_kernels *table);
 void ak__kernels_avx512(ak_kernels *table);

@@ -556,5 +556,8 @@ void ak__kernels_ref(ak_kernels *table)
     table->from_u8 = from_u8_ref;
     table->taps = ak__taps_ref;
     table->taps_gradient = ak__taps_gradient_ref;
+    table->gru_step = ak__gru_step_ref;
+    table->gru_slope = ak__gru_slope_ref;
+    ak__kernels_fft_ref(table);
     table->winograd = ak__winograd_ref;
 }

@@ -41,7 +41,8 @@ VALUES = {
     'ak_init': '(ak_init){ 0 }', 'ak_inputs': '(ak_inputs){ .x = w.x }',
     'ak_module_kind *': '&w.kind', 'ak_inputs_fn': 'NULL', 'ak_schedule': '(ak_schedule){ 0 }',
     'ak_loader_state': '(ak_loader_state){ 0 }', 'ak_queue *': 'w.queue', 'ak_bank *': 'w.bank',
-    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum',
+    'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum', 'ak_mel *': 'w.mel',
+    'ak_gru_weights': '(ak_gru_weights){ w.gates, w.gates, NULL, NULL }',
     'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
     'ak_qformer_mode': 'AK_QFORMER_MATCH',
 }
@@ -90,6 +91,11 @@ ARGUMENTS = {
     ('ak_call_index_range', 'i'): '0', ('ak_call_index_range', 'lo'): '0',
     ('ak_call_index_range', 'hi'): '2', ('ak_call_index_shape', 'k'): 'w.index_call',
     ('ak_call_index_shape', 'i'): '0', ('ak_call_index_shape', 'shape'): 'AK_SHAPE(2)',
+    ('ak_gru', 'x'): 'w.cube', ('ak_last_state', 'y'): 'w.cube',
+    ('ak_embedding_bag', 'ids'): 'w.bags', ('ak_convnet1d_lengths', 'm'): 'w.convnet1d',
+    ('ak_convnet1d_pooled', 'm'): 'w.convnet1d', ('ak_convnet1d_pooled', 'x'): 'w.cube',
+    ('ak_convnet1d_pooled', 'lengths'): 'w.ones', ('ak_last_state', 'lengths'): 'w.ones',
+    ('ak_tabular_fit', 'm'): 'w.tabular',
 }
 # Words and what reads them; features of sequences.
 for name in ('mean', 'max', 'last'):
@@ -164,6 +170,8 @@ LEGAL = {
     'ak_bank_gather': 'present', 'ak_pool_mean': 'lengths mask', 'ak_pool_max': 'lengths mask',
     'ak_pool_last': 'lengths mask', 'ak_next_word_loss': 'lengths', 'ak_generate': 'lengths all',
     'ak_log_likelihood': 'lengths', 'ak_linear_joined': 'b', 'ak_decoding_close': 'd',
+    'ak_bank_gather': 'present', 'ak_mel_spectrogram': 'lengths', 'ak_last_state': 'lengths',
+    'ak_convnet1d_pooled': 'lengths',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).
@@ -209,7 +217,7 @@ def is_pointer(kind):
 
 OWNED = {'ak_ctx *', 'ak_tensor *', 'ak_index *', 'ak_module *', 'ak_dataset *', 'ak_loader *',
          'ak_queue *', 'ak_bank *', 'ak_sample_state *', 'ak_features *', 'ak_optim *', 'ak_npz *',
-         'ak_safetensors *', 'ak_run *', 'ak_progress *', 'ak_call *'}
+         'ak_safetensors *', 'ak_run *', 'ak_progress *', 'ak_call *', 'ak_mel *'}
 
 
 def main():

@@ -19,11 +19,12 @@
 static struct world {
     ak_ctx *ctx, *other;
     ak_tensor *x, *list[3], *out[AK_MAX_IN], *number, *vector, *cube, *picture;
-    ak_tensor *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var;
-    ak_index *ids, *found, *lengths, *mask;
-    ak_module *net, *conv, *norm, *parts[2], *bert, *masked, *gpt;
+    ak_tensor *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var, *gates;
+    ak_index *ids, *found, *lengths, *mask, *bags, *ones;
+    ak_module *net, *conv, *norm, *parts[2], *bert, *masked, *gpt, *convnet1d, *tabular;
     ak_module *t5, *clip, *clip_text, *qformer;
     ak_decoding *seen;
+    ak_mel *mel;
     ak_module_kind kind;
     ak_momentum *momentum;
     ak_dataset *set, *sets[2];
@@ -134,6 +135,9 @@ static void build_step(void)
         w.out[i] = w.x;
     ak_dataset_get(w.set, 0, 2, &w.batch);
     w.ids = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 0, 1 });
+    w.bags = ak_index_from(w.ctx, AK_SHAPE(1, 2), (int32_t[]){ 0, 1 });
+    w.ones = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 1, 1 });
+    w.gates = ak_randn(w.ctx, AK_SHAPE(6, 2));
     w.call = ak_square(w.x)->maker;
     w.index_call = ak_pick(w.x, w.ids)->maker;
 }
@@ -148,6 +152,11 @@ static void build_world(void)
     w.parts[0] = w.net;
     w.conv = ak_nn_conv2d(w.ctx, "conv", 2, 2, 1, (ak_conv_layer_options){ 0 });
     w.norm = ak_nn_batch_norm(w.ctx, "norm", 2, (ak_batch_norm_options){ 0 });
+    w.convnet1d = ak_convnet1d(w.ctx, "series", (ak_convnet1d_options){ .channels = { 2, 2 } });
+    w.tabular = ak_tabular(w.ctx, "rows", (ak_tabular_options){ .numbers = 2,
+                                                                .hidden = (int[]){ 2, 0 } });
+    w.mel = ak_mel_make(w.ctx, (ak_mel_options){ .rate = 16, .n_fft = 4, .hop = 4, .mels = 1,
+                                                 .scale = AK_MEL_HTK, .norm = AK_MEL_PEAK });
     w.kind = (ak_module_kind){ .name = "same", .forward = forward_same };
     ak_module_save_npz(w.net, "net.npz");
     const ak_bert_options bert = { .vocab = 2, .width = 2, .layers = 1, .heads = 1,

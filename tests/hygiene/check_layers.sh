@@ -28,7 +28,7 @@ declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
     [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [transformer]=nn [losses]=losses
     [recompute]=nn [optim]=optim [data]=data [dataset]=data [inputs]=eval [eval]=eval
-    [report]=report [models]=nn [weights]=nn
+    [report]=report [models]=nn [weights]=nn [sequence]=nn [sound]=autograd
 )
 
 complain() {

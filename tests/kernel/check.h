@@ -48,6 +48,7 @@ double ulp_error(float got, double want);
 int isa_tables(isa_table out[MOST_TABLES]);
 
 void check_entries(const ak_kernels *ref, const isa_table *isa);
+void check_fft(const ak_kernels *ref, const isa_table *isa);
 void check_gemm(const isa_table *isa);
 void check_split_operands(const isa_table *isa);
 void check_taps(const isa_table *isa);

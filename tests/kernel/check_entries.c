@@ -218,6 +218,18 @@ static void run_from_u8(const ak_kernels *k, kernel_call *c)
     k->from_u8(c->io[0], (const uint8_t *)c->in[0] + 3 * c->n, c->a, c->b, c->n);
 }
 
+/* Gates of a quarter of n numbers: what is behind stays as it is. flag: with a bias; second: c is
+ * kept. */
+static void run_gru_step(const ak_kernels *k, kernel_call *c)
+{
+    k->gru_step(c->io[0], c->in[0], c->flag ? c->in[1] : NULL, c->in[2], c->io[1], c->io[2],
+                c->n / 4, c->second);
+}
+static void run_gru_slope(const ak_kernels *k, kernel_call *c)
+{
+    k->gru_slope(c->io[0], c->io[1], c->io[2], c->in[0], c->in[1], c->in[2], c->n / 4);
+}
+
 static const entry_record records[] = {
     {"dot", run_dot, "", "nn", 8, "++++", R1},
     {"sum", run_sum, "", "n", 8, "+++", R1},
@@ -254,6 +266,8 @@ static const entry_record records[] = {
     {"adam", run_adam, "nnns", "", 16, "", F | G},
     {"sgd", run_sgd, "nnn", "", 8, "", F | G},
     {"lerp", run_lerp, "n", "n", 3, "+---", 0},
+    {"gru_step", run_gru_step, "nnn", "nnn", 64, "", F | G},
+    {"gru_slope", run_gru_slope, "nnn", "nnn", 64, "", 0},
     {"from_u8", run_from_u8, "n", "n", 2, "+.++", 0},
 };
 

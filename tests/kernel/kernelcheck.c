@@ -270,6 +270,7 @@ int main(int argc, char **argv)
             continue;
         }
         check_entries(&isas[0].table, &isas[i]);
+        check_fft(&isas[0].table, &isas[i]);
         check_taps(&isas[i]);
         check_winograd(&isas[0].table, &isas[i]);
         printf("%-18s %ld checks\n", isas[i].name, checks_passed + checks_failed - before);

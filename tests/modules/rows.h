@@ -14,6 +14,7 @@
  *          RANDOM    train mode draws numbers
  *          MEMORY    is handed a memory [N, 3, 5] as well
  *          SOURCE    and words of one, [N, 3]
+ *          FIXED     its buffers do not follow batches
  */
 #ifndef ROW
 #define ROW(...)
@@ -97,6 +98,23 @@ ROW("encoder of pictures and words", "ak_qformer", ".memory [N, S, E], .ids [N, 
 ROW("pooling", "ak_nn_attention_pool", "[N, T, D]", "[N, D], or [N, queries, D]", "SigLIP",
     AXES(2, 3, 4), NONE, 0, AXES(2, 4), 141, 0,
     ak_nn_attention_pool(ctx, name, 4, (ak_attention_pool_options){ .heads = 2, .hidden = 5 }))
+ROW("encoder of sequences", "ak_convnet1d", "[N, T, C], lengths", "[N, T', D]",
+    "frames of sound and ECG in MORE, COCONUT, Symile", AXES(3, 7, 3), NONE, 0, AXES(3, 4, 5), 114,
+    0, ak_convnet1d(ctx, name, (ak_convnet1d_options){ .channels = { 3, 4, 5 },
+                                                       .stride = { 2, 1 } }))
+ROW("encoder of sequences", "ak_nn_gru", "[N, T, C], lengths, .memory: first states",
+    "[N, T, H or 2 H]", "names as characters in cMIM, series", AXES(3, 5, 3), NONE, 0,
+    AXES(3, 5, 8), 552, 0,
+    ak_nn_gru(ctx, name, 3, 4, (ak_gru_layer_options){ .layers = 2, .both = true }))
+ROW("encoder of sequences", "ak_nn_embedding_bag", ".ids [N, T], lengths, .x: weights", "[N, dim]",
+    "bags of words, baskets of items", NONE, AXES(3, 5), 7, AXES(3, 4), 28, 0,
+    ak_nn_embedding_bag(ctx, name, 7, 4, (ak_embedding_bag_layer_options){ 0 }))
+ROW("encoder of tables", "ak_tabular", "[N, F] numbers, .ids [N, columns]", "[N, last size]",
+    "M3CoL, SupReMix", AXES(3, 2), AXES(3, 2), 3, AXES(3, 5), 88, FIXED,
+    ak_tabular(ctx, name, (ak_tabular_options){ .numbers = 2, .categories = { 3, 6 },
+                                                .hidden = (int[]){ 4, 5, 0 },
+                                                .missing = AK_MISSING_EMBEDDING }))
+
 ROW("pooling", "ak_nn_global_avg_pool", "[N, .., C]", "[N, C]", "convolutional encoders",
     AXES(2, 3, 4, 5), NONE, 0, AXES(2, 5), 0, 0, ak_nn_global_avg_pool(ctx, name))
 ROW("pooling", "ak_nn_global_max_pool", "[N, .., C]", "[N, C]", "retrieval",

@@ -15,7 +15,7 @@ typedef struct module_row {
     ak_module *(*make)(ak_ctx *ctx, const char *name);
 } module_row;
 
-enum { BATCH = 1, RANDOM = 2, MEMORY = 4, SOURCE = 8 };
+enum { BATCH = 1, RANDOM = 2, MEMORY = 4, SOURCE = 8, FIXED = 16 };
 
 #define AK_TESTS_ABSENT (-1)
 #define COUNT_AXES(_1, _2, _3, _4, _5, n, ...) n

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What holds for every module of rows.h: sizes, batches of one, files, copies, frozen parameters,
- * gradients, the same bits for any number of threads. */
+/* What holds for every module of rows.h: sizes, batches of one, padding, files, copies, frozen
+ * parameters, gradients, the same bits for any number of threads. */
 #include <criterion/criterion.h>
 
 #include "table.h"
@@ -136,6 +136,123 @@ Test(modules, batch_of_one)
     }
 }
 
+/* ---- padding --------------------------------------------------------------------------------- */
+
+enum { SHORT = 5, LONG = 9 };           /* positions of the two batches that are compared */
+
+/* A batch of T positions of which lengths are valid: those hold the same numbers for any T. */
+static ak_inputs padded_inputs(ak_ctx *ctx, const module_row *r, int64_t T, const int32_t *lengths)
+{
+    ak_inputs in = { 0 };
+    const int64_t N = samples_of(r);
+    if (r->x.n >= 0) {
+        const int64_t C = ak_shape_size(r->x) / r->x.dims[0] / r->x.dims[1];
+        ak_shape shape = r->x;
+        shape.dims[1] = T;
+        in.x = ak_zeros(ctx, shape);
+        for (int64_t i = 0; i < in.x->size; i++) {
+            const int64_t n = i / (T * C), t = i / C % T, place = (n * LONG + t) * C + i % C;
+            in.x->data[i] = t < lengths[n] ? (ak_real)ak_random_normal(5, 1, (uint64_t)place)
+                                           : (ak_real)(100 * T);
+        }
+        ak_require_grad(in.x);
+    }
+    if (r->ids.n >= 0) {
+        int32_t values[8 * LONG];
+        for (int64_t i = 0; i < N * T; i++)
+            values[i] = (int32_t)((i / T * 3 + (i % T < lengths[i / T] ? i % T : i)) % r->below);
+        in.ids = ak_index_from(ctx, AK_SHAPE(N, T), values);
+    }
+    in.lengths = ak_index_from(ctx, AK_SHAPE(N), lengths);
+    return in;
+}
+
+/* Positions of y that are compared. One with as many as x has them where x has, others are 0 where
+ * nothing is left. */
+static int64_t compared(const ak_tensor *y, int64_t n, int64_t T, const int32_t *lengths)
+{
+    return y->shape.n < 3 ? 1 : y->shape.dims[1] == T ? lengths[n] : y->shape.dims[1];
+}
+
+typedef struct padded_run { ak_ctx *ctx; ak_module *m; ak_inputs in; ak_tensor *y; } padded_run;
+
+/* Forward, and backward from the compared positions. */
+static padded_run run_padded(const module_row *r, bool train, int64_t T, const int32_t *lengths)
+{
+    padded_run p = { .ctx = quiet() };
+    p.m = make(p.ctx, r, "m");
+    stir(p.m);
+    ak_train_mode(p.ctx, train);
+    p.in = padded_inputs(p.ctx, r, T, lengths);
+    p.y = ak_forward_with(p.m, p.in);
+    cr_assert_not(ak_is_poison(p.y), "%s: %s", r->call, ak_error_message(p.ctx));
+    ak_tensor *dy = ak_zeros(p.ctx, p.y->shape);
+    const int64_t each = dy->size / samples_of(r), D = ak_last_dim(dy);
+    for (int64_t n = 0; n < samples_of(r); n++)
+        for (int64_t i = 0; i < compared(p.y, n, T, lengths) * D; i++)
+            dy->data[n * each + i] = (ak_real)ak_random_normal(6, (uint64_t)n, (uint64_t)i);
+    if (ak_module_size(p.m))
+        cr_assert_eq(ak_backward_from(p.y, dy->data), AK_OK, "%s: %s", r->call,
+                     ak_error_message(p.ctx));
+    return p;
+}
+
+static void expect_near(const module_row *r, const char *what, ak_real a, ak_real b)
+{
+    const double tol = sizeof(ak_real) == 8 ? 1e-11 : 1e-4, size = fmax(1, fabs((double)b));
+    cr_assert_float_eq((double)a, (double)b, tol * size, "%s: %s: %g, %g", r->call, what, (double)a,
+                       (double)b);
+}
+
+static void expect_same_run(const module_row *r, const padded_run *a, const padded_run *b,
+                            const int32_t *lengths)
+{
+    const int64_t N = samples_of(r), D = ak_last_dim(a->y);
+    for (int64_t n = 0; n < N; n++)
+        for (int64_t i = 0; i < compared(a->y, n, SHORT, lengths) * D; i++)
+            expect_near(r, "y", a->y->data[n * a->y->size / N + i],
+                        b->y->data[n * b->y->size / N + i]);
+    const ak_tensor *t;
+    for (int64_t j = 0; (t = ak_module_param(a->m, j)) != NULL; j++)
+        for (int64_t i = 0; i < t->size; i++) {
+            const ak_tensor *other = ak_module_param(b->m, j);
+            expect_near(r, t->name, t->data[i], other->data[i]);
+            if (t->grad)
+                expect_near(r, t->name, t->grad[i], other->grad[i]);
+        }
+    for (int64_t i = 0; a->in.x && i < a->in.x->size; i++) {
+        const int64_t C = a->in.x->size / N / SHORT, n = i / (SHORT * C), at = i % (SHORT * C);
+        if (at / C < lengths[n])
+            expect_near(r, "dx", a->in.x->grad[i], b->in.x->grad[n * LONG * C + at]);
+        else
+            cr_assert_eq(a->in.x->grad[i], 0, "%s: dx in padding", r->call);
+    }
+}
+
+/* Whatever stands in padding, and however much of it there is, values, gradients and running
+ * statistics are the same; sequences of length 1 and of full length among them. */
+Test(modules, padding_changes_nothing)
+{
+    static const int32_t lengths[][3] = { { SHORT, 1, 3 }, { 1, 1, 1 }, { SHORT, SHORT, SHORT } };
+    int found = 0;
+    for (int i = 0; i < ROWS; i++) {
+        const module_row *r = &rows[i];
+        ak_ctx *ctx = quiet();
+        const bool takes = ak_module_takes(make(ctx, r, "m")) & AK_IN_LENGTHS;
+        ak_close(ctx);
+        for (int c = 0; takes && c < 3; c++)
+            for (int train = 0; train <= !(r->flags & RANDOM); train++) {
+                padded_run a = run_padded(r, train, SHORT, lengths[c]);
+                padded_run b = run_padded(r, train, LONG, lengths[c]);
+                expect_same_run(r, &a, &b, lengths[c]);
+                ak_close(a.ctx);
+                ak_close(b.ctx);
+                found++;
+            }
+    }
+    cr_expect_gt(found, 0);
+}
+
 /* Train and evaluation mode differ where there are batch norms or draws, and nowhere else; a module
  * that is kept in evaluation mode does not move in either. */
 Test(modules, both_modes)
@@ -147,7 +264,7 @@ Test(modules, both_modes)
         const ak_tensor *t;
         bool buffers = false;
         for (int64_t j = 0; (t = ak_module_param(m, j)) != NULL; j++)
-            buffers = buffers || (t->flags & AK_PARAM_BUFFER);
+            buffers = buffers || ((t->flags & AK_PARAM_BUFFER) && !(r->flags & FIXED));
         ak_train_mode(ctx, false);
         const uint32_t start = ak_hash(ctx, "~*");
         ak_tensor *evaluated = ak_keep(run(ctx, m, r));

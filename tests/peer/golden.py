@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden files of layers with other shapes and options than those in tests/golden, from PyTorch.
 
-Usage: golden.py FOLDER [SEED]     then AK_GOLDEN_DIR=FOLDER test_golden_layers, test_golden_ops
+Usage: golden.py FOLDER [SEED]     then AK_GOLDEN_DIR=FOLDER test_golden_layers, .._ops, .._sequence
 
 The keys are those of tests/golden: cK_x, x2, x3 inputs; cK_p_NAME parameters; cK_opt_NAME options;
 cK_y output; cK_gy upstream gradient; cK_gx, cK_gp_NAME gradients.
@@ -14,6 +14,7 @@ import sys
 import numpy
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 torch.set_default_dtype(torch.float64)
 FOLDER, SEED = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
@@ -293,6 +294,33 @@ def attention():
                    heads=heads)
 
 
+def recurrent():
+    def gru_case(f, layers, both, bias, start, lengths):
+        shape, hidden = (3, 5, 2), 4
+        net = torch.nn.GRU(shape[2], hidden, layers, bool(bias), batch_first=True,
+                           bidirectional=bool(both))
+
+        def run(x, x2=None, **weights):     # x2 [N, states, hidden]
+            h = None if x2 is None else x2.transpose(0, 1).contiguous()
+            if lengths is not None:
+                x = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            y = torch.func.functional_call(net, weights, (x, h))[0]
+            return y if lengths is None else pad_packed_sequence(y, batch_first=True,
+                                                                 total_length=shape[1])[0]
+
+        states = layers * (1 + both)
+        f.case(run, {"x": normal(*shape)} | ({"x2": normal(3, states, hidden)} if start else {}),
+               {name: normal(*p.shape) / 2 for name, p in net.named_parameters()},
+               {} if lengths is None else {"lengths": lengths})
+
+    with File("layer-gru") as f:
+        for lengths in (None, torch.tensor([2, 5, 1])):
+            gru_case(f, 1, 0, 1, 0, lengths)
+            gru_case(f, 1, 1, 0, 1, lengths)
+            gru_case(f, 3, 0, 1, 1, lengths)
+            gru_case(f, 2, 1, 1, 0, lengths)
+
+
 for make in (cross_entropy, simple_losses, elementwise, products, reductions, embedding, norms,
-             convolutions, pictures, attention):
+             convolutions, pictures, attention, recurrent):
     make()

@@ -5,6 +5,7 @@
 #include <akin/autograd.h>
 #include <akin/checkpoint.h>
 #include <akin/heads.h>
+#include <akin/models.h>
 #include <akin/optim.h>
 #include <akin/weights.h>
 
@@ -493,4 +494,65 @@ Test(layer_decay, refused)
     }
     expect_rates(ctx, opt, 0.5, 1, 1, 1);       /* nothing has changed */
     ak_close(ctx);
+}
+
+/* ---- parts of transformers ------------------------------------------------------------------- */
+
+/* Layers whose products are joined take adapters like any other: what the adapted model returns is
+ * what it returns with them merged, and each of them learns. */
+static void expect_adapted(ak_module *m, ak_inputs in, const char *pattern, int64_t layers)
+{
+    ak_tensor *plain = ak_keep(ak_forward_with(m, in));
+    ak_ctx *ctx = plain->ctx;
+    cr_assert_eq(ak_lora_add(m, pattern, (ak_lora_options){ .rank = 2 }), layers, "%s: %s", pattern,
+                 ak_error_message(ctx));
+    cr_expect(apart(ak_forward_with(m, in), plain) <= 10 * tiny, "%s: B is zero", pattern);
+    ak_tensor *p;
+    int64_t seen = 0;
+    for (int64_t i = 0; (p = ak_param_at(ctx, i)) != NULL; i++)
+        if (strstr(p->name, "/lora_b"))
+            ak_copy(p, ak_randn(ctx, p->shape));
+    ak_tensor *adapted = ak_forward_with(m, in);
+    cr_expect(apart(adapted, plain) > 0, "%s", pattern);
+    ak_zero_grad(ctx);
+    ak_tensor *w = ak_randn(ctx, adapted->shape);
+    cr_assert_eq(ak_backward(ak_sum(ak_mul(adapted, w))), AK_OK, "%s", ak_error_message(ctx));
+    for (int64_t i = 0; (p = ak_param_at(ctx, i)) != NULL; i++) {
+        double largest = 0;
+        for (int64_t k = 0; p->grad && k < p->size; k++)
+            largest = fmax(largest, fabs((double)p->grad[k]));
+        seen += strstr(p->name, "/lora_") != NULL && largest > 0;
+    }
+    cr_expect_eq(seen, 2 * layers, "%s: %d adapters learn", pattern, (int)seen);
+    adapted = ak_keep(ak_forward_with(m, in));
+    cr_assert_eq(ak_lora_merge(m), AK_OK, "%s", ak_error_message(ctx));
+    cr_expect(apart(ak_forward_with(m, in), adapted) <= 100 * tiny, "%s: merged", pattern);
+}
+
+Test(lora, attention_and_gated_layers)
+{
+    ak_ctx *ctx = quiet();
+    ak_index *ids = ak_index_from(ctx, AK_SHAPE(2, 3), (int32_t[]){ 1, 2, 3, 4, 5, 1 });
+    const ak_inputs words = { .ids = ak_index_keep(ids) };
+    const ak_init large = { .kind = AK_INIT_NORMAL, .scale = 0.5 };
+    ak_module *bert = ak_bert(ctx, "bert", (ak_bert_options){
+        .vocab = 6, .width = 8, .layers = 2, .heads = 2, .positions = 3 });
+    expect_adapted(bert, words, "bert/encoder/*/query", 2);
+    bert = ak_bert(ctx, "all", (ak_bert_options){
+        .vocab = 6, .width = 8, .layers = 1, .heads = 2, .positions = 3 });
+    expect_adapted(bert, words, "all/encoder/*", 6);
+    ak_module *t5 = ak_t5_encoder(ctx, "t5", (ak_t5_options){
+        .vocab = 6, .width = 8, .layers = 1, .heads = 2, .gated = true,
+        .activation = AK_GELU_TANH });
+    expect_adapted(t5, words, "t5/encoder/*", 7);
+    ak_module *vit = ak_vit(ctx, "vit", (ak_vit_options){
+        .image = 4, .patch = 2, .channels = 1, .width = 8, .layers = 1, .heads = 2 });
+    expect_adapted(vit, (ak_inputs){ .x = ak_keep(ak_randn(ctx, AK_SHAPE(2, 4, 4, 1))) },
+                   "vit/blocks/*", 4);
+    ak_module *cross = ak_nn_attention(ctx, "cross", 8, (ak_attention_layer_options){
+        .heads = 2, .cross = true, .names = AK_NAMES_CLIP, .weight = large });
+    expect_adapted(cross, (ak_inputs){ .x = ak_keep(ak_randn(ctx, AK_SHAPE(2, 3, 8))),
+                                       .memory = ak_keep(ak_randn(ctx, AK_SHAPE(2, 4, 8))) },
+                   "cross/*", 4);
+    cr_expect_eq(ak_close(ctx), AK_OK);
 }

@@ -10,6 +10,8 @@ static const char *const activation_names[] = {
     [AK_HARDSWISH] = "hardswish", [AK_QUICK_GELU] = "quick GELU", [AK_IDENTITY] = "identity",
 };
 
+const char *ak__activation_name(ak_activation kind) { return activation_names[kind]; }
+
 ak_tensor *ak_activate(ak_tensor *x, ak_activation kind)
 {
     if (!AK__TENSOR(NULL, x))

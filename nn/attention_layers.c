@@ -362,6 +362,8 @@ ak_module *ak__attention_layer(ak_ctx *ctx, const char *name, int64_t width,
     ak_module_describe(m, "%sattention %" PRId64 ", %d heads of %" PRId64 "%s",
                        o.cross ? "cross-" : "", width, o.heads, l->inner / o.heads,
                        o.causal ? ", causal" : "");
+    const double head = (double)(l->inner / o.heads);
+    ak__module_note(m, "%d heads, scale %g", o.heads, o.scale > 0 ? o.scale : 1 / sqrt(head));
     if (l->form == OWN)
         add_own(m, l, how);
     ak_module_begin(m);

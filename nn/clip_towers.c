@@ -91,6 +91,7 @@ ak_module *ak_clip_text(ak_ctx *ctx, const char *name, ak_clip_text_options o)
     const ak_init how = ak__block_init((ak_init){ 0 }, 1);
     ak_module_describe(m, "%s, %d layers of %d, %d words", m->kind->name, o.layers, o.width,
                        o.vocab);
+    ak__module_note(m, "end token %d", o.end);
     ak_init_fill(ak_module_add_param(m, "embeddings/token_embedding/weight",
                                      AK_SHAPE(o.vocab, o.width), 0), how);
     ak_init_fill(ak_module_add_param(m, "embeddings/position_embedding/weight",

@@ -85,6 +85,7 @@ static ak_module *copy(ak_module *m, const plan *p)
     if (!c)
         return NULL;
     c->what = m->what;
+    c->note = m->note;
     c->forward = m->forward;
     c->evaluating = m->evaluating;
     if (m->kind->state_bytes)

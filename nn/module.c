@@ -279,18 +279,31 @@ ak_tensor *ak_module_add_buffer(ak_module *m, const char *name, ak_shape shape)
     return add_tensor(m, name, shape, 0, true);
 }
 
+/* In context memory; what was there if there is no room. */
+static const char *kept_text(ak_ctx *ctx, const char *there, const char *format, va_list args)
+{
+    char text[128];
+    vsnprintf(text, sizeof text, format, args);
+    const char *copy = ak__ctx_strdup(ctx, text);
+    return copy ? copy : there;
+}
+
 void ak_module_describe(ak_module *m, const char *format, ...)
 {
     if (!AK__GIVEN(NULL, m) || !AK__GIVEN(m->ctx, format))
         return;
-    char text[128];
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    m->what = kept_text(m->ctx, m->what, format, args);
     va_end(args);
-    const char *copy = ak__ctx_strdup(m->ctx, text);
-    if (copy)
-        m->what = copy;
+}
+
+void ak__module_note(ak_module *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    m->note = kept_text(m->ctx, m->note, format, args);
+    va_end(args);
 }
 
 bool ak__module_positive(ak_module *m, const char *what, int64_t x)

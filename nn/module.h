@@ -16,6 +16,8 @@ struct ak_module {
     const ak_module_kind *kind;
     const char    *name;            /* path */
     const char    *what;            /* for listings: "linear 128 -> 64" */
+    const char    *note;            /* what its weights mean beyond their shapes, for files of them:
+                                     * "8 heads"; NULL: nothing */
     ak_forward_fn  forward;         /* of ak_module_new; else the kind's, or NULL */
     void          *user;            /* the kind's state, or the program's pointer */
     bool           evaluating;      /* ak_module_train(m, false) */
@@ -63,6 +65,10 @@ const char *ak__numbered(char buf[32], const char *name, int number);
 bool ak__complete(const ak_module *m, const char *who);
 /* A module at `path`, whatever is open, below no other. NULL after an error. */
 ak_module *ak__module_at(ak_ctx *ctx, const char *path, const ak_module_kind *kind);
+/* Sets the note; copied. */
+void ak__module_note(ak_module *m, const char *format, ...) AK_PRINTF(2, 3);
+/* "GELU", for notes and listings. */
+const char *ak__activation_name(ak_activation kind);
 /* Add a tensor that exists, or a child, to the lists. False when memory is exhausted. */
 bool ak__append_tensor(ak_module *m, ak_tensor *t);
 bool ak__append_child(ak_module *m, ak_module *child);

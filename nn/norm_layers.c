@@ -162,8 +162,10 @@ ak_module *ak_nn_layer_norm(ak_ctx *ctx, const char *name, int64_t dim, double e
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
     ak_module *m = norm_layer_make(ctx, name, &layer_norm_kind, dim, (norm_layer){ .eps = eps });
-    if (m)
+    if (m) {
         ak_module_describe(m, "layer norm %" PRId64, dim);
+        ak__module_note(m, "eps %g", eps > 0 ? eps : 1e-5);
+    }
     return m;
 }
 
@@ -172,8 +174,10 @@ ak_module *ak_nn_rms_norm(ak_ctx *ctx, const char *name, int64_t dim, double eps
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, name))
         return NULL;
     ak_module *m = norm_layer_make(ctx, name, &rms_norm_kind, dim, (norm_layer){ .eps = eps });
-    if (m)
+    if (m) {
         ak_module_describe(m, "RMS norm %" PRId64, dim);
+        ak__module_note(m, "eps %g", eps > 0 ? eps : 1e-6);
+    }
     return m;
 }
 

@@ -186,6 +186,7 @@ ak_module *ak_nn_relative_bias(ak_ctx *ctx, const char *name, ak_relative_layer_
     }
     *(ak_relative_layer_options *)m->user = o;
     ak__module_weight(m, AK_SHAPE(o.buckets, o.heads), ak__block_init((ak_init){ 0 }, 1));
+    ak__module_note(m, "distances below %d%s", o.max_distance, o.one_sided ? ", one-sided" : "");
     ak_module_describe(m, "relative bias, %d buckets, %d heads%s", o.buckets, o.heads,
                        o.one_sided ? ", one-sided" : "");
     return ak_error(ctx) == AK_OK ? m : NULL;

@@ -410,6 +410,7 @@ ak_module *ak_qformer(ak_ctx *ctx, const char *name, ak_qformer_options o)
     *q = (qformer){ o };
     ak_module_describe(m, "%s, %d layers of %d, %d queries", m->kind->name, o.layers, o.width,
                        o.queries);
+    ak__module_note(m, "%s", ak__activation_name(o.relu ? AK_RELU : AK_GELU));
     add_embeddings(m, &o);
     ak_module_begin(m);
     ak_nn_layer_norm(ctx, "layernorm", o.width, o.eps);

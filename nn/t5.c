@@ -220,6 +220,8 @@ static ak_module *make(ak_ctx *ctx, const char *name, ak_t5_options o, bool whol
     *(t5 *)m->user = (t5){ o };
     ak_module_describe(m, "%s, %d layers of %d, %d words", m->kind->name, o.layers, o.width,
                        o.vocab);
+    if (whole)
+        ak__module_note(m, "outputs times %g", o.out_scale);
     ak_module_add_param(m, "shared/weight", AK_SHAPE(o.vocab, o.width), 0);
     ak_module_begin(m);
     add_stack(ctx, &o, false);

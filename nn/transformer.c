@@ -241,6 +241,8 @@ ak_module *ak_nn_transformer_block(ak_ctx *ctx, const char *name, int64_t width,
     *(block *)m->user = (block){ .o = o, .width = width };
     ak_module_describe(m, "%s-norm block %" PRId64 ", %d heads%s%s", o.post_norm ? "post" : "pre",
                        width, o.heads, o.causal ? ", causal" : "", o.cross ? ", memory" : "");
+    ak__module_note(m, "%s-norm, %s%s", o.post_norm ? "post" : "pre", o.gated ? "gated " : "",
+                    ak__activation_name(o.activation));
     ak_module_begin(m);
     add_parts(m);
     return ak_module_end(m);

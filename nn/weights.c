@@ -238,8 +238,9 @@ static ak_status save(ak_module *m, const char *who, const char *path, bool npz,
         return ak_npz_write_arrays(ctx, path, arrays, (int)n, false);
     const char *first[] = { "format", "pt", AK__CONV_KEY, AK__CONV_FIRST, NULL };
     const char *last[] = { AK__CONV_KEY, AK__CONV_LAST, NULL };
-    return ak_safetensors_write_arrays(ctx, path, arrays, (int)n,
-                                       w.conv_first || !w.convs ? first : last);
+    const char *const *notes = ak__weight_notes(m, map->prefix,
+                                                w.conv_first || !w.convs ? first : last);
+    return notes ? ak_safetensors_write_arrays(ctx, path, arrays, (int)n, notes) : ak_error(ctx);
 }
 
 /* ---- loading: the order of a convolution's axes ---------------------------------------------- */
@@ -494,7 +495,8 @@ static ak_status load(ak_module *m, const char *who, const char *path, bool npz,
     if (ak_error(ctx) != AK_OK || !begin(&w, m, who, path, npz, map) ||
         !ak__weight_open(ctx, path, npz, map->prefix, &file))
         return ak_error(ctx);
-    if (fit(&w, &file) && numbers_fit(&w))
+    if (fit(&w, &file) && numbers_fit(&w) &&
+        ak__weight_notes_agree(m, map->prefix, &file, w.names, w.n))
         take_all(&w);
     ak__weight_close(&file);
     return ak_error(ctx);

@@ -6,6 +6,7 @@
  *     weight_file.c        npz and safetensors as one list of arrays
  *     weight_names.c       the map: which names belong to each other
  *     weight_axes.c        numbers from one order of axes to another
+ *     weight_notes.c       what weights mean beyond their shapes
  */
 #ifndef AK_WEIGHTS_H
 #define AK_WEIGHTS_H
@@ -120,5 +121,15 @@ ak_shape ak__layout_shape(const ak__layout *l);
  * those of the tensor from place on, step apart. */
 typedef void ak__layout_row(void *user, int64_t at, int64_t n, int64_t place, int64_t step);
 void ak__layout_walk(const ak__layout *l, ak__layout_row *row, void *user);
+
+/* ---- notes: weight_notes.c ------------------------------------------------------------------- */
+
+/* Metadata for a file of m's weights: `first` (key, value, .., NULL) and the notes of m and its
+ * parts. Step memory; NULL: an error is recorded. */
+const char *const *ak__weight_notes(ak_module *m, const char *prefix, const char *const *first);
+/* Does the file say nothing else than m of those parts that n tensors are loaded into, names below
+ * m? False: an error is recorded. */
+bool ak__weight_notes_agree(ak_module *m, const char *prefix, const ak__weight_file *file,
+                            const char *const *names, int64_t n);
 
 #endif

@@ -74,7 +74,9 @@ typedef struct ak_weight_map {
  *
  *   errors    AK_ERR_FORMAT, and nothing has changed, if file and module do not fit: the message
  *             lists each array that is missing, unexpected, of another shape (and says where it
- *             is transposed) or no floating-point numbers; so if nothing would be loaded at all;
+ *             is transposed) or no floating-point numbers; so if nothing would be loaded at all,
+ *             and if the file is from here and its weights were those of other heads, another
+ *             activation or norms of another eps, which no shape shows;
  *             AK_ERR_VALUE for a finite number beyond
  *             ak_real, and for a map that is wrong or has a pair that another one hides;
  *             AK_ERR_NOT_FOUND for a pair or pattern that fits nothing; else as
@@ -83,7 +85,8 @@ typedef struct ak_weight_map {
 AK_API ak_status ak_module_load_safetensors(ak_module *m, const char *path, ak_weight_map map);
 /* Write them as F32 (F64 in the double build), with "." between the parts of names, by the same map
  * as for loading: what is joined in the module is cut into its parts again, axes are turned back,
- * the prefix is put in front. The metadata says "format": "pt" where convolutions are PyTorch's.
+ * the prefix is put in front. The metadata says "format": "pt" where convolutions are PyTorch's,
+ * and of modules what no shape shows: "module encoder/layer/0/attention": "8 heads, scale 0.125".
  *
  *   returns   AK_OK; the file is complete or, on failure, the old one is untouched
  *   errors    AK_ERR_VALUE for a module without parameters, two tensors of one name, a tensor that

@@ -8,9 +8,12 @@
 #include <akin/losses.h>
 #include <akin/models.h>
 #include <akin/optim.h>
+#include <akin/weights.h>
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define NEAR (sizeof(ak_real) == 8 ? 1e-12 : 2e-5)
 
@@ -498,6 +501,70 @@ Test(clip, learns)
     }
     cr_expect_gt(before, 1.5);
     cr_expect_lt(after, 0.2, "from %g to %g", before, after);
+    ak_close(ctx);
+}
+
+/* ---- what weights mean ----------------------------------------------------------------------- */
+
+/* Shapes do not say which activation, how many heads and which epsilon weights were trained with: a
+ * file does, and refuses another model without touching it. */
+Test(weights, of_other_options_are_refused)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/akin-models-%d.safetensors", (int)getpid());
+    ak_ctx *ctx = quiet();
+    ak_module *m = ak_clip(ctx, "m", small_clip());
+    stir(m);
+    const ak_weight_map map = { .prefix = "clip." };
+    cr_assert_eq(ak_module_save_safetensors(m, path, map), AK_OK, "%s", ak_error_message(ctx));
+    ak_clip_options o = small_clip();
+    ak_module *same = ak_clip(ctx, "same", o);
+    cr_expect_eq(ak_module_load_safetensors(same, path, map), AK_OK, "%s", ak_error_message(ctx));
+    cr_expect_eq(memcmp(ak_module_param(same, 1)->data, ak_module_param(m, 1)->data,
+                        (size_t)ak_module_param(m, 1)->size * sizeof(ak_real)), 0);
+
+    static const char *const message[] = {
+        "text_model/encoder/layers/0 with pre-norm, quick GELU; here it has pre-norm, GELU",
+        "vision_model/pre_layrnorm with eps 1e-05; here it has eps 1e-06",
+        "text_model/encoder/layers/0/self_attn with 2 heads, scale 0.5; here it has 4 heads",
+        "text_model with end token 11; here it has end token 3" };
+    for (int i = 0; i < 4; i++) {
+        o = small_clip();
+        o.text.activation = i == 0 ? AK_GELU : 0;
+        o.picture.eps = i == 1 ? 1e-6 : 0;
+        o.text.heads = i == 2 ? 4 : 2;
+        o.text.end = i == 3 ? 3 : 0;
+        char name[8], pattern[12];
+        snprintf(name, sizeof name, "o%d", i);
+        snprintf(pattern, sizeof pattern, "o%d/*", i);
+        ak_module *other = ak_clip(ctx, name, o);
+        const uint32_t before = ak_hash(ctx, pattern);
+        ak_module_load_safetensors(other, path, map);
+        expect_error(ctx, AK_ERR_FORMAT, message[i]);
+        cr_expect_eq(ak_hash(ctx, pattern), before);
+        /* What is not loaded need not agree; a copy has what its model had. */
+        ak_weight_map some = map;
+        some.only = i == 1 ? "text*" : "vis*";
+        some.allow_unexpected = "*";
+        cr_expect_eq(ak_module_load_safetensors(other, path, some), AK_OK, "%s",
+                     ak_error_message(ctx));
+        snprintf(name, sizeof name, "t%d", i);
+        ak_module_load_safetensors(ak_module_clone(other, name), path, map);
+        expect_error(ctx, AK_ERR_FORMAT, "hint: make the module with the options");
+    }
+    /* A tower of the file by itself. */
+    ak_module *tower = ak_clip_text(ctx, "tower", (ak_clip_text_options){
+        .vocab = V, .width = C, .layers = 1, .heads = 2, .positions = 6, .activation = AK_GELU });
+    ak_module_load_safetensors(tower, path, (ak_weight_map){ .prefix = "clip.text_model.",
+                                                             .allow_unexpected = "*" });
+    expect_error(ctx, AK_ERR_FORMAT, "tower/encoder/layers/0 with pre-norm, quick GELU");
+    ak_module *t5 = ak_t5(ctx, "t5", small_t5());
+    cr_assert_eq(ak_module_save_safetensors(t5, path, (ak_weight_map){ 0 }), AK_OK);
+    ak_t5_options scaled = small_t5();
+    scaled.out_scale = 1;
+    ak_module_load_safetensors(ak_t5(ctx, "scaled", scaled), path, (ak_weight_map){ 0 });
+    expect_error(ctx, AK_ERR_FORMAT, "scaled with outputs times 0.353553");
+    unlink(path);
     ak_close(ctx);
 }
 

@@ -117,6 +117,10 @@ typedef struct ak__fusion {
     ak_tensor *(*norm)(ak_module *m, ak_tensor *x, const ak__handed *h);
 } ak__fusion;
 
+/* For kinds whose state is options alone. Bytes between the fields of such a struct are what the
+ * caller's stack held, an address of a module perhaps: a copy is not searched for pointers. */
+extern const ak__fusion ak__plain_state;
+
 static inline bool ak__gives_moments(const ak_module *m)
 {
     return m->kind->fusion && m->kind->fusion->to_norm;

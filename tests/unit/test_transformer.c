@@ -8,6 +8,9 @@
 
 #include <math.h>
 #include <omp.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -463,6 +466,27 @@ Test(transformer, copies_and_files)
         cr_expect_eq(ak_close(ctx), AK_OK, "%s", s->name);
     }
     unlink(path);
+}
+
+/* Between the fields of options there may be anything, the address of a module too. */
+Test(transformer, copies_do_not_look_between_fields)
+{
+    ak_ctx *ctx = quiet();
+    ak_module *m = NULL;
+    for (int i = 0; i < 256 && (!m || ((uintptr_t)m & 0xff)); i++) {
+        char name[16];
+        snprintf(name, sizeof name, "m%d", i);
+        m = ak_nn_sequential(ctx, name, NULL);
+    }
+    ak_block_options o = { .heads = 2 };
+    if (((uintptr_t)m & 0xff) == 0 && offsetof(ak_block_options, scale) ==
+        offsetof(ak_block_options, causal) + sizeof m)
+        memcpy((char *)&o + offsetof(ak_block_options, causal), &m, sizeof m);
+    ak_module_begin(m);
+    ak_nn_transformer_block(ctx, "block", C, o);
+    cr_assert_not_null(ak_module_end(m), "%s", ak_error_message(ctx));
+    cr_expect_not_null(ak_module_clone(m, "copy"), "%s", ak_error_message(ctx));
+    cr_expect_eq(ak_close(ctx), AK_OK);
 }
 
 /* A step in train mode, all values given back as early as they can be: outputs and gradients. */

@@ -48,6 +48,29 @@ void ak__swap_bytes(void *to, const void *from, int64_t count, size_t size)
     }
 }
 
+ak_array *ak__arrays_of(ak_ctx *ctx, const char *who, const char *const *names,
+                        ak_tensor *const *tensors, int n, ak_status *status)
+{
+    const size_t bytes = ((size_t)n + 1) * sizeof(ak_array);
+    ak_array    *arrays = ak__malloc(bytes);
+    *status = arrays ? AK_OK : ak__fail_memory(ctx, bytes);
+    for (int i = 0; !*status && i < n; i++) {
+        const ak_tensor *t = tensors[i];
+        char what[80];
+        snprintf(what, sizeof what, "tensor %d (\"%.40s\")", i, names[i] ? names[i] : "");
+        if (!ak__tensor_check(ctx, t, who, what))
+            *status = ak__refused(ctx);
+        else
+            arrays[i] = (ak_array){ .name = names[i], .shape = t->shape, .size = t->size,
+                                    .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
+                                    .data = t->data };
+    }
+    if (!*status)
+        return arrays;
+    ak__free(arrays);
+    return NULL;
+}
+
 bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes)
 {
     size_t total = ak_type_size(type);

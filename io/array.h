@@ -9,6 +9,10 @@
 
 /* An array in context lifetime of zeros; NULL on failure, recorded. */
 ak_array *ak__array_new(ak_ctx *ctx, const char *name, ak_type type, ak_shape shape);
+/* n tensors as arrays under their names, in memory that ak__free gives back; no values are copied.
+ * who: the public function. NULL and *status on failure. */
+ak_array *ak__arrays_of(ak_ctx *ctx, const char *who, const char *const *names,
+                        ak_tensor *const *tensors, int n, ak_status *status);
 /* dims multiplied with overflow check, times the element size; false if it exceeds `limit`. */
 bool ak__array_bytes(ak_shape shape, ak_type type, size_t limit, size_t *bytes);
 /* Of n numbers, the first that is finite and would become infinite as ak_real; -1 if none is. */

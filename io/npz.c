@@ -644,21 +644,8 @@ static ak_status write_tensors(ak_ctx *ctx, const char *path, const char *const 
         return AK_ERR_STATE;
     if (n < 0)
         return ak_fail(ctx, AK_ERR_VALUE, "npz_write: %d tensors", n);
-    ak_array *arrays = ak__malloc(((size_t)n + 1) * sizeof *arrays);
-    if (!arrays)
-        return ak__fail_memory(ctx, ((size_t)n + 1) * sizeof *arrays);
-    ak_status status = AK_OK;
-    for (int i = 0; !status && i < n; i++) {
-        const ak_tensor *t = tensors[i];
-        char what[80];
-        snprintf(what, sizeof what, "tensor %d (\"%.40s\")", i, names[i] ? names[i] : "");
-        if (!ak__tensor_check(ctx, t, "ak_npz_write", what))
-            status = ak__refused(ctx);
-        else
-            arrays[i] = (ak_array){ .name = names[i], .shape = t->shape, .size = t->size,
-                                    .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
-                                    .data = t->data };
-    }
+    ak_status status;
+    ak_array *arrays = ak__arrays_of(ctx, "ak_npz_write", names, tensors, n, &status);
     if (!status)
         status = ak_npz_write_arrays(ctx, path, arrays, n, deflated);
     ak__free(arrays);

@@ -178,20 +178,8 @@ ak_status ak_safetensors_write(ak_ctx *ctx, const char *path, const char *const 
     if (n < 0 || n > MAX_ARRAYS)
         return ak_fail(ctx, AK_ERR_VALUE, "%s: %d tensors; 0 to %d are possible", path, n,
                        MAX_ARRAYS);
-    const size_t bytes = ((size_t)n + 1) * sizeof(ak_array);
-    ak_array    *arrays = ak__malloc(bytes);
-    ak_status    status = arrays ? AK_OK : ak__fail_memory(ctx, bytes);
-    for (int i = 0; !status && i < n; i++) {
-        const ak_tensor *t = tensors[i];
-        char what[80];
-        snprintf(what, sizeof what, "tensor %d (\"%.40s\")", i, names[i] ? names[i] : "");
-        if (!ak__tensor_check(ctx, t, "ak_safetensors_write", what))
-            status = ak__refused(ctx);
-        else
-            arrays[i] = (ak_array){ .name = names[i], .shape = t->shape, .size = t->size,
-                                    .type = sizeof(ak_real) == 8 ? AK_TYPE_F64 : AK_TYPE_F32,
-                                    .data = t->data };
-    }
+    ak_status status;
+    ak_array *arrays = ak__arrays_of(ctx, "ak_safetensors_write", names, tensors, n, &status);
     if (!status)
         status = ak_safetensors_write_arrays(ctx, path, arrays, n, metadata);
     ak__free(arrays);

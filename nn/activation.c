@@ -41,7 +41,7 @@ static ak_tensor *activation_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind activation_kind = {
-    .name = "activation", .forward = activation_forward, .state_bytes = sizeof(ak_activation) };
+    .name = "activation", .forward = activation_forward, AK__STATE(ak_activation) };
 
 ak_module *ak_nn_activation(ak_ctx *ctx, const char *name, ak_activation kind)
 {

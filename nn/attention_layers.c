@@ -256,12 +256,12 @@ static ak_tensor *attention_layer_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind self_kind = {
     .name = "attention", .forward_with = attention_layer_forward,
-    .state_bytes = sizeof(attention_layer), .fusion = &ak__plain_state,
+    AK__STATE(attention_layer),
     .needs = AK_IN_X,
     .takes = AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_BIAS | AK_IN_STATE };
 static const ak_module_kind cross_kind = {
     .name = "cross-attention", .forward_with = attention_layer_forward,
-    .state_bytes = sizeof(attention_layer), .fusion = &ak__plain_state,
+    AK__STATE(attention_layer),
     .needs = AK_IN_X | AK_IN_MEMORY,
     .takes = AK_IN_MEMORY_LENGTHS | AK_IN_MEMORY_MASK | AK_IN_BIAS | AK_IN_STATE };
 

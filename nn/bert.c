@@ -58,7 +58,7 @@ static ak_tensor *bert_forward(ak_module *m, const ak_inputs *in)
 #define BERT_TAKES (AK_IN_TYPES | AK_IN_LENGTHS | AK_IN_MASK)
 static const ak_module_kind bert_kind = {
     .name = "BERT", .forward_with = bert_forward, .needs = AK_IN_IDS, .takes = BERT_TAKES,
-    .state_bytes = sizeof(bert) };
+    AK__STATE(bert) };
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
@@ -143,7 +143,7 @@ static ak_tensor *masked_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind masked_kind = {
     .name = "BERT for masked words", .forward_with = masked_forward, .needs = AK_IN_IDS,
-    .takes = BERT_TAKES, .state_bytes = sizeof(bert) };
+    .takes = BERT_TAKES, AK__STATE(bert) };
 
 ak_module *ak_bert_masked(ak_ctx *ctx, const char *name, ak_bert_options o)
 {

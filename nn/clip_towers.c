@@ -46,7 +46,7 @@ static ak_tensor *text_forward(ak_module *m, const ak_inputs *in)
 #define TEXT_TAKES (AK_IN_LENGTHS | AK_IN_MASK)
 static const ak_module_kind text_kind = {
     .name = "CLIP's text tower", .forward_with = text_forward, .needs = AK_IN_IDS,
-    .takes = TEXT_TAKES, .state_bytes = sizeof(clip_text) };
+    .takes = TEXT_TAKES, AK__STATE(clip_text) };
 
 static bool fill_in_text(const ak_module *m, ak_clip_text_options *o)
 {

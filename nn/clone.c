@@ -118,13 +118,10 @@ static const char *part_at(ak_module *m, const void *address, uint64_t visit)
     return name;
 }
 
-const ak__fusion ak__plain_state = { 0 };
-
 /* State that still points to the original would run the original's weights without a word. */
 static bool state_is_own(ak_module *root, const ak_module *c)
 {
-    const bool plain = c->kind->fusion == &ak__plain_state;
-    const size_t words = plain ? 0 : c->kind->state_bytes / sizeof(void *);
+    const size_t words = c->kind->plain_state ? 0 : c->kind->state_bytes / sizeof(void *);
     for (size_t i = 0; i < words; i++) {
         void *word;
         memcpy(&word, (const char *)c->user + i * sizeof word, sizeof word);

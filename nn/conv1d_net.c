@@ -200,7 +200,7 @@ static ak_tensor *conv1d_net_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind conv1d_net_kind = {
     .name = "1-D conv net", .forward_with = conv1d_net_forward, .needs = AK_IN_X,
-    .takes = AK_IN_LENGTHS, .state_bytes = sizeof(conv1d_net) };
+    .takes = AK_IN_LENGTHS, AK__STATE(conv1d_net) };
 
 static bool is_net(const ak_module *m, const char *who)
 {

@@ -56,14 +56,14 @@ static ak_tensor *conv_to_norm(ak_module *m, ak_tensor *x, ak_tensor **moments)
 
 static const ak__fusion conv_fusion = { .to_norm = conv_to_norm };
 static const ak_module_kind conv2d_kind = {
-    .name = "conv2d", .forward = conv2d_layer_forward, .state_bytes = sizeof(conv_layer),
+    .name = "conv2d", .forward = conv2d_layer_forward, AK__STATE(conv_layer),
     .fusion = &conv_fusion };
 static const ak_module_kind conv1d_kind = {
-    .name = "conv1d", .forward = conv1d_layer_forward, .state_bytes = sizeof(conv_layer),
+    .name = "conv1d", .forward = conv1d_layer_forward, AK__STATE(conv_layer),
     .fusion = &conv_fusion };
 static const ak_module_kind conv_transposed_kind = {
     .name = "transposed conv2d", .forward = conv_transposed_layer_forward,
-    .state_bytes = sizeof(conv_layer) };
+    AK__STATE(conv_layer) };
 
 bool ak__is_convolution(const ak_module *m)
 {

@@ -39,10 +39,10 @@ static ak_tensor *forward_alone(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind conv_norm_kind = {
     .name = "conv + batch norm", .forward = forward_alone,
-    .state_bytes = sizeof(ak_conv_norm_options) };
+    AK__STATE(ak_conv_norm_options) };
 static const ak_module_kind conv_norm_skip_kind = {
     .name = "conv + batch norm + skip", .forward_with = forward_with_skip,
-    .needs = AK_IN_X | AK_IN_SKIP, .state_bytes = sizeof(ak_conv_norm_options) };
+    .needs = AK_IN_X | AK_IN_SKIP, AK__STATE(ak_conv_norm_options) };
 
 static bool parts_fit(ak_module *m, const ak_module *conv, const ak_module *norm)
 {

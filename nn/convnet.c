@@ -27,7 +27,7 @@ static ak_tensor *convnet_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind convnet_kind = { .name = "convnet", .forward = convnet_forward,
-                                             .state_bytes = sizeof(convnet) };
+                                             AK__STATE(convnet) };
 
 static void add_layer(ak_ctx *ctx, int i, int in, int out, int groups)
 {

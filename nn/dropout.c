@@ -9,7 +9,7 @@ static ak_tensor *dropout_layer_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind dropout_kind = { .name = "dropout", .forward = dropout_layer_forward,
-                                             .state_bytes = sizeof(double) };
+                                             AK__STATE(double) };
 
 ak_module *ak_nn_dropout(ak_ctx *ctx, const char *name, double p)
 {

@@ -21,7 +21,7 @@ static ak_tensor *bag_layer_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind bag_kind = {
     .name = "embedding bag", .forward_with = bag_layer_forward, .needs = AK_IN_IDS,
-    .takes = AK_IN_LENGTHS | AK_IN_X, .state_bytes = sizeof(bag_layer) };
+    .takes = AK_IN_LENGTHS | AK_IN_X, AK__STATE(bag_layer) };
 
 ak_module *ak_nn_embedding_bag(ak_ctx *ctx, const char *name, int64_t vocabulary, int64_t dim,
                                ak_embedding_bag_layer_options o)

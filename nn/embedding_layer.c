@@ -16,7 +16,7 @@ static ak_tensor *embedding_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind embedding_kind = {
     .name = "embedding", .forward_with = embedding_forward, .needs = AK_IN_IDS,
-    .state_bytes = sizeof(embedding) };
+    AK__STATE(embedding) };
 
 ak_module *ak_nn_embedding(ak_ctx *ctx, const char *name, int64_t count, int64_t width,
                            ak_embedding_layer_options o)

@@ -50,7 +50,7 @@ static ak_tensor *gpt_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind gpt_kind = {
     .name = "GPT", .forward_with = gpt_forward, .needs = AK_IN_IDS,
-    .takes = AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_STATE, .state_bytes = sizeof(gpt) };
+    .takes = AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_STATE, AK__STATE(gpt) };
 
 static void add_layers(ak_ctx *ctx, const ak_gpt_options *o, const char *below)
 {

@@ -51,7 +51,7 @@ static ak_tensor *gru_layer_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind gru_kind = {
     .name = "GRU", .forward_with = gru_layer_forward, .needs = AK_IN_X,
-    .takes = AK_IN_LENGTHS | AK_IN_MEMORY, .state_bytes = sizeof(gru_layer) };
+    .takes = AK_IN_LENGTHS | AK_IN_MEMORY, AK__STATE(gru_layer) };
 
 static void add_gru_tensor(ak_module *m, const char *what, int layer, bool reverse, ak_shape shape,
                            double bound)

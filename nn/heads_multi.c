@@ -37,7 +37,7 @@ static ak_tensor *prototypes_forward(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind prototypes_kind = { .name = "prototypes",
                                                 .forward = prototypes_forward,
-                                                .state_bytes = sizeof(prototypes) };
+                                                AK__STATE(prototypes) };
 
 static bool is_prototypes(ak_module *m, const char *who)
 {

@@ -82,7 +82,7 @@ static ak_tensor *propagation_forward(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind propagation_kind = { .name = "pixel propagation",
                                                  .forward = propagation_forward,
-                                                 .state_bytes = sizeof(propagation) };
+                                                 AK__STATE(propagation) };
 
 ak_module *ak_pixel_propagation(ak_ctx *ctx, const char *name, int channels,
                                 ak_propagation_options o)
@@ -130,7 +130,7 @@ static ak_tensor *matching_forward(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind matching_kind = { .name = "matching head",
                                               .forward = matching_forward,
-                                              .state_bytes = sizeof(matching) };
+                                              AK__STATE(matching) };
 
 ak_module *ak_matching_head(ak_ctx *ctx, const char *name, int dim, ak_matching_options o)
 {
@@ -182,7 +182,7 @@ static ak_tensor *lm_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind lm_kind = { .name = "language-model head", .forward = lm_forward,
-                                        .state_bytes = sizeof(lm_head) };
+                                        AK__STATE(lm_head) };
 
 static bool tied_fits(const ak_module *m, const ak_module *tied, int dim, int vocabulary)
 {
@@ -253,7 +253,7 @@ static ak_tensor *relation_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind relation_kind = { .name = "relation head", .forward = relation_forward,
-                                              .state_bytes = sizeof(relations) };
+                                              AK__STATE(relations) };
 
 ak_module *ak_relation_head(ak_ctx *ctx, const char *name, int dim, int n, ak_relation_options o)
 {

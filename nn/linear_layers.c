@@ -21,7 +21,7 @@ static ak_tensor *linear_layer_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind linear_kind = { .name = "linear", .forward = linear_layer_forward,
-                                            .state_bytes = sizeof(ak__linear) };
+                                            AK__STATE(ak__linear) };
 
 ak__linear *ak__linear_of(const ak_module *m)
 {

@@ -96,6 +96,10 @@ ak_tensor *ak__module_bias(ak_module *m, int64_t size, const ak_tensor *weight);
 /* A parameter filled with `value` that is not decayed. */
 ak_tensor *ak__module_scale(ak_module *m, const char *name, int64_t size, double value);
 
+/* In a kind's record: its state is a struct of options and sizes. One that points to own tensors or
+ * children says .state_bytes, and has a .bind. */
+#define AK__STATE(type) .state_bytes = sizeof(type), .plain_state = true
+
 /* Is m a linear layer and nothing else, y = x weight^T + bias with its own tensors? */
 bool ak__is_plain_linear(const ak_module *m);
 
@@ -116,10 +120,6 @@ typedef struct ak__fusion {
     ak_tensor *(*to_norm)(ak_module *m, ak_tensor *x, ak_tensor **moments);
     ak_tensor *(*norm)(ak_module *m, ak_tensor *x, const ak__handed *h);
 } ak__fusion;
-
-/* For kinds whose state is options alone. Bytes between the fields of such a struct are what the
- * caller's stack held, an address of a module perhaps: a copy is not searched for pointers. */
-extern const ak__fusion ak__plain_state;
 
 static inline bool ak__gives_moments(const ak_module *m)
 {

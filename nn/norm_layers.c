@@ -95,7 +95,7 @@ static bool batch_norm_mixes_rows(const ak_module *m, int64_t rows, int64_t batc
 static const ak__fusion norm_fusion = { .norm = batch_norm_handed };
 #define KIND(layer, text, ...)                                                                     \
     static const ak_module_kind layer##_kind = {                                                   \
-        .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(norm_layer),         \
+        .name = text, .forward = layer##_layer_forward, AK__STATE(norm_layer),         \
         __VA_ARGS__ }
 KIND(batch_norm, "batch norm", .fusion = &norm_fusion, .mixes_rows = batch_norm_mixes_rows);
 KIND(layer_norm, "layer norm", .fusion = NULL);

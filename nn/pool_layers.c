@@ -53,7 +53,7 @@ static ak_tensor *l2_layer_forward(ak_module *m, ak_tensor *x)
 
 #define KIND(layer, text)                                                                          \
     static const ak_module_kind layer##_kind = {                                                   \
-        .name = text, .forward = layer##_layer_forward, .state_bytes = sizeof(pool_layer) }
+        .name = text, .forward = layer##_layer_forward, AK__STATE(pool_layer) }
 KIND(max_pool, "max pool");
 KIND(avg_pool, "average pool");
 KIND(adaptive_pool, "average pool");

@@ -50,7 +50,7 @@ static ak_tensor *gem_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind gem_kind = { .name = "generalised mean", .forward = gem_forward,
-                                         .state_bytes = sizeof(gem) };
+                                         AK__STATE(gem) };
 
 ak_module *ak_nn_gem_pool(ak_ctx *ctx, const char *name, int64_t channels, ak_gem_options o)
 {
@@ -105,7 +105,7 @@ static ak_tensor *query_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind query_kind = { .name = "attention pool", .forward = query_forward,
-                                           .state_bytes = sizeof(query_pool) };
+                                           AK__STATE(query_pool) };
 
 ak_module *ak_nn_query_pool(ak_ctx *ctx, const char *name, int64_t channels,
                             ak_query_pool_options o)
@@ -158,7 +158,7 @@ static ak_tensor *clip_forward(ak_module *m, ak_tensor *x)
 
 static const ak_module_kind clip_kind = { .name = "CLIP's attention pool",
                                           .forward = clip_forward,
-                                          .state_bytes = sizeof(clip_pool) };
+                                          AK__STATE(clip_pool) };
 
 ak_module *ak_nn_clip_pool(ak_ctx *ctx, const char *name, int side, int channels, int heads,
                            int out)

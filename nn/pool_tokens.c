@@ -182,7 +182,7 @@ static ak_tensor *attention_pool_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind attention_pool_kind = {
     .name = "attention pooling", .forward_with = attention_pool_forward, .needs = AK_IN_X,
-    .takes = AK_IN_LENGTHS | AK_IN_MASK, .state_bytes = sizeof(attention_pool) };
+    .takes = AK_IN_LENGTHS | AK_IN_MASK, AK__STATE(attention_pool) };
 
 ak_module *ak_nn_attention_pool(ak_ctx *ctx, const char *name, int64_t width,
                                 ak_attention_pool_options o)

@@ -68,7 +68,7 @@ static ak_tensor *learned_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind learned_kind = {
     .name = "positions", .forward_with = learned_forward, .needs = AK_IN_X,
-    .takes = AK_IN_STATE | AK_IN_LENGTHS, .state_bytes = sizeof(positions) };
+    .takes = AK_IN_STATE | AK_IN_LENGTHS, AK__STATE(positions) };
 
 ak_module *ak_nn_positions(ak_ctx *ctx, const char *name, int64_t count, int64_t width)
 {
@@ -131,7 +131,7 @@ static ak_tensor *sinusoidal_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind sinusoidal_kind = {
     .name = "sinusoidal positions", .forward_with = sinusoidal_forward, .needs = AK_IN_X,
-    .takes = AK_IN_STATE | AK_IN_LENGTHS, .state_bytes = sizeof(int64_t) };
+    .takes = AK_IN_STATE | AK_IN_LENGTHS, AK__STATE(int64_t) };
 
 ak_module *ak_nn_sinusoidal(ak_ctx *ctx, const char *name, int64_t width)
 {
@@ -166,7 +166,7 @@ static ak_tensor *relative_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind relative_kind = {
     .name = "relative bias", .forward_with = relative_forward, .needs = AK_IN_X,
-    .takes = AK_IN_STATE | AK_IN_LENGTHS, .state_bytes = sizeof(ak_relative_layer_options) };
+    .takes = AK_IN_STATE | AK_IN_LENGTHS, AK__STATE(ak_relative_layer_options) };
 
 ak_module *ak_nn_relative_bias(ak_ctx *ctx, const char *name, ak_relative_layer_options o)
 {

@@ -304,11 +304,11 @@ static ak_tensor *qformer_forward(ak_module *m, const ak_inputs *in)
 #define QUERIES_TAKE (AK_IN_X | AK_IN_MEMORY_LENGTHS | AK_IN_MEMORY_MASK)
 static const ak_module_kind queries_kind = {
     .name = "Q-Former", .forward_with = qformer_forward, .needs = AK_IN_MEMORY,
-    .takes = QUERIES_TAKE, .state_bytes = sizeof(qformer) };
+    .takes = QUERIES_TAKE, AK__STATE(qformer) };
 static const ak_module_kind words_kind = {
     .name = "Q-Former with words", .forward_with = qformer_forward,
     .takes = QUERIES_TAKE | AK_IN_MEMORY | AK_IN_IDS | AK_IN_LENGTHS | AK_IN_MASK,
-    .state_bytes = sizeof(qformer) };
+    AK__STATE(qformer) };
 
 static bool is_mode(ak_qformer_mode mode)
 {

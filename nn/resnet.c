@@ -68,7 +68,7 @@ static ak_tensor *block_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind block_kind = { .name = "residual block", .forward = block_forward,
-                                           .state_bytes = sizeof(block) };
+                                           AK__STATE(block) };
 
 typedef struct block_sizes {
     int  in, width, out, stride, groups;
@@ -132,7 +132,7 @@ static ak_tensor *resnet_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind resnet_kind = { .name = "ResNet", .forward = resnet_forward,
-                                            .state_bytes = sizeof(resnet) };
+                                            AK__STATE(resnet) };
 
 static void add_stages(ak_ctx *ctx, const plan *p, int width, const ak_resnet_options *o)
 {

@@ -35,7 +35,7 @@ static ak_tensor *sequential_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind sequential_kind = { .name = "sequential", .container = true,
                                                 .forward_with = sequential_forward,
-                                                .state_bytes = sizeof(bool) /* made inside */ };
+                                                AK__STATE(bool) /* made inside */ };
 
 ak_module *ak_nn_sequential(ak_ctx *ctx, const char *name, ak_module *const *parts)
 {
@@ -86,7 +86,7 @@ static ak_tensor *residual_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind residual_kind = {
     .name = "residual", .container = true, .forward_with = residual_forward,
-    .needs = AK_IN_X, .state_bytes = sizeof(ak_activation) };
+    .needs = AK_IN_X, AK__STATE(ak_activation) };
 
 ak_module *ak_nn_residual(ak_ctx *ctx, const char *name, ak_module *body, ak_module *shortcut,
                           ak_activation activation)

@@ -35,11 +35,11 @@ static ak_tensor *stack_forward(ak_module *m, const ak_inputs *in)
 #define STACK_TAKES (AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_STATE)
 static const ak_module_kind encoder_kind = {
     .name = "T5 encoder", .forward_with = stack_forward, .needs = AK_IN_X,
-    .takes = AK_IN_LENGTHS | AK_IN_MASK, .state_bytes = sizeof(t5_stack) };
+    .takes = AK_IN_LENGTHS | AK_IN_MASK, AK__STATE(t5_stack) };
 static const ak_module_kind decoder_kind = {
     .name = "T5 decoder", .forward_with = stack_forward, .needs = AK_IN_X | AK_IN_MEMORY,
     .takes = STACK_TAKES | AK_IN_MEMORY_LENGTHS | AK_IN_MEMORY_MASK,
-    .state_bytes = sizeof(t5_stack) };
+    AK__STATE(t5_stack) };
 
 static void add_stack(ak_ctx *ctx, const ak_t5_options *o, bool decoder)
 {
@@ -140,7 +140,7 @@ static ak_tensor *t5_forward(ak_module *m, const ak_inputs *in)
 }
 
 static const ak_module_kind t5_kind = {
-    .name = "T5", .forward_with = t5_forward, .needs = AK_IN_IDS, .state_bytes = sizeof(t5),
+    .name = "T5", .forward_with = t5_forward, .needs = AK_IN_IDS, AK__STATE(t5),
     .takes = STACK_TAKES | AK_IN_MEMORY | AK_IN_MEMORY_IDS | AK_IN_MEMORY_LENGTHS |
              AK_IN_MEMORY_MASK };
 
@@ -151,7 +151,7 @@ static ak_tensor *encoder_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind encoder_only_kind = {
     .name = "T5's encoder", .forward_with = encoder_forward, .needs = AK_IN_IDS,
-    .takes = AK_IN_LENGTHS | AK_IN_MASK, .state_bytes = sizeof(t5) };
+    .takes = AK_IN_LENGTHS | AK_IN_MASK, AK__STATE(t5) };
 
 static ak_tensor *encoder_part(ak_module *m, const ak_inputs *in, const void *how)
 {

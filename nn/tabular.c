@@ -119,7 +119,7 @@ static ak_tensor *tabular_forward(ak_module *m, const ak_inputs *in)
 #define KIND(what, fields)                                                                         \
     static const ak_module_kind what = {                                                           \
         .name = "tabular", .forward_with = tabular_forward, .needs = fields,                       \
-        .state_bytes = sizeof(tabular) }
+        AK__STATE(tabular) }
 KIND(both_kind, AK_IN_X | AK_IN_IDS);
 KIND(numbers_kind, AK_IN_X);
 KIND(categories_kind, AK_IN_IDS);

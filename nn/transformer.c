@@ -129,12 +129,10 @@ static ak_tensor *block_forward(ak_module *m, const ak_inputs *in)
 #define SELF_TAKES (AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_BIAS | AK_IN_STATE)
 static const ak_module_kind block_kind = {
     .name = "transformer block", .forward_with = block_forward, .needs = AK_IN_X,
-    .takes = SELF_TAKES, .state_bytes = sizeof(block),
-    .fusion = &ak__plain_state };
+    .takes = SELF_TAKES, AK__STATE(block) };
 static const ak_module_kind cross_block_kind = {
     .name = "transformer block", .forward_with = block_forward, .needs = AK_IN_X | AK_IN_MEMORY,
-    .takes = SELF_TAKES | AK_IN_MEMORY_LENGTHS | AK_IN_MEMORY_MASK, .state_bytes = sizeof(block),
-    .fusion = &ak__plain_state };
+    .takes = SELF_TAKES | AK_IN_MEMORY_LENGTHS | AK_IN_MEMORY_MASK, AK__STATE(block) };
 
 /* ---- making a block -------------------------------------------------------------------------- */
 
@@ -363,8 +361,7 @@ static ak_tensor *encoder_decoder_forward(ak_module *m, const ak_inputs *in)
 
 static const ak_module_kind encoder_decoder_kind = {
     .name = "encoder and decoder", .forward_with = encoder_decoder_forward,
-    .needs = AK_IN_X | AK_IN_MEMORY, .state_bytes = sizeof(ak_transformer_options),
-    .fusion = &ak__plain_state,
+    .needs = AK_IN_X | AK_IN_MEMORY, AK__STATE(ak_transformer_options),
     .takes = AK_IN_LENGTHS | AK_IN_MASK | AK_IN_PREFIX | AK_IN_MEMORY_LENGTHS |
              AK_IN_MEMORY_MASK | AK_IN_STATE };
 

@@ -162,12 +162,10 @@ static ak_tensor *vit_forward(ak_module *m, ak_tensor *x)
 }
 
 static const ak_module_kind vit_kind = { .name = "ViT", .forward = vit_forward,
-                                         .state_bytes = sizeof(vit),
-    .fusion = &ak__plain_state };
+                                         AK__STATE(vit) };
 static const ak_module_kind clip_vision_kind = { .name = "CLIP's picture tower",
                                                  .forward = vit_forward,
-                                                 .state_bytes = sizeof(vit),
-    .fusion = &ak__plain_state };
+                                                 AK__STATE(vit) };
 
 static bool options_fit(const ak_module *m, const ak_vit_options *o)
 {

@@ -191,6 +191,8 @@ typedef struct ak_module_kind {
     bool          container;    /* takes what its children take (ak_inputs_for) */
     size_t        state_bytes;  /* zeroed memory for ak_module_user: options, and pointers to own
                                  * parameters and children that */
+    bool          plain_state;  /* it holds numbers alone: a copy is not searched for pointers to
+                                 * the original, as which bytes between fields could be taken */
     void        (*bind)(ak_module *m);  /* sets (ak_module_find, ak_module_child): called before
                                  * the first forward after some were added, and in a copy */
     /* Where a batch runs `rows` at a time: does a row of the result depend on rows that run at

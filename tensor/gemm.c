@@ -44,6 +44,12 @@
  * is less where its rows are stored. */
 #define ROWS_IN_PLACE_N    512
 #define COLUMNS_IN_PLACE_N 128
+/* Rows of A that lie a multiple of this many bytes apart share one set of L1. A tile of more of
+ * them than a set has ways throws each line out before its next k are wanted; packed, they lie
+ * behind each other. */
+#define SET_STRIDE         4096
+#define SET_WAYS           8
+#define SHARED_SET_N       48
 
 /* ---- packing buffers ------------------------------------------------------------------------ */
 
@@ -461,8 +467,11 @@ static void choose_paths(gemm_job *job)
     job->mb = thin && columns ? job->M : ak__k.mc;
     const int64_t a_bytes = job->M * job->kb * (int64_t)sizeof(ak_real);
     const int64_t b_bytes = job->K * job->N * (int64_t)sizeof(ak_real);
+    const bool share_set = job->mr > SET_WAYS &&
+                           job->X.ld * (int64_t)sizeof(ak_real) % SET_STRIDE == 0;
+    const int64_t rows_in_place_n = share_set ? SHARED_SET_N : ROWS_IN_PLACE_N;
     const bool in_place = columns ? job->N <= COLUMNS_IN_PLACE_N && a_bytes <= SMALL_A_BYTES
-                                  : job->N <= ROWS_IN_PLACE_N;
+                                  : job->N <= rows_in_place_n;
     job->direct_a = job->alpha == 1 && in_place;
     const int64_t pack_rows = job->Y.ld <= SHORT_B ? PACK_SHORT_B_ROWS : PACK_B_ROWS;
     job->direct_b = job->Y.k_major &&

@@ -17,17 +17,16 @@ static ak_tensor *embed(ak_module *m, const ak_inputs *in)
     const bert *b = m->user;
     const int64_t T = in->ids->shape.dims[1];
     ak_tensor *x = ak_embedding(ak__own(m, WORDS), in->ids, b->o.padding);
-    ak_tensor *positions = ak_rows(ak__own(m, POSITIONS), 0, T), *sum;
-    if (in->types)
-        sum = ak_add(ak_add(x, positions), ak_embedding(ak__own(m, TYPES), in->types, AK_NONE));
-    else
-        sum = ak_add(x, ak_add(positions, ak_rows(ak__own(m, TYPES), 0, 1)));
-    ak_tensor *y = ak_forward(m->children[NORM], sum);
-    if (ak_is_poison(y))
-        return y;
-    ak_done_with(x, false);
-    ak_done_with(sum, false);
-    return ak_dropout(y, b->o.dropout);
+    ak_tensor *positions = ak_rows(ak__own(m, POSITIONS), 0, T);
+    if (in->types) {
+        ak_tensor *types = ak_embedding(ak__own(m, TYPES), in->types, AK_NONE);
+        x = ak__instead(x, ak_add(x, positions));
+        x = ak__instead(types, ak__instead(x, ak_add(x, types)));
+    } else {
+        x = ak__instead(x, ak_add(x, ak_add(positions, ak_rows(ak__own(m, TYPES), 0, 1))));
+    }
+    x = ak__instead(x, ak_forward(m->children[NORM], x));
+    return ak__instead(x, ak_dropout(x, b->o.dropout));
 }
 
 static bool ids_fit(const ak_module *m, const ak_inputs *in, int64_t positions)
@@ -52,7 +51,7 @@ static ak_tensor *bert_forward(ak_module *m, const ak_inputs *in)
     if (ak_is_poison(x))
         return x;
     const ak_inputs own = { .x = x, .lengths = in->lengths, .mask = in->mask };
-    return ak__run_layers(m, &own, LAYERS, b->o.layers);
+    return ak__instead(x, ak__run_layers(m, &own, LAYERS, b->o.layers));
 }
 
 #define BERT_TAKES (AK_IN_TYPES | AK_IN_LENGTHS | AK_IN_MASK)

@@ -13,7 +13,7 @@
 static inline ak_tensor *ak__instead(ak_tensor *x, ak_tensor *y)
 {
     if (y != x && !ak_is_poison(y) && !ak_is_poison(x))
-        ak_done_with(x, false);
+        ak_done_with(x, true);
     return y;
 }
 

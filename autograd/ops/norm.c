@@ -191,18 +191,22 @@ static void layer_norm_rows(void *user, int64_t begin, int64_t end)
     ak__put_end(w->put);
 }
 
-static void layer_norm_forward(ak_call *k)
+/* y, and mean and 1 / deviation of each row, into k->saved. */
+static void layer_norm_again(ak_call *k)
 {
     const int64_t R = ak_row_count(k->out);
     const row_norm_options *o = k->attr;
     norm_work w = { .k = k, .w = ak__norm_values(k, 1),
-                    .eps = (ak_real)(o->eps > 0 ? o->eps : 1e-5),
-                    .mean = ak_call_save(k, (size_t)R * 2 * sizeof(ak_real)),
+                    .eps = (ak_real)(o->eps > 0 ? o->eps : 1e-5), .mean = k->saved,
                     .put = ak__put_of(k->out->size, false) };
-    if (!w.mean)
-        return;
     w.rstd = w.mean + R;
     ak__for_rows(R, ak_last_dim(k->out), layer_norm_rows, &w);
+}
+
+static void layer_norm_forward(ak_call *k)
+{
+    if (ak_call_save(k, (size_t)ak_row_count(k->out) * 2 * sizeof(ak_real)))
+        layer_norm_again(k);
 }
 
 #define FEW_PARTS 64
@@ -273,6 +277,7 @@ static const ak_op layer_norm = {
     .n_in = 3, .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN,
     .operands = "x w b",
     .shape = row_norm_shape, .forward = layer_norm_forward, .backward = layer_norm_backward,
+    .reads = AK_READS(0) | AK_READS(1), .again = layer_norm_again, .again_reads = AK_READS(2),
     .flops = ak__norm_flops,
     .samples = (const ak_sample[]){
         { .in = { { 1, { 1 } }, { 1, { 1 } }, { 1, { 1 } } }, .attr = EPS(0.1) },
@@ -312,15 +317,18 @@ static void rms_norm_rows(void *user, int64_t begin, int64_t end)
     }
 }
 
-static void rms_norm_forward(ak_call *k)
+static void rms_norm_again(ak_call *k)
 {
-    const int64_t R = ak_row_count(k->out);
     const row_norm_options *o = k->attr;
     norm_work w = { .k = k, .w = ak__norm_values(k, 1),
-                    .eps = (ak_real)(o->eps > 0 ? o->eps : 1e-6),
-                    .rstd = ak_call_save(k, (size_t)R * sizeof(ak_real)) };
-    if (w.rstd)
-        ak__for_rows(R, ak_last_dim(k->out), rms_norm_rows, &w);
+                    .eps = (ak_real)(o->eps > 0 ? o->eps : 1e-6), .rstd = k->saved };
+    ak__for_rows(ak_row_count(k->out), ak_last_dim(k->out), rms_norm_rows, &w);
+}
+
+static void rms_norm_forward(ak_call *k)
+{
+    if (ak_call_save(k, (size_t)ak_row_count(k->out) * sizeof(ak_real)))
+        rms_norm_again(k);
 }
 
 static void rms_norm_backward(ak_call *k)
@@ -334,6 +342,7 @@ static const ak_op rms_norm = {
     .attr_size = sizeof(row_norm_options), .flags = AK_OP_OPTIONAL_IN, .operands = "x w",
     .shape = row_norm_shape,
     .forward = rms_norm_forward, .backward = rms_norm_backward, .flops = ak__norm_flops,
+    .reads = AK_READS(0) | AK_READS(1), .again = rms_norm_again,
     .samples = (const ak_sample[]){
         { .in = { { 1, { 1 } }, { 1, { 1 } } }, .attr = EPS(0.1) },
         { .in = { { 2, { 3, 5 } }, { 1, { 5 } } } },

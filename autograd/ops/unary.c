@@ -136,7 +136,7 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .flags = AK_OP_NO_SHAPE_CHECK,                    \
         .shape = unary_shape, .forward = id##_forward, .backward = id##_backward,                  \
-        .reads = looks_at,                                                                         \
+        .reads = looks_at, .again = id##_forward, .again_reads = AK_READS(0),                      \
         .samples = (const ak_sample[]){ SAMPLES(lo, hi, .flags = sample_flags), AK_END },          \
     };                                                                                             \
     ak_tensor *ak_##id(ak_tensor *x) { return ak_apply(&id##_op, &x, 1, NULL); }
@@ -150,7 +150,7 @@ static void run_backward(ak_call *k, ak__span_fn *fn)
     static const ak_op id##_op = {                                                                 \
         .name = #id, .formula = text, .n_in = 1, .attr_size = sizeof(unary_attr),                  \
         .shape = id##_shape, .forward = id##_forward, .backward = id##_backward,                   \
-        .reads = looks_at,                                                                         \
+        .reads = looks_at, .again = id##_forward, .again_reads = AK_READS(0),                      \
         .samples = (const ak_sample[]){ SAMPLES(lo, hi, .flags = sample_flags,                     \
                                                 .attr = &(const unary_attr){ .a = good_a }),       \
                                         AK_END },                                                  \
@@ -201,9 +201,10 @@ UNARY(square, "y = x^2", EACH(x * x), SLOPE(2 * x), -2, 2, NONE)
 UNARY(abs, "y = |x|, slope 0 at 0", EACH(ak__fabs(x)),
       SLOPE(x > 0 ? (ak_real)1 : x < 0 ? (ak_real)-1 : x), -2, 2, AWAY)
 UNARY(relu, "y = max(x, 0)", KERNEL_PUT(relu), KERNEL_SLOPE(relu_backward, Y), -2, 2, AWAY)
-UNARY(gelu, "y = x Phi(x)", KERNEL_PUT(gelu), KERNEL_SLOPE(gelu_backward, X), -3, 3, NONE)
-UNARY(gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))", KERNEL_PUT(gelu_tanh),
-      KERNEL_SLOPE(gelu_tanh_backward, X), -3, 3, NONE)
+UNARY_READING(AK_READS(0), gelu, "y = x Phi(x)", KERNEL_PUT(gelu), KERNEL_SLOPE(gelu_backward, X),
+              -3, 3, NONE)
+UNARY_READING(AK_READS(0), gelu_tanh, "y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))",
+              KERNEL_PUT(gelu_tanh), KERNEL_SLOPE(gelu_tanh_backward, X), -3, 3, NONE)
 UNARY(silu, "y = x / (1 + e^-x)", TIMES_KERNEL(sigmoid, 1),
       SLOPE(GATE * (1 + x * (1 - GATE))), -4, 4, NONE)
 UNARY(quick_gelu, "y = x / (1 + e^(-1.702 x))", TIMES_KERNEL(sigmoid, QUICK),

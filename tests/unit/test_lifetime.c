@@ -176,6 +176,58 @@ Test(done_with, same_bits_and_less_memory)
 }
 
 /* There the norm's backward reads its output: it is made again after it was given back. */
+/* A layer of a transformer's kind, norm, activation and the way around them: each result that only
+ * backward wants is kept (0), or given back, to be made again where its op can (1). Gradients of x
+ * and of all weights into `grads`. */
+static void around(ak_ctx *ctx, ak_tensor *(*norm)(ak_tensor *x, ak_tensor *w), int mode,
+                   ak_tensor *(*activation)(ak_tensor *x), ak_tensor *const *p, ak_real *grads)
+{
+    ak_zero_grad(ctx);
+    ak_tensor *x = p[0];
+    for (int layer = 0; layer < 3; layer++) {
+        ak_tensor *n = norm(x, p[1]), *h = ak_linear(n, p[2], p[3]), *a = activation(h);
+        ak_tensor *y = ak_linear(a, p[4], NULL), *sum = ak_add(x, y);
+        for (int i = 0; mode && i < 5; i++)
+            ak_done_with((ak_tensor *[]){ n, h, a, y, x }[i], true);
+        x = sum;
+    }
+    cr_assert_eq(ak_backward(ak_mean(ak_square(x))), AK_OK, "%s", ak_error_message(ctx));
+    for (int i = 0; i < 5; i++)
+        for (int64_t k = 0; k < p[i]->size; k++)
+            *grads++ = p[i]->grad[k];
+}
+
+static ak_tensor *layer_norm(ak_tensor *x, ak_tensor *w) { return ak_layer_norm(x, w, NULL, 0); }
+static ak_tensor *rms_norm(ak_tensor *x, ak_tensor *w) { return ak_rms_norm(x, w, 0); }
+static ak_tensor *half(ak_tensor *x) { return ak_scale(x, 0.5); }
+
+Test(done_with, norms_and_activations_are_made_again_and_sums_need_nothing)
+{
+    enum { N = 300, C = 32, H = 64, ALL = N * C + C + H * C + H + C * H };
+    static ak_real kept[ALL], again[ALL];
+    ak_tensor *(*const norms[])(ak_tensor *, ak_tensor *) = { layer_norm, rms_norm };
+    ak_tensor *(*const activations[])(ak_tensor *) = { ak_gelu, ak_gelu_tanh, ak_silu, ak_tanh,
+                                                       ak_relu, ak_quick_gelu, half, ak_sigmoid };
+    ak_ctx *ctx = quiet();
+    ak_tensor *p[] = { ak_param(ctx, "x", AK_SHAPE(N, C), 0), ak_param(ctx, "g", AK_SHAPE(C), 0),
+                       ak_param(ctx, "w1", AK_SHAPE(H, C), 0), ak_param(ctx, "b1", AK_SHAPE(H), 0),
+                       ak_param(ctx, "w2", AK_SHAPE(C, H), 0) };
+    for (int i = 0; i < 5; i++)
+        ak_init_fill(p[i], (ak_init){ .kind = AK_INIT_NORMAL, .scale = 0.3 });
+    ak_step_end(ctx);
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof activations / sizeof *activations; k++) {
+            around(ctx, norms[i], 0, activations[k], p, kept);
+            const size_t most = ak_memory_use(ctx).step_bytes;
+            ak_step_end(ctx);
+            around(ctx, norms[i], 1, activations[k], p, again);
+            cr_expect_arr_eq(again, kept, sizeof kept, "norm %zu, activation %zu", i, k);
+            cr_expect_lt(ak_memory_use(ctx).step_bytes, most, "norm %zu, activation %zu", i, k);
+            ak_step_end(ctx);
+        }
+    ak_close(ctx);
+}
+
 Test(done_with, far_means)
 {
     const block_result keep = run_blocks(KEEP, 3e4), give = run_blocks(GIVE, 3e4),

@@ -28,6 +28,25 @@ static bool can_make_again(const ak_tensor *t)
     return t->maker && t->maker->op->again && t->version == 0;
 }
 
+/* Will backward read the numbers of t, as the result of its maker or as an operand of what came
+ * after that? Sums do not, so what a layer adds to the way around it may go at once. */
+static bool backward_reads(const ak_tensor *t)
+{
+    const ak_call *maker = t->maker;
+    if (!maker || maker->op->reads == 0 || (maker->op->reads & AK_READS_OUT))
+        return true;
+    for (const ak_call *k = t->ctx->tape; k != maker; k = k->prev) {
+        if (!k)
+            return true;                        /* recorded elsewhere: who knows */
+        const unsigned reads = k->op->reads | k->op->again_reads;
+        for (int i = 0; i < k->n_in; i++)
+            if (k->in[i] && k->in[i]->owner == t &&
+                (k->op->reads == 0 || ak__runs_again(k) || i >= 30 || (reads >> i & 1)))
+                return true;
+    }
+    return false;
+}
+
 void ak_done_with(ak_tensor *t, bool make_again)
 {
     if (!AK__TENSOR_ITSELF(NULL, t) || t->ctx->status != AK_OK || t->generation == 0)
@@ -40,7 +59,7 @@ void ak_done_with(ak_tensor *t, bool make_again)
     t->flags |= AK__DONE_WITH;
     t->ctx->values_again = ak__use_values;
     const bool wanted = t->flags & AK__ON_TAPE;     /* by a backward that is still to come */
-    if (!wanted || (make_again && can_make_again(t)))
+    if (!wanted || (make_again && can_make_again(t)) || !backward_reads(t))
         give_values(t);
 }
 

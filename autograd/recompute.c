@@ -302,6 +302,8 @@ static const ak_op recompute_op = {
     .reads = AK_READS_NONE,
 };
 
+bool ak__runs_again(const ak_call *k) { return k->op == &recompute_op; }
+
 /* Everything is constant: nothing to be recorded, but seen by a segment around this one. */
 static ak_tensor *constant(ak_ctx *ctx, const segment_attr *a, const ak__frame *f)
 {

@@ -47,6 +47,8 @@ bool ak__use_values(ak_tensor *t);
 bool ak__values_before_backward(ak_call *k);
 void ak__values_after_backward(ak_call *k);
 
+/* Is k a segment that backward runs again, and reads whatever it was handed? */
+bool ak__runs_again(const ak_call *k);
 /* Around the forward of a call in a frame (recompute.c): is it one that can run there? What it
  * writes is put back where the frame runs a second time, and what it used is noted. */
 bool ak__segment_before(ak_call *k);

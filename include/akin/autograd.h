@@ -78,12 +78,13 @@ AK_API ak_status ak_accumulate_end(ak_ctx *ctx);
 AK_API void ak_no_grad_begin(ak_ctx *ctx);
 AK_API void ak_no_grad_end(ak_ctx *ctx);
 /* Say that from now on only backward reads the values of t (nor does anybody read those of a tensor
- * that shares its memory). They are given back to the step as soon as backward has passed: at the
- * peak of a step less memory is in use. For modules whose intermediate results nobody else sees;
+ * that shares its memory). They are given back to the step as soon as backward has passed, and at
+ * once where no backward reads them (sums read no operands): at the peak of a step less memory is
+ * in use. For modules whose intermediate results nobody else sees;
  * it changes no result.
  *
- *   make_again   give them back now where the op can make them again (batch norm can), at the price
- *                of one more pass when backward comes to them
+ *   make_again   give them back now where the op can make them again (norms, ops of one operand), at
+ *                the price of one more pass when backward comes to them
  *   after it     t->data must not be read; an op that takes t nevertheless makes it a usual tensor
  *                again, or fails with AK_ERR_STATE when its values are gone for good
  *   no effect    on parameters, aliases, kept and small tensors; after an error. make_again has

@@ -83,8 +83,8 @@ AK_API void ak_no_grad_end(ak_ctx *ctx);
  * in use. For modules whose intermediate results nobody else sees;
  * it changes no result.
  *
- *   make_again   give them back now where the op can make them again (norms, ops of one operand), at
- *                the price of one more pass when backward comes to them
+ *   make_again   give them back now where the op can make them again (norms, ops of one operand),
+ *                at the price of one more pass when backward comes to them
  *   after it     t->data must not be read; an op that takes t nevertheless makes it a usual tensor
  *                again, or fails with AK_ERR_STATE when its values are gone for good
  *   no effect    on parameters, aliases, kept and small tensors; after an error. make_again has

@@ -7,7 +7,8 @@
  * switches, a maximum that changes hands). The rule: a gradient may be off by 1e-6 of its size, by
  * twice the disagreement, and by what rounding of the sum can do. Where the two disagree by more
  * than 1e-4 of the gradient the direction says nothing; it is counted as a kink, and the caller
- * looks that those are few. */
+ * looks that those are few. So is a slope to the right that differs from that to the left by as
+ * much for h/2 as for h: a kink right here, on which both steps agree. */
 #include "graph.h"
 
 #include <math.h>
@@ -29,8 +30,9 @@ static double part_of(const direction *d, int64_t i)
     return ak_random_bernoulli(d->signs, 1, (uint64_t)i, 0.5) ? 1 : -1;
 }
 
+/* *bend: how much steeper it is to the right than to the left, `here` being the sum in between. */
 static double slope(graph *g, ak_ctx *ctx, const run *base, const direction *d, double h,
-                    double *size)
+                    double here, double *bend, double *size)
 {
     graph_node *n = &g->nodes[d->leaf];
     const int64_t count = ak_shape_size(n->shape);
@@ -44,6 +46,7 @@ static double slope(graph *g, ak_ctx *ctx, const run *base, const direction *d, 
         n->values = kept;
     }
     free(v);
+    *bend = (moved[0] - here - (here - moved[1])) / h;
     return (moved[0] - moved[1]) / (2 * h);
 }
 
@@ -70,11 +73,15 @@ static void check_direction(graph *g, ak_ctx *ctx, const run *r, const direction
         exact += part_of(d, i) * grad->values[i];
         terms += fabs(part_of(d, i) * grad->values[i]);
     }
-    const double whole = slope(g, ctx, r, d, h, &size), half = slope(g, ctx, r, d, h / 2, &size);
+    const double here = run_forward(g, ctx, r, (run_options){ 0 }, &size);
+    double bend, bend_half;
+    const double whole = slope(g, ctx, r, d, h, here, &bend, &size);
+    const double half = slope(g, ctx, r, d, h / 2, here, &bend_half, &size);
     const double numeric = (4 * half - whole) / 3, apart = fabs(whole - half);
     const double scale = fmax(terms, fabs(numeric)), rounding = (ROUNDING * size + of_ops) / h;
     out->checked++;
-    if (apart > KINK * scale + 4 * rounding) {
+    if (apart > KINK * scale + 4 * rounding ||
+        fabs(2 * bend_half - bend) > KINK * scale + 16 * rounding) {
         out->kinks++;
         return;
     }

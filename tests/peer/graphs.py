@@ -621,7 +621,8 @@ ELSEWHERE = {
     "attention_kv": "model-clip, model-t5-exact", "attention_qkv": "model-vit, model-bert",
     "linear_joined": "model-bert", "gated": "model-t5-exact", "rotary": "layer-rotary",
     "relative_bias": "model-t5-exact", "gem_pool": "pool-map", "gru": "layer-gru",
-    "mel_spectrogram": "layer-logmel", "embedding_bag": "tests/unit/test_sequence.c, by its formula",
+    "mel_spectrogram": "layer-logmel",
+    "embedding_bag": "tests/unit/test_sequence.c, by its formula",
 }
 
 

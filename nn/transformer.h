@@ -9,7 +9,7 @@
 
 #include "nn/module.h"
 
-/* y takes the place of x, which nobody reads any more. */
+/* y takes the place of x, which backward alone reads now, or makes again. */
 static inline ak_tensor *ak__instead(ak_tensor *x, ak_tensor *y)
 {
     if (y != x && !ak_is_poison(y) && !ak_is_poison(x))

@@ -68,6 +68,8 @@ typedef struct ak_query_pool_options {
  *                proj/bias. Keys need no bias: the softmax takes it away
  *   cost         the query is multiplied into the key weights and values are made of sums: two
  *                products of P C numbers with heads columns, not of P C with 2 C
+ *   not for      sequences with padding, several queries, or weights of SigLIP and timm:
+ *                ak_nn_attention_pool (akin/transformer.h)
  */
 AK_API ak_module *ak_nn_query_pool(ak_ctx *ctx, const char *name, int64_t channels,
                                        ak_query_pool_options o);
@@ -219,7 +221,8 @@ typedef struct ak_lm_head_options {
     ak_module *tied;        /* a module whose first own parameter is weight [vocabulary, dim], an
                              * embedding: its weights are used, it becomes a part; NULL = own */
 } ak_lm_head_options;
-/* Scores of words.  x [.., dim] -> [.., vocabulary]
+/* Scores of words, for an encoder of one's own (ak_bert_masked, ak_gpt and ak_t5 have theirs).
+ *   x [.., dim] -> [.., vocabulary]
  *   parameters   decoder/weight [vocabulary, dim] unless tied; bias [vocabulary]; with .transform
  *                transform/dense, transform/LayerNorm
  *   errors       AK_ERR_SHAPE for a tied weight of another shape

@@ -252,7 +252,8 @@ typedef struct ak_attention_pool_options {
     int  hidden;        /* > 0: y = y + fc2(GELU(fc1(layer norm(y)))) behind it */
     bool sequence;      /* [N, queries, C] also for one query */
 } ak_attention_pool_options;
-/* Attention of learned queries (the head of SigLIP and of timm's attention pooling).
+/* Attention of learned queries (the head of SigLIP and of timm's attention pooling). For one query
+ * over a map without padding ak_nn_query_pool (akin/heads.h) needs fewer products.
  *
  *   x        [N, T, width] -> [N, width], with more queries [N, queries, width]
  *   takes    lengths, mask

@@ -19,7 +19,7 @@ declare -A allowed=(
     [nn]="base tensor autograd io optim"
     [losses]="base tensor autograd memory"
     [optim]="base tensor autograd"
-    [data]="base tensor io"
+    [data]="base tensor io autograd"
     [eval]="base tensor io autograd memory nn losses optim data"
     [report]="base tensor io autograd memory nn losses optim data eval"
 )
@@ -29,6 +29,7 @@ declare -A home=(
     [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [transformer]=nn [losses]=losses
     [recompute]=nn [optim]=optim [data]=data [dataset]=data [inputs]=eval [eval]=eval
     [report]=report [models]=nn [weights]=nn [sequence]=nn [sound]=autograd
+    [picture]=data [audio]=data [text]=data [files]=data [cache]=data [study]=report [page]=report
 )
 
 complain() {

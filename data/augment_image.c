@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Augmentations of pictures: crop, flip, colour jitter, grey, blur, solarise. The registry of them
- * stands at the foot.
+/* Augmentations of pictures: crop, flip, colour jitter, grey, blur, solarise. The registry of all
+ * kinds stands at the foot.
  *
  * Loops over pixels run in blocks of AK__LANES and may pass the end of a plane by less than that:
  * planes are padded. Fixed inner loops are what compilers turn into vector code. */
-#include "data/pixels.h"
-#include "data/views.h"
+#include "data/augment.h"
 
 #include "base/base.h"
 
@@ -18,22 +17,6 @@
 
 #define MAX_RADIUS   32             /* of the blur kernel */
 #define MAX_STRENGTH 1000           /* of jitter: beyond 1 there is little left of the picture */
-
-static ak_real clamp01(ak_real x)
-{
-    x = x > 0 ? x : 0;
-    return x < 1 ? x : 1;
-}
-
-static double uniform(ak_draws d, uint64_t number, double lo, double hi)
-{
-    return lo + (hi - lo) * ak_draw(d, number);
-}
-
-static const char *check_probability(double p)
-{
-    return p >= 0 && p <= 1 ? NULL : "the probability must be in [0, 1]";
-}
 
 /* ---- random_crop ----------------------------------------------------------------------------- */
 
@@ -52,8 +35,8 @@ static void crop_look(ak_box *box, const double *o, ak_draws d)
     const double lo = log(o[2]), hi = log(o[3]);
     const double shape = (double)box->width / (double)box->height;
     for (uint64_t attempt = 0; attempt < 10; attempt++) {
-        const double  target = area * uniform(d, 4 * attempt, o[0], o[1]);
-        const double  aspect = shape * exp(uniform(d, 4 * attempt + 1, lo, hi));
+        const double  target = area * ak__draw_between(d, 4 * attempt, o[0], o[1]);
+        const double  aspect = shape * exp(ak__draw_between(d, 4 * attempt + 1, lo, hi));
         const int64_t w = llround(sqrt(target * aspect)), h = llround(sqrt(target / aspect));
         if (w < 1 || h < 1 || w > box->width || h > box->height)
             continue;
@@ -87,7 +70,7 @@ ak_augment ak_random_crop_aspect(double lo, double hi, double aspect_lo, double 
 
 static const char *flip_check(const double *o)
 {
-    return check_probability(o[0]);
+    return ak__check_probability(o[0]);
 }
 
 static void flip_look(ak_box *box, const double *o, ak_draws d)
@@ -115,21 +98,16 @@ static const char *jitter_check(const double *o)
             return "strengths must be in [0, 1000]";
     if (!(o[3] >= 0 && o[3] <= 0.5))
         return "hue must be in [0, 0.5]";
-    return check_probability(o[4]);
-}
-
-static int64_t plane_size(const ak_picture *p)
-{
-    return p->height * p->width;
+    return ak__check_probability(o[4]);
 }
 
 AK__PIXELS static void change_brightness(ak_picture *p, ak_real f)
 {
     for (int c = 0; c < p->channels; c++)
-        for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+        for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
             ak_real *x = p->plane[c] + i;
             for (int j = 0; j < AK__LANES; j++)
-                x[j] = clamp01(x[j] * f);
+                x[j] = ak__clamp01(x[j] * f);
         }
 }
 
@@ -154,28 +132,28 @@ AK__PIXELS static void change_contrast(ak_picture *p, ak_real f)
     static const double luma[3] = { 0.299, 0.587, 0.114 };
     double              mean = 0;
     for (int c = 0; c < p->channels; c++)
-        mean += plane_sum(p->plane[c], plane_size(p)) *
+        mean += plane_sum(p->plane[c], ak__plane_size(p)) *
                 (p->channels == 3 ? luma[c] : 1.0 / p->channels);
-    const ak_real shift = (ak_real)(mean / (double)plane_size(p)) * (1 - f);
+    const ak_real shift = (ak_real)(mean / (double)ak__plane_size(p)) * (1 - f);
     for (int c = 0; c < p->channels; c++)
-        for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+        for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
             ak_real *x = p->plane[c] + i;
             for (int j = 0; j < AK__LANES; j++)
-                x[j] = clamp01(x[j] * f + shift);
+                x[j] = ak__clamp01(x[j] * f + shift);
         }
 }
 
 AK__PIXELS static void change_saturation(ak_picture *p, ak_real f)
 {
-    for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+    for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
         ak_real *restrict r = p->plane[0] + i;
         ak_real *restrict g = p->plane[1] + i;
         ak_real *restrict b = p->plane[2] + i;
         for (int j = 0; j < AK__LANES; j++) {
             const ak_real shift = (GREY_R * r[j] + GREY_G * g[j] + GREY_B * b[j]) * (1 - f);
-            r[j] = clamp01(r[j] * f + shift);
-            g[j] = clamp01(g[j] * f + shift);
-            b[j] = clamp01(b[j] * f + shift);
+            r[j] = ak__clamp01(r[j] * f + shift);
+            g[j] = ak__clamp01(g[j] * f + shift);
+            b[j] = ak__clamp01(b[j] * f + shift);
         }
     }
 }
@@ -185,7 +163,7 @@ static ak_real hue_channel(ak_real v, ak_real d, ak_real k)
 {
     k = k < 6 ? k : k - 6;
     const ak_real m = k < 4 - k ? k : 4 - k;
-    return v - d * clamp01(m);
+    return v - d * ak__clamp01(m);
 }
 
 /* Turn the hue, keep saturation and value of HSV. Without branches: with h in sixths of the
@@ -193,7 +171,7 @@ static ak_real hue_channel(ak_real v, ak_real d, ak_real k)
 AK__PIXELS static void change_hue(ak_picture *p, ak_real turn)
 {
     const ak_real shift = 6 * turn + (turn < 0 ? 6 : 0);    /* [0, 6] */
-    for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+    for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
         ak_real *restrict r = p->plane[0] + i;
         ak_real *restrict g = p->plane[1] + i;
         ak_real *restrict b = p->plane[2] + i;
@@ -216,6 +194,18 @@ AK__PIXELS static void change_hue(ak_picture *p, ak_real turn)
     }
 }
 
+void ak__change_tone(ak_picture *p, ak__tone tone, ak_real f)
+{
+    if (tone == AK__BRIGHTNESS)
+        change_brightness(p, f);
+    else if (tone == AK__CONTRAST)
+        change_contrast(p, f);
+    else if (tone == AK__SATURATION && p->channels == 3)
+        change_saturation(p, f);
+    else if (tone == AK__HUE && p->channels == 3)
+        change_hue(p, f);
+}
+
 static void jitter_change(ak_picture *p, const double *o, ak_draws d)
 {
     if (!(ak_draw(d, 0) < o[4]))
@@ -228,18 +218,11 @@ static void jitter_change(ak_picture *p, const double *o, ak_draws d)
     }
     for (int i = 0; i < 4; i++) {
         const int k = order[i];
-        if (!(o[k] > 0) || (k > 1 && p->channels != 3))
+        if (!(o[k] > 0))
             continue;
         const double lo = k == 3 ? -o[3] : o[k] < 1 ? 1 - o[k] : 0, hi = k == 3 ? o[3] : 1 + o[k];
-        const ak_real f = (ak_real)uniform(d, 1 + (uint64_t)k, lo, hi);
-        if (k == 0)
-            change_brightness(p, f);
-        else if (k == 1)
-            change_contrast(p, f);
-        else if (k == 2)
-            change_saturation(p, f);
-        else
-            change_hue(p, f);
+        const ak_real f = (ak_real)ak__draw_between(d, 1 + (uint64_t)k, lo, hi);
+        ak__change_tone(p, (ak__tone)k, f);
     }
 }
 
@@ -266,14 +249,14 @@ ak_augment ak_color_jitter(double brightness, double contrast, double saturation
 
 static const char *gray_check(const double *o)
 {
-    return check_probability(o[0]);
+    return ak__check_probability(o[0]);
 }
 
 AK__PIXELS static void gray_change(ak_picture *p, const double *o, ak_draws d)
 {
     if (p->channels != 3 || !(ak_draw(d, 0) < o[0]))
         return;
-    for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+    for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
         ak_real *restrict r = p->plane[0] + i;
         ak_real *restrict g = p->plane[1] + i;
         ak_real *restrict b = p->plane[2] + i;
@@ -298,7 +281,7 @@ static const char *blur_check(const double *o)
 {
     if (!(o[0] > 0 && o[0] <= o[1]) || !isfinite(o[1]))
         return "the sigma range needs 0 < lo <= hi";
-    return check_probability(o[2]);
+    return ak__check_probability(o[2]);
 }
 
 /* Half the kernel: a tenth of the shorter side, odd, at least 3; reflection needs a side > it. */
@@ -364,7 +347,7 @@ static void blur_change(ak_picture *p, const double *o, ak_draws d)
     const int64_t radius = blur_radius(p->height, p->width);
     if (radius < 1 || !(ak_draw(d, 0) < o[2]))
         return;
-    const double sigma = uniform(d, 1, o[0], o[1]);
+    const double sigma = ak__draw_between(d, 1, o[0], o[1]);
     double       weight[MAX_RADIUS + 1], total = 1;
     ak_real      w[MAX_RADIUS + 1];
     weight[0] = 1;
@@ -395,20 +378,28 @@ static const char *solarize_check(const double *o)
 {
     if (!(o[0] >= 0 && o[0] <= 1))
         return "the threshold must be in [0, 1], as pixels are";
-    return check_probability(o[1]);
+    return ak__check_probability(o[1]);
 }
 
-AK__PIXELS static void solarize_change(ak_picture *p, const double *o, ak_draws d)
+AK__PIXELS static void solarize(ak_picture *p, ak_real threshold)
 {
-    if (!(ak_draw(d, 0) < o[1]))
-        return;
-    const ak_real threshold = (ak_real)o[0];
     for (int c = 0; c < p->channels; c++)
-        for (int64_t i = 0; i < plane_size(p); i += AK__LANES) {
+        for (int64_t i = 0; i < ak__plane_size(p); i += AK__LANES) {
             ak_real *x = p->plane[c] + i;
             for (int j = 0; j < AK__LANES; j++)
                 x[j] = x[j] >= threshold ? 1 - x[j] : x[j];
         }
+}
+
+void ak__change_solarize(ak_picture *p, ak_real threshold)
+{
+    solarize(p, threshold);
+}
+
+static void solarize_change(ak_picture *p, const double *o, ak_draws d)
+{
+    if (ak_draw(d, 0) < o[1])
+        solarize(p, (ak_real)o[0]);
 }
 
 static const ak_augment_kind random_solarize = {
@@ -465,7 +456,9 @@ bool ak__augment_size(const ak_augment *list, int64_t *height, int64_t *width)
 
 static const ak_augment_kind *const augmentations[] = {
     &random_crop, &random_flip, &color_jitter, &random_gray, &random_blur, &random_solarize,
-    &view_size, NULL,
+    &view_size, &ak__random_pad_crop, &ak__random_rotation, &ak__random_affine,
+    &ak__random_erasing, &ak__random_autocontrast, &ak__random_equalize, &ak__random_posterize,
+    &ak__random_sharpness, &ak__rand_augment, NULL,
 };
 
 const ak_augment_kind *ak_augment_at(int i)

@@ -523,9 +523,9 @@ ak_status ak__augment_check(ak_dataset *ds, int field, const char *who, const ak
         const char *wrong = kind->check ? kind->check(list[k].option) : NULL;
         if (wrong)
             return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s (entry %d of the list): %s; given: %g, "
-                           "%g, %g, %g, %g", who, kind->name, k, wrong, list[k].option[0],
+                           "%g, %g, %g, %g, %g", who, kind->name, k, wrong, list[k].option[0],
                            list[k].option[1], list[k].option[2], list[k].option[3],
-                           list[k].option[4]);
+                           list[k].option[4], list[k].option[5]);
         int64_t height, width;
         sizes += ak__augment_size((const ak_augment[]){ list[k], { 0 } }, &height, &width);
         if (sizes > 1)

@@ -211,7 +211,8 @@ bool ak_dataset_field_at(const ak_dataset *ds, int i, ak_field *field)
         return false;
     const ak__field *f = ds->field[i];
     *field = (ak_field){ .name = f->name, .kind = f->kind, .shape = f->item, .bytes = f->as_bytes,
-                         .pad = f->pad, .class_names = f->class_names };
+                         .pad = f->pad, .tokenizer = f->tokenizer,
+                         .class_names = f->class_names };
     return true;
 }
 

@@ -32,6 +32,7 @@ typedef struct ak__field {
     bool           as_bytes;        /* uint8_t, read as [0, 1] */
     bool           padded;          /* AK__LANES more may be read behind the last row */
     int32_t        pad;             /* tokens */
+    const struct ak_tokenizer *tokenizer;
 
     int            part;            /* which rows: ak_dataset.part */
     int            slot;            /* place in the callback's list; -1: it has values */

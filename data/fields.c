@@ -309,6 +309,8 @@ static bool check_field(ak_ctx *ctx, const char *who, const ak_dataset *ds, cons
         return refuse(&m, AK_ERR_VALUE, ".packed needs .lengths");
     if (from->pad < 0 || (from->pad && from->kind != AK_FIELD_TOKENS))
         return refuse(&m, AK_ERR_VALUE, ".pad is a token, 0 or larger, for tokens only");
+    if (from->tokenizer && from->kind != AK_FIELD_TOKENS)
+        return refuse(&m, AK_ERR_VALUE, ".tokenizer is for tokens only");
     if (from->bytes && (from->kind != AK_FIELD_PICTURE || from->array || from->tensor))
         return refuse(&m, AK_ERR_VALUE, ".bytes is for pictures that a callback fills; arrays have "
                                         "a type");
@@ -349,6 +351,7 @@ static bool add_field(ak_dataset *ds, const char *who, const ak_field *from, int
     f->part = part;
     f->slot = has_values ? -1 : slot;
     f->pad = from->pad;
+    f->tokenizer = from->tokenizer;
     f->factor = 1;
     for (int c = 0; c < AK_MAX_CHANNELS; c++)
         f->inverse_std[c] = 1;

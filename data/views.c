@@ -373,14 +373,15 @@ static bool make_sequence(ak__view *v, ak__fault *fault)
 static bool make_tokens(ak__view *v, ak__fault *fault)
 {
     const ak_augment *list = v->views->lists[v->view];
-    ak_token_list     x = { .data = v->whole, .length = v->raw->length, .most = v->field->steps };
+    ak_token_list     x = { .data = v->whole, .length = v->raw->length, .most = v->field->steps,
+                            .tokenizer = v->field->tokenizer };
     memcpy(v->whole, v->raw->whole, (size_t)v->raw->length * sizeof *v->whole);
     for (int k = 0; list && list[k].kind; k++) {
         list[k].kind->tokens(&x, list[k].option,
                              (ak_draws){ v->views->seed,
                                          ak__stream((uint64_t)v->epoch, (uint64_t)v->item,
                                                     (uint64_t)v->view, (uint64_t)k) });
-        x = (ak_token_list){ v->whole, x.length, v->field->steps };
+        x = (ak_token_list){ v->whole, x.length, v->field->steps, v->field->tokenizer };
         if (!length_fits(v, list[k].kind, x.length, fault))
             return false;
         for (int64_t t = 0; t < x.length; t++)
@@ -521,6 +522,8 @@ ak_status ak__augment_check(ak_dataset *ds, int field, const char *who, const ak
              ds->field[field]->channels > AK_MAX_CHANNELS))
             return kind_misfit(ds, field, who, kind);
         const char *wrong = kind->check ? kind->check(list[k].option) : NULL;
+        if (!wrong && kind->tokens_check)
+            wrong = kind->tokens_check(ds->field[field]->tokenizer);
         if (wrong)
             return ak_fail(ds->ctx, AK_ERR_VALUE, "%s: %s (entry %d of the list): %s; given: %g, "
                            "%g, %g, %g, %g, %g", who, kind->name, k, wrong, list[k].option[0],

@@ -67,6 +67,7 @@ typedef struct ak_sequence {
 typedef struct ak_token_list {
     int32_t *data;
     int64_t  length, most;
+    const struct ak_tokenizer *tokenizer;   /* of the field; NULL = none is known */
 } ak_token_list;
 
 /* The part of the source picture that is shown. */
@@ -98,6 +99,8 @@ typedef struct ak_augment_kind {
     bool        unit_range;     /* change takes values in [0, 1] only; others are an error */
     void      (*sequence)(ak_sequence *x, const double *options, ak_draws draws);
     void      (*tokens)(ak_token_list *x, const double *options, ak_draws draws);
+    /* tokens: NULL if fine for this tokeniser (NULL = none is known), else what is wrong. */
+    const char *(*tokens_check)(const struct ak_tokenizer *tokenizer);
 } ak_augment_kind;
 
 #define AK_AUGMENT_OPTIONS 6

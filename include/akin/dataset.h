@@ -69,6 +69,8 @@ typedef struct ak_field {
                                  * tokens is the longest length */
     bool             bytes;     /* pictures from a callback are uint8_t, read as [0, 1] */
     int32_t          pad;       /* token behind the end of shorter lists, >= 0; 0 */
+    const struct ak_tokenizer *tokenizer;   /* that made the tokens (akin/text.h): what views of
+                                             * words know words by; NULL = none is known */
     const char *const *class_names; /* of labels, ended by NULL; not copied; NULL = none */
 } ak_field;
 
@@ -114,7 +116,8 @@ AK_API ak_status ak_dataset_add(ak_dataset *ds, ak_field field);
 AK_API ak_status ak_dataset_rename(ak_dataset *ds, const char *field, const char *name);
 /* Forget a field. errors: AK_ERR_NOT_FOUND, AK_ERR_VALUE for the last one */
 AK_API ak_status ak_dataset_drop(ak_dataset *ds, const char *field);
-/* Name, kind, shape of an item, .pad and .class_names of the i-th field; false past the end. */
+/* Name, kind, shape of an item, .pad, .tokenizer and .class_names of the i-th field; false past
+ * the end. */
 AK_API bool ak_dataset_field_at(const ak_dataset *ds, int i, ak_field *field);
 
 /* ---- from files and memory ------------------------------------------------------------------- */

@@ -162,11 +162,12 @@ bool ak__eigen(double *a, int64_t n, double *values, double *room)
 static void centre(double *x, int64_t n, int64_t d)
 {
     for (int64_t c = 0; c < d; c++) {
-        double sum = 0;
+        const double first = x[c];      /* equal numbers become 0, not rounding */
+        double       sum = 0;
         for (int64_t r = 0; r < n; r++)
-            sum += x[r * d + c] / (double)n;
+            sum += x[r * d + c] - first;
         for (int64_t r = 0; r < n; r++)
-            x[r * d + c] -= sum;
+            x[r * d + c] = x[r * d + c] - first - sum / (double)n;
     }
 }
 

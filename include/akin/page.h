@@ -1,5 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* akin/page.h - embeddings on a plane. */
+/* akin/page.h - a run as one page to look at; embeddings on a plane.
+ *
+ *     ak_page_embedding(ctx, ak_run_folder(run), (ak_embedding){      // at the end of a run
+ *         .features = z, .labels = labels, .pictures = x, .classes = names });
+ *     const ak_page *page = ak_page_write(ctx, ak_run_folder(run), (ak_page_options){ 0 });
+ *     printf("%s, %lld bytes\n", page->path, (long long)page->bytes);
+ *
+ * The command is `akin report FOLDER`. docs/REPORT.md shows what is on the page and what the files
+ * of a folder are.
+ */
 #ifndef AKIN_PAGE_H
 #define AKIN_PAGE_H
 
@@ -47,6 +56,57 @@ typedef struct ak_tsne_options {
  *            Kobak, Berens, "The art of using t-SNE", Nature Communications 2019
  */
 AK_API ak_tensor *ak_tsne(const ak_tensor *x, ak_tsne_options options);
+
+/* ---- embeddings of a run --------------------------------------------------------------------- */
+
+typedef struct ak_embedding {
+    const ak_tensor *features;      /* [N, D] */
+    const ak_index  *labels;        /* [N] class numbers from 0 on, -1 = unknown; NULL = none */
+    const ak_tensor *pictures;      /* [N, H, W, C], 1 or 3 channels; NULL = none */
+    double           lo, hi;        /* what is black and white in them; both 0 = 0 and 1 */
+    const char *const *classes;     /* names of the classes, ended by NULL; NULL = numbers */
+    const char *const *captions;    /* [N] a text of each row; NULL = none */
+    const char        *what;        /* which rows and which encoder; NULL = nothing */
+} ak_embedding;
+
+/* Write FOLDER/embedding.npz (features f4 [N, D]; label i4 [N]; picture u1 [N, H, W, C]) and
+ * FOLDER/embedding.json {"what", "classes": [..], "captions": [..]}, for ak_page_write.
+ *
+ *   errors   AK_ERR_SHAPE, AK_ERR_VALUE, AK_ERR_STALE, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while
+ *            an error is pending
+ */
+AK_API ak_status ak_page_embedding(ak_ctx *ctx, const char *folder, ak_embedding embedding);
+
+/* ---- the page -------------------------------------------------------------------------------- */
+
+typedef struct ak_page_options {
+    const char *path;       /* NULL = FOLDER/report.html */
+    int         points;     /* of the map, at most 5000; 0 = 2000 */
+    double      perplexity; /* of t-SNE; 0 = 30 */
+} ak_page_options;
+
+/* A page that was written; in context lifetime. */
+typedef struct ak_page {
+    const char *path;
+    int64_t     bytes;
+    const char *const *notes;   /* what was left out, or could not be read; ended by NULL. They stand
+                                 * on the page as well */
+} ak_page;
+
+/* The most bytes that a page has. */
+#define AK_PAGE_BYTES 5000000
+
+/* Write one HTML file that shows a folder: metrics.jsonl of it and of folders in it as curves,
+ * study.jsonl as tables with intervals, the embedding as map and as neighbours good and bad. It
+ * needs no network and no other file. A line that is no JSON object is left out and noted; so are
+ * rows of the embedding that are not finite.
+ *
+ *   returns  context lifetime; NULL on failure
+ *   errors   AK_ERR_NOT_FOUND (no folder, or none of these files in it), AK_ERR_VALUE (an option;
+ *            a page of more than AK_PAGE_BYTES), AK_ERR_FORMAT (a damaged embedding; arrays that do
+ *            not fit together), AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while an error is pending
+ */
+AK_API const ak_page *ak_page_write(ak_ctx *ctx, const char *folder, ak_page_options options);
 
 #ifdef __cplusplus
 }

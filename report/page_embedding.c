@@ -13,7 +13,7 @@
 
 #define PATH_SIZE 4096
 
-static bool check(ak_ctx *ctx, const ak_embedding *e)
+static bool check(ak_ctx *ctx, const ak_page_rows *e)
 {
     char text[AK_SHAPE_TEXT];
     if (e->features->shape.n != 2 || e->features->size < 1)
@@ -36,7 +36,7 @@ static bool check(ak_ctx *ctx, const ak_embedding *e)
 }
 
 /* Bytes of pictures: 255 (x - lo) / (hi - lo), rounded; what is beyond, or no number, at the ends. */
-static void to_bytes(const ak_embedding *e, uint8_t *bytes)
+static void to_bytes(const ak_page_rows *e, uint8_t *bytes)
 {
     const double scale = e->hi > e->lo ? 255 / (e->hi - e->lo) : 255;
     for (int64_t i = 0; i < e->pictures->size; i++) {
@@ -45,7 +45,7 @@ static void to_bytes(const ak_embedding *e, uint8_t *bytes)
     }
 }
 
-static ak_status write_arrays(ak_ctx *ctx, const char *path, const ak_embedding *e)
+static ak_status write_arrays(ak_ctx *ctx, const char *path, const ak_page_rows *e)
 {
     const int64_t size = e->features->size, pixels = e->pictures ? e->pictures->size : 0;
     const size_t  bytes = (size_t)size * sizeof(float) + (size_t)pixels;
@@ -80,7 +80,7 @@ static json_t *texts(const char *const *list, int64_t n)
     return json;
 }
 
-static ak_status write_texts(ak_ctx *ctx, const char *path, const ak_embedding *e)
+static ak_status write_texts(ak_ctx *ctx, const char *path, const ak_page_rows *e)
 {
     json_t *json = json_object();
     if (e->what)
@@ -101,7 +101,7 @@ static ak_status write_texts(ak_ctx *ctx, const char *path, const ak_embedding *
     return status;
 }
 
-ak_status ak_page_embedding(ak_ctx *ctx, const char *folder, ak_embedding e)
+ak_status ak_page_embedding(ak_ctx *ctx, const char *folder, ak_page_rows e)
 {
     char path[PATH_SIZE], other[PATH_SIZE];
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, folder) || !AK__GIVEN(ctx, e.features))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* akin/page.h - a run as one page to look at; embeddings on a plane.
  *
- *     ak_page_embedding(ctx, ak_run_folder(run), (ak_embedding){      // at the end of a run
+ *     ak_page_embedding(ctx, ak_run_folder(run), (ak_page_rows){      // at the end of a run
  *         .features = z, .labels = labels, .pictures = x, .classes = names });
  *     const ak_page *page = ak_page_write(ctx, ak_run_folder(run), (ak_page_options){ 0 });
  *     printf("%s, %lld bytes\n", page->path, (long long)page->bytes);
@@ -59,7 +59,7 @@ AK_API ak_tensor *ak_tsne(const ak_tensor *x, ak_tsne_options options);
 
 /* ---- embeddings of a run --------------------------------------------------------------------- */
 
-typedef struct ak_embedding {
+typedef struct ak_page_rows {
     const ak_tensor *features;      /* [N, D] */
     const ak_index  *labels;        /* [N] class numbers from 0 on, -1 = unknown; NULL = none */
     const ak_tensor *pictures;      /* [N, H, W, C], 1 or 3 channels; NULL = none */
@@ -67,7 +67,7 @@ typedef struct ak_embedding {
     const char *const *classes;     /* names of the classes, ended by NULL; NULL = numbers */
     const char *const *captions;    /* [N] a text of each row; NULL = none */
     const char        *what;        /* which rows and which encoder; NULL = nothing */
-} ak_embedding;
+} ak_page_rows;
 
 /* Write FOLDER/embedding.npz (features f4 [N, D]; label i4 [N]; picture u1 [N, H, W, C]) and
  * FOLDER/embedding.json {"what", "classes": [..], "captions": [..]}, for ak_page_write.
@@ -75,7 +75,7 @@ typedef struct ak_embedding {
  *   errors   AK_ERR_SHAPE, AK_ERR_VALUE, AK_ERR_STALE, AK_ERR_IO, AK_ERR_MEMORY, AK_ERR_STATE while
  *            an error is pending
  */
-AK_API ak_status ak_page_embedding(ak_ctx *ctx, const char *folder, ak_embedding embedding);
+AK_API ak_status ak_page_embedding(ak_ctx *ctx, const char *folder, ak_page_rows rows);
 
 /* ---- the page -------------------------------------------------------------------------------- */
 

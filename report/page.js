@@ -12,7 +12,7 @@
   const fill = (e, attributes, children) => {
     for (const [name, value] of Object.entries(attributes || {}))
       if (value !== null && value !== undefined) e.setAttribute(name, value);
-    for (const child of children.flat()) if (child !== null && child !== undefined) e.append(child);
+    for (const child of children.flat(Infinity)) if (child !== null && child !== undefined) e.append(child);
     return e;
   };
   const el = (name, attributes, ...children) =>
@@ -24,7 +24,7 @@
     if (typeof x !== "number" || !isFinite(x)) return x === null || x === undefined ? "–" : String(x);
     if (Number.isInteger(x) && Math.abs(x) < 1e6) return String(x);
     const size = Math.abs(x);
-    return size >= 1e5 || size < 1e-3 ? x.toExponential(2) : x.toPrecision(4);
+    return size >= 1e5 || size < 1e-3 ? x.toExponential(2) : String(Number(x.toPrecision(4)));
   };
   const range = (lo, hi) => isNumber(lo) && isNumber(hi) ? `[${number(lo)}, ${number(hi)}]` : "–";
   const isNumber = (x) => typeof x === "number" && isFinite(x);

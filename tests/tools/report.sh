@@ -63,6 +63,8 @@ for theme in light dark; do
         'damaged lines' 'leave gaps' '&lt;b&gt;other&lt;/b&gt;' 'pairs of equal seeds'; do
         grep -qF -- "$word" dom || complain "the page does not show \"$word\", $theme"
     done
+    [ "$(grep -oE '<path d="M[^"]*" fill="none"' dom | wc -l)" -eq 4 ] ||
+        complain "there are not two curves of two runs, $theme"
     [ "$(grep -o 'class="plane" [^>]*' dom | grep -c 'aria-label')" -eq 1 ] ||
         complain "the map has no text"
     grep -oE '<svg[^>]*role="img"[^>]*>' dom | grep -v aria-label && complain "^ has no text"

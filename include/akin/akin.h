@@ -21,6 +21,7 @@
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
+ *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
  *   op.h          ops of one's own
@@ -44,6 +45,7 @@
 #include <akin/op.h>
 #include <akin/ops.h>
 #include <akin/optim.h>
+#include <akin/page.h>
 #include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/sequence.h>

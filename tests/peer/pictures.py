@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Picture files, pictures in other sizes and changed pictures, with what Pillow makes of them.
 
-Usage: pictures.py FOLDER [SEED]     then AK_TEST_DATA=FOLDER test_picture_files, test_picture_tones
+Usage: pictures.py FOLDER [SEED]     then AK_TEST_DATA=FOLDER test_picture_files, test_picture_views
 
 pictures.npz has, with what differs in size written one behind the other as bytes,
   file/names, bytes      names ended by line feeds, and PNG or JPEG files
@@ -271,6 +271,10 @@ def tones():
                  "solarize100": ImageOps.solarize(image, 100)}
         for factor in (0, 0.4, 1.9):
             found[f"sharpness{factor}"] = ImageEnhance.Sharpness(image).enhance(factor)
+        for factor in (0.4, 1.9):
+            found[f"brightness{factor}"] = ImageEnhance.Brightness(image).enhance(factor)
+            found[f"contrast{factor}"] = ImageEnhance.Contrast(image).enhance(factor)
+            found[f"colour{factor}"] = ImageEnhance.Color(image).enhance(factor)
         found["rotate20"] = image.rotate(20, Image.Resampling.BILINEAR)
         found["shear_x"] = image.transform(image.size, Image.Transform.AFFINE,
                                            (1, 0.2, 0, 0, 1, 0), Image.Resampling.BILINEAR)

@@ -18,6 +18,7 @@
  *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   picture.h     picture files, sizes, more augmentations, mixtures, grids
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
@@ -46,6 +47,7 @@
 #include <akin/ops.h>
 #include <akin/optim.h>
 #include <akin/page.h>
+#include <akin/picture.h>
 #include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/sequence.h>

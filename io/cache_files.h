@@ -7,7 +7,7 @@
 #include <akin/core.h>
 #include <akin/tensor.h>
 
-#include "io/array.h"
+#include "io/file.h"
 
 #include <stdatomic.h>
 
@@ -20,7 +20,8 @@ typedef enum ak__cached_kind {
 typedef struct ak__cached_array {
     const char    *path;
     ak__mapping    map;
-    ak_type        type;
+    char           type[3];     /* NumPy's code: u1, i1, i2, i4, i8 */
+    size_t         size;        /* bytes of an element */
     ak_shape       shape;
     const uint8_t *data;
 } ak__cached_array;
@@ -70,6 +71,8 @@ ak__cached *ak__cached_parse(ak_ctx *ctx, const char *folder, const char *json, 
 
 /* Row of an entry; -1: it has no value. */
 int64_t ak__cached_row(const ak__cached_field *f, int64_t entry);
+/* The number that an array of whole numbers has for an entry. */
+int64_t ak__cached_whole(const ak__cached_array *a, int64_t entry);
 /* A stored value: where, and how many elements. For any thread, so it records nothing; false, with
  * why in error: the file has been cut off or changed. */
 bool ak__cached_value(ak__cached *c, const ak__cached_field *f, int64_t entry, const void **at,

@@ -18,6 +18,7 @@
  *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
@@ -29,6 +30,7 @@
 #define AKIN_AKIN_H
 
 #include <akin/autograd.h>
+#include <akin/cache.h>
 #include <akin/checkpoint.h>
 #include <akin/core.h>
 #include <akin/data.h>

@@ -187,8 +187,8 @@ class Job:
                     continue
                 failed += 1
                 if failed <= 5:
-                    self.say(f'{what}: left out {item if isinstance(item, str) else item[0]}: '
-                             f'{error[:200]}')
+                    named = item[0] if isinstance(item, (tuple, list)) else item
+                    self.say(f'{what}: left out {named}: {error[:200]}')
         if failed > 5:
             self.say(f'{what}: {failed} left out in all')
         if failed:

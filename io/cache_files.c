@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/text.h"
+#include "io/array.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -83,7 +84,8 @@ static bool npy_head(ak__cached_array *a)
 static void unmap(void *array)
 {
     ak__cached_array *a = array;
-    ak__file_unmap(&a->map);
+    if (a->map.fd >= 0)                     /* else it is memory of who handed it in */
+        ak__file_unmap(&a->map);
     a->data = NULL;
 }
 
@@ -109,7 +111,7 @@ static bool read_array(const reading *r, const json_t *of, const char *key, cons
     if (!(a->path = ak__ctx_strdup(c->ctx, path)) || !r->fetch(c->ctx, a->path, &a->map, r->user))
         return false;
     if (!ak__at_close(c->ctx, unmap, a)) {
-        ak__file_unmap(&a->map);
+        unmap(a);
         return false;
     }
     c->bytes += (int64_t)a->map.n;
@@ -309,6 +311,11 @@ static bool read_manifest(const reading *r, const json_t *m)
     ak__cached   *c = r->c;
     const json_t *fields = json_object_get(m, "fields"), *splits = json_object_get(m, "splits");
     const char   *format = json_string_value(json_object_get(m, "format"));
+    if (!ak__little_endian()) {
+        ak_fail(c->ctx, AK_ERR_UNSUPPORTED, "cache %s: caches are mapped as they are, and this "
+                "machine has the other byte order", c->folder);
+        return false;
+    }
     const json_int_t version = json_integer_value(json_object_get(m, "version"));
     if (!format || strcmp(format, "akin cache") != 0)
         return damaged(c, "manifest.json is not that of a cache");
@@ -378,8 +385,10 @@ ak__cached *ak__cached_parse(ak_ctx *ctx, const char *folder, const char *json, 
     const reading r = { c, fetch, user };
     const bool    fine = read_manifest(&r, m);
     json_decref(m);
-    give_back(c);
-    return fine ? c : NULL;
+    if (!fine)
+        return NULL;                        /* what was mapped goes when the context closes */
+    give_back(c);                           /* the checks have read everything but values */
+    return c;
 }
 
 /* A regular file that stands in the folder itself: links lead elsewhere. */

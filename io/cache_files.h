@@ -59,8 +59,8 @@ typedef struct ak__cached {
     _Atomic size_t    touched;  /* bytes of mappings read since pages were given back */
 } ak__cached;
 
-/* How an array of a cache gets into memory: tests hand in their own. True: map is filled in (and
- * unmapped by the cache); false: an error is recorded. */
+/* How an array of a cache gets into memory: tests hand in their own. True: map is filled in
+ * (and unmapped by the cache if it is a file's, with an fd); false: an error is recorded. */
 typedef bool ak__cached_fetch(ak_ctx *ctx, const char *path, ak__mapping *map, void *user);
 
 /* The cache in a folder; context lifetime. NULL: recorded. */

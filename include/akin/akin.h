@@ -19,6 +19,7 @@
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
  *   picture.h     picture files, sizes, more augmentations, mixtures, grids
+ *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
@@ -31,6 +32,7 @@
 #define AKIN_AKIN_H
 
 #include <akin/autograd.h>
+#include <akin/cache.h>
 #include <akin/checkpoint.h>
 #include <akin/core.h>
 #include <akin/data.h>

@@ -73,7 +73,7 @@ static void sound(const char *name, int number, int64_t samples, int rate)
 {
     ak_tensor *x = ak_zeros(ctx, AK_SHAPE(samples));
     for (int64_t i = 0; i < samples; i++)
-        x->data[i] = (ak_real)(0.5 * sin((double)i * 0.02 * (number + 1)) + 0.1 * sin(i));
+        x->data[i] = (ak_real)(0.5 * sin((double)i * 0.02 * (number + 1)) + 0.1 * sin((double)i));
     cr_assert_eq(ak_sound_write(ctx, path_in(dir, name), x, rate, AK_SOUND_S16), AK_OK);
     ak_step_end(ctx);
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define NAMED_BROKEN 5          /* in a message */
-#define FIRST_TOKENS 256
 
 /* What the loader's threads need; context lifetime. */
 typedef struct decoder {
@@ -281,6 +280,10 @@ static bool fill_item(ak_item_data *item, void *user)
 
 /* ---- captions -------------------------------------------------------------------------------- */
 
+#if AK_HAVE_TOKENIZER
+
+#define FIRST_TOKENS 256
+
 /* Ids of the caption of a row, cut to what is wanted, into buf (which grows). -1: recorded. */
 static int64_t encode(making *m, const char *text, ak__bytes *buf, int64_t *cut)
 {
@@ -331,6 +334,29 @@ static ak_status encode_all(making *m)
                        (long long)m->t->o->most_tokens);
     return sift(m);
 }
+
+/* The id that captions are filled up with. */
+static int32_t pad_of(const ak_tokenizer *t)
+{
+    const int32_t pad = ak_tokenizer_role(t, AK_TOKEN_PAD);
+    return pad > 0 ? pad : 0;
+}
+
+#else
+
+static ak_status encode_all(making *m)
+{
+    return ak_fail(m->ctx, AK_ERR_STATE, "%s: captions need tokenizers (akin/text.h), which this "
+                   "library was built without", m->t->name);
+}
+
+static int32_t pad_of(const ak_tokenizer *t)
+{
+    (void)t;
+    return 0;
+}
+
+#endif
 
 /* ---- fields ---------------------------------------------------------------------------------- */
 
@@ -401,10 +427,9 @@ static int add_values(making *m, ak_field *f, int64_t *classes, const char *cons
     ak__items *t = m->t;
     int        n = 0;
     if (t->caption && t->o->tokenizer) {
-        const int32_t pad = ak_tokenizer_role(t->o->tokenizer, AK_TOKEN_PAD);
         f[n++] = (ak_field){ "caption", AK_FIELD_TOKENS, .array = tokens_of(m),
                              .lengths = rows_of(m, "lengths", AK_TYPE_I32, m->tokens, 1, false),
-                             .packed = true, .borrowed = true, .pad = pad > 0 ? pad : 0,
+                             .packed = true, .borrowed = true, .pad = pad_of(t->o->tokenizer),
                              .tokenizer = t->o->tokenizer };
     }
     if (t->columns > 0)

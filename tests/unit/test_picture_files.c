@@ -194,7 +194,7 @@ Test(picture, exif_bytes)
         for (int v = 0; v < 10; v++) {
             const size_t n = exif(b, big, 0x0112, 3, v);
             cr_expect_eq(ak__exif_orientation(b, n), v >= 1 && v <= 8 ? v : 1);
-            for (size_t cut = 0; cut < n - 4; cut++)        /* two bytes behind the value are free */
+            for (size_t cut = 0; cut < n - 4; cut++)    /* two bytes behind the value are free */
                 cr_expect_eq(ak__exif_orientation(b, cut), 1);
         }
         exif(b, big, 0x0112, 4, 6);

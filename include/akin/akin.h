@@ -20,6 +20,7 @@
  *   data.h        the loader: batches and augmented views
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
+ *   eval_compare.h   how sure a figure is, whether two differ
  *   report.h      progress, run folders, settings
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
@@ -34,6 +35,7 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/eval_compare.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

@@ -128,9 +128,9 @@ static crossed crossed_of(const double *x, int64_t seeds, int64_t items, double 
 static bool check_crossed(ak_ctx *ctx, const char *who, int64_t seeds, int64_t items,
                           double *level)
 {
-    if (seeds < 1 || items < 1) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: %lld seeds, %lld items; expected at least 1 each", who,
-                (long long)seeds, (long long)items);
+    if (seeds < 1 || items < 1 || seeds > INT64_MAX / 8 / items) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: %lld seeds, %lld items; expected at least 1 each, and a "
+                "table of them that memory can hold", who, (long long)seeds, (long long)items);
         return false;
     }
     return check_level(ctx, who, seeds, level);

@@ -81,6 +81,22 @@ Test(compare, shares_have_wilsons_interval)     /* binomtest(19, 20).proportion_
     ak_close(ctx);
 }
 
+/* [[1, 2], [3, 8]]: mean 3.5; mean squares 16 of seeds, 9 of items, 4 of the rest; variance
+ * (16 + 9 - 4) / 4, degrees of freedom 21^2 / (16^2 + 9^2 + 4^2), each mean square having one; t by scipy. */
+Test(compare, crossed_mean_by_hand)
+{
+    ak_ctx *ctx = quiet();
+    const double table[4] = { 1, 2, 3, 8 }, zero[4] = { 0 };
+    const ak_measure m = ak_measure_crossed(ctx, table, 2, 2, 0);
+    NEAR(m.value, 3.5);
+    NEAR(m.hi - 3.5, 18.412889288867703);
+    NEAR(3.5 - m.lo, 18.412889288867703);
+    const ak_comparison c = ak_compare_crossed(ctx, table, zero, 2, 2, (ak_compare_options){ 0 });
+    NEAR(c.hi - c.estimate, 18.412889288867703);
+    NEAR(c.p, 0.3317759832742174);
+    ak_close(ctx);
+}
+
 /* ---- what nothing can be said about ---------------------------------------------------------- */
 
 Test(compare, no_spread_is_no_certainty)
@@ -119,6 +135,10 @@ Test(compare, refuses_misuse)
     REFUSED(AK_ERR_VALUE, "level", ak_compare_paired(ctx, good, good, 2, wide).estimate);
     REFUSED(AK_ERR_VALUE, "0 values", ak_compare_seeds(ctx, good, good, 0,
                                                        (ak_compare_options){ 0 }).estimate);
+    REFUSED(AK_ERR_VALUE, "0 items", ak_measure_crossed(ctx, good, 2, 0, 0).value);
+    REFUSED(AK_ERR_VALUE, "items", ak_measure_crossed(ctx, good, 1 << 30, INT64_MAX / 2, 0).value);
+    REFUSED(AK_ERR_VALUE, "items", ak_compare_crossed(ctx, good, good, 1 << 30, INT64_MAX / 2,
+                                                      (ak_compare_options){ 0 }).estimate);
     REFUSED(AK_ERR_NUMBER, "1 of 2", ak_measure_mean(ctx, bad, 2,
                                                      (ak_bootstrap_options){ 0 }).value);
     ak_close(ctx);

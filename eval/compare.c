@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two arms on the same items, on the same seeds, and on both: differences, their intervals, tests. */
+/* Two arms on the same items, on the same seeds, on both: differences, intervals, tests. */
 #include <math.h>
 #include <string.h>
 
@@ -276,7 +276,8 @@ static void by_t(const double *d, int64_t n, double level, ak_comparison *c)
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-typedef struct discordant { int64_t a, b; bool binary; } discordant;    /* pairs that one has right */
+/* Pairs that one arm alone has right. */
+typedef struct discordant { int64_t a, b; bool binary; } discordant;
 
 static discordant count_discordant(const double *a, const double *b, int64_t n)
 {

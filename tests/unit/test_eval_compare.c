@@ -82,7 +82,8 @@ Test(compare, shares_have_wilsons_interval)     /* binomtest(19, 20).proportion_
 }
 
 /* [[1, 2], [3, 8]]: mean 3.5; mean squares 16 of seeds, 9 of items, 4 of the rest; variance
- * (16 + 9 - 4) / 4, degrees of freedom 21^2 / (16^2 + 9^2 + 4^2), each mean square having one; t by scipy. */
+ * (16 + 9 - 4) / 4, degrees of freedom 21^2 / (16^2 + 9^2 + 4^2), each mean square
+ * having one; t by scipy. */
 Test(compare, crossed_mean_by_hand)
 {
     ak_ctx *ctx = quiet();

@@ -77,6 +77,9 @@ long() {
             count_failure "valgrind $program"
         fi
     done
+    say "coverage of intervals, 20000 simulated sets of each kind"
+    AK_COVERAGE_RUNS=20000 build-test/tests/unit/test_eval_compare --filter '*/intervals_cover' &&
+        PASSED=$((PASSED + 1)) || count_failure "coverage of intervals"
     fuzz
     meson test -C build-test --benchmark --verbose || count_failure "benchmarks"
 }

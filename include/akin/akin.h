@@ -22,6 +22,7 @@
  *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
+ *   eval_compare.h   how sure a figure is, whether two differ
  *   report.h      progress, run folders, settings
  *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
@@ -38,6 +39,7 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/eval_compare.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

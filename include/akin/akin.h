@@ -22,6 +22,7 @@
  *   eval.h        how good an embedding is
  *   eval_compare.h   how sure a figure is, whether two differ
  *   report.h      progress, run folders, settings
+ *   study.h       methods compared: arms, seeds, intervals, claims
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
  *   op.h          ops of one's own
@@ -50,6 +51,7 @@
 #include <akin/report.h>
 #include <akin/sequence.h>
 #include <akin/sound.h>
+#include <akin/study.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
 #include <akin/weights.h>

@@ -309,7 +309,7 @@ bool ak__means(ak_ctx *ctx, const double *values, int outs, int64_t n, ak_bootst
                ak_measure *m, ak__way *ways)
 {
     mean_columns c = { .n = n };
-    int place[AK__MAX_OUTS];
+    int place[AK__MAX_OUTS] = { 0 };
     double least[AK__MAX_OUTS], most[AK__MAX_OUTS];
     ak_measure found[AK__MAX_OUTS] = { 0 };
     for (int i = 0; i < outs; i++) {

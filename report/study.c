@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Studies: the command line, which runs are to be made, making them. */
-#define _GNU_SOURCE     /* dladdr, flock */
+#define _GNU_SOURCE     /* dladdr */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -57,9 +58,10 @@ static uint64_t hash_file(ak_ctx *ctx, uint64_t hash, const char *path)
 static uint64_t hash_code(ak__study *s)
 {
     uint64_t hash = hash_file(s->ctx, AK__HASH_START, "/proc/self/exe"), set = 0;
-    Dl_info  library, program;
-    if (dladdr(ak_version(), &library) && library.dli_fname && strchr(library.dli_fname, '/') &&
-        (!dladdr(s->what->arms, &program) || program.dli_fbase != library.dli_fbase))
+    Dl_info  library, program;          /* the same file where the library is linked statically */
+    if (dladdr(ak_version(), &library) && library.dli_fname &&
+        dladdr((const void *)getauxval(AT_ENTRY), &program) &&
+        program.dli_fbase != library.dli_fbase)
         hash = hash_file(s->ctx, hash, library.dli_fname);
     hash = hash_text(hash, ak_cpu_name());
     for (char **e = environ; *e; e++)       /* in any order */

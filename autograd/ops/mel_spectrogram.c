@@ -20,6 +20,7 @@
 struct ak_mel {
     ak__mel     mel;
     ak_ctx     *ctx;
+    ak_mel_options options;
     ak_mel_form form;
     ak_real     floor;
     double      top_db;
@@ -95,6 +96,7 @@ ak_mel *ak_mel_make(ak_ctx *ctx, ak_mel_options o)
             .slaney_norm = o.norm == AK_MEL_AREA, .center = !o.no_center }))
         return NULL;
     m->ctx = ctx;
+    m->options = o;
     m->form = o.form;
     m->floor = (ak_real)o.floor;
     m->top_db = o.top_db;
@@ -103,6 +105,11 @@ ak_mel *ak_mel_make(ak_ctx *ctx, ak_mel_options o)
                        "n_fft of %d: they are always 0; fewer mels or a larger n_fft have none",
                        m->mel.empty, o.mels, o.n_fft);
     return ak__at_close(ctx, free_kept, m) ? m : NULL;
+}
+
+ak_mel_options ak_mel_settings(const ak_mel *m)
+{
+    return AK__GIVEN(NULL, m) ? m->options : (ak_mel_options){ 0 };
 }
 
 int64_t ak_mel_frames(const ak_mel *m, int64_t samples)

@@ -59,6 +59,8 @@ typedef struct ak_mel_options {
  *   errors    AK_ERR_VALUE, naming the option; AK_ERR_MEMORY
  */
 AK_API ak_mel *ak_mel_make(ak_ctx *ctx, ak_mel_options o);
+/* What it was made with, defaults filled in; all zero for NULL. */
+AK_API ak_mel_options ak_mel_settings(const ak_mel *m);
 /* Frames of a sound of so many samples: (samples + padding - n_fft) / hop + 1; 0 for a sound that
  * is empty or, with .no_center, shorter than n_fft. -1 after an error (NULL). */
 AK_API int64_t ak_mel_frames(const ak_mel *m, int64_t samples);

@@ -57,7 +57,7 @@ typedef struct ak_study_measure {
 typedef struct ak_study_arm {
     const char *name;               /* letters, digits, "_", "-" */
     ak_study_fn run;
-    void       *user;
+    void       *user;               /* what it points to is not looked at: name it in .settings */
     const char *settings;           /* of this arm alone; part of what decides whether a result is
                                      * still good. NULL = "" */
 } ak_study_arm;
@@ -105,7 +105,7 @@ enum {
                                      * is too small for claims: every run was made */
     AK_STUDY_NOT_SHOWN = 1,
     AK_STUDY_USAGE = 2,
-    AK_STUDY_FAILED = 3             /* a run failed, or the folder can not be used: said on stderr */
+    AK_STUDY_FAILED = 3             /* a run failed, or a folder can not be used: told on stderr */
 };
 
 /* Make all runs that are not there yet, print the table, judge the claims.

@@ -220,6 +220,7 @@ Test(study, equal_arms_are_not_told_apart)
 
 /* ---- accidents ------------------------------------------------------------------------------- */
 
+static double score(ak_study_run *run, ak_ctx *ctx, int i, void *user);
 static const ak_study small = { .name = "small", .measures = accuracy, .arms = equal, .seeds = 2 };
 
 static int made_by(ak_study study)
@@ -341,6 +342,23 @@ Test(study, command_line)
     setenv("AK_SEED", "3", 1);          /* every seed would be 3 */
     cr_expect_eq(MAIN(small, "--resume"), AK_STUDY_USAGE);
     unsetenv("AK_SEED");
+}
+
+Test(study, nothing_where_something_is_needed)
+{
+    ak_ctx *ctx = ak_open((ak_options){ .quiet = true });
+    ak_on_error(ctx, NULL, NULL);
+    cr_expect_eq(ak_study_main(0, NULL, &small), AK_STUDY_USAGE);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    cr_expect_null(ak_study_ctx(NULL));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    cr_expect_not(ak_study_progress(NULL, 0, 1));
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    cr_expect_eq(ak_study_result(NULL, "a", (double[]){ 1 }, 1, NULL), AK_ERR_VALUE);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    cr_expect_eq(ak_study_choose(NULL, "a", (const char *[]){ "1" }, 1, "b", score, NULL), -1);
+    cr_expect_eq(ak_step_end(ctx), AK_ERR_VALUE);
+    ak_close(ctx);
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */

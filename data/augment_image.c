@@ -5,6 +5,7 @@
  * Loops over pixels run in blocks of AK__LANES and may pass the end of a plane by less than that:
  * planes are padded. Fixed inner loops are what compilers turn into vector code. */
 #include "data/augment.h"
+#include "data/sound/sound.h"
 
 #include "base/base.h"
 
@@ -454,23 +455,32 @@ bool ak__augment_size(const ak_augment *list, int64_t *height, int64_t *width)
 
 /* ---- the family ------------------------------------------------------------------------------ */
 
-static const ak_augment_kind *const augmentations[] = {
+static const ak_augment_kind *const of_pictures[] = {
     &random_crop, &random_flip, &color_jitter, &random_gray, &random_blur, &random_solarize,
     &view_size, &ak__random_pad_crop, &ak__random_rotation, &ak__random_affine,
     &ak__random_erasing, &ak__random_autocontrast, &ak__random_equalize, &ak__random_posterize,
     &ak__random_sharpness, &ak__rand_augment, NULL,
 };
 
+/* All kinds: a list, ended by NULL, of each folder that has some. */
+static const ak_augment_kind *const *const augmentations[] = {
+    of_pictures, ak__sound_augmentations,
+};
+
 const ak_augment_kind *ak_augment_at(int i)
 {
-    const int count = (int)(sizeof augmentations / sizeof *augmentations) - 1;
-    return i >= 0 && i < count ? augmentations[i] : NULL;
+    for (size_t f = 0; i >= 0 && f < sizeof augmentations / sizeof *augmentations; f++)
+        for (int k = 0; augmentations[f][k]; k++)
+            if (i-- == 0)
+                return augmentations[f][k];
+    return NULL;
 }
 
 bool ak__augment_own(const ak_augment_kind *kind)
 {
-    for (int i = 0; augmentations[i]; i++)
-        if (augmentations[i] == kind)
+    const ak_augment_kind *own;
+    for (int i = 0; (own = ak_augment_at(i)); i++)
+        if (own == kind)
             return true;
     return false;
 }
@@ -479,8 +489,9 @@ const ak_augment_kind *ak_augment_find(const char *name)
 {
     if (!AK__GIVEN(NULL, name))
         return NULL;
-    for (int i = 0; augmentations[i]; i++)
-        if (strcmp(augmentations[i]->name, name) == 0)
-            return augmentations[i];
+    const ak_augment_kind *own;
+    for (int i = 0; (own = ak_augment_at(i)); i++)
+        if (strcmp(own->name, name) == 0)
+            return own;
     return NULL;
 }

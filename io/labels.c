@@ -128,14 +128,19 @@ ak_status ak__labels_add(ak__labels *l, const char *text, int64_t line)
 
 /* ---- the result ------------------------------------------------------------------------------ */
 
-/* Is every label a number? */
+static bool is_class(double x)
+{
+    return x >= -1 && x <= INT32_MAX && !(x > floor(x));
+}
+
+/* Is every label a number? Of ids: one that can stay as it is. */
 static bool all_numbers(const ak__labels *l)
 {
     double x;
     for (int32_t i = 0; i < count(l); i++)
-        if (!ak__decimal(text_at(l, i), &x))
+        if (!ak__decimal(text_at(l, i), &x) || (l->ids && !is_class(x)))
             return false;
-    return true;
+    return !l->verbatim;
 }
 
 /* Labels that are numbers stay what they are, or are refused. */
@@ -145,7 +150,7 @@ static ak_status take_numbers(const ak__labels *l, int32_t *class, int64_t *clas
     for (int32_t i = 0; i < count(l); i++) {
         double x = 0;
         ak__decimal(text_at(l, i), &x);
-        if (!(x >= -1 && x <= INT32_MAX) || x > floor(x))
+        if (!is_class(x))
             return label_fail(l, entry(l, i)->line, text_at(l, i),
                               "is no class number: whole numbers from 0 to 2147483647 are, and -1 "
                               "for unknown; if these are names, list them in .classes");
@@ -162,11 +167,11 @@ static ak_status take_names(const ak__labels *l, int32_t *class, int64_t *classe
     *classes = 0;
     for (int32_t i = 0; i < count(l); i++) {
         const char *text = text_at(l, i);
-        if (i >= l->given && is_unknown(text)) {
+        if (i >= l->given && !(l->ids && l->verbatim) && is_unknown(text)) {
             class[i] = -1;
             continue;
         }
-        if (*classes == AK__MAX_TEXT_CLASSES)
+        if (*classes == AK__MAX_TEXT_CLASSES && !l->ids)
             return ak_fail(l->ctx, AK_ERR_FORMAT, "%s: line %lld: more than %d different labels in "
                            "column \"%s\"; is it the right column?", l->file,
                            (long long)entry(l, i)->line, AK__MAX_TEXT_CLASSES, l->column);
@@ -198,7 +203,7 @@ const int32_t *ak__labels_finish(ak__labels *l, int64_t *classes, const char *co
     const bool      numbers = !l->given && all_numbers(l);
     const ak_status status = numbers ? take_numbers(l, class, classes)
                                      : take_names(l, class, classes);
-    if (!status && (numbers || (*names = copy_names(l, class, *classes)) != NULL))
+    if (!status && (numbers || l->ids || (*names = copy_names(l, class, *classes)) != NULL))
         labels = ak__ctx_alloc(l->ctx, (rows + 1) * sizeof *labels);
     for (size_t i = 0; labels && i < rows; i++)
         labels[i] = class[text[i]];

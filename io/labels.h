@@ -11,6 +11,10 @@ typedef struct ak__labels {
     ak_ctx     *ctx;
     const char *file, *column;      /* for messages */
     int64_t     place;              /* of the column, from 1 */
+    bool        ids;                /* of things, not of classes: there may be any number of them, no
+                                     * names are kept, and numbers that no class has are names; to
+                                     * be set behind ak__labels_begin */
+    bool        verbatim;           /* numbers are names; of ids "-1" is one as well */
     int32_t     given;              /* classes that the caller has named: the first texts */
     ak__bytes   rows;               /* int32_t [rows]: numbers of their texts */
     ak__bytes   pool;               /* the different texts, each ended by 0 */
@@ -24,7 +28,7 @@ ak_status ak__labels_begin(ak__labels *l, ak_ctx *ctx, const char *file, int64_t
 /* The label of the next row. With given classes one that is none of them is an error. */
 ak_status ak__labels_add(ak__labels *l, const char *text, int64_t line);
 /* The numbers of all rows in context lifetime, and names ended by NULL, or NULL where the labels
- * are numbers; NULL on failure. The rule stands at ak_table_options. */
+ * are numbers or ids; NULL on failure. The rule stands at ak_table_options. */
 const int32_t *ak__labels_finish(ak__labels *l, int64_t *classes, const char *const **names);
 void ak__labels_free(ak__labels *l);
 

@@ -177,6 +177,12 @@ uint64_t ak__text_hash(const uint8_t *p, int64_t n);
 
 /* ---- stages ---------------------------------------------------------------------------------- */
 
+/* What a file may ask for at most. */
+#define AK__MOST_STAGES 64
+#define AK__MOST_STRING 4096            /* bytes of a token and of other strings */
+/* .. and what a text may become: work on more of it ends as if memory had run out. */
+#define AK__MOST_TEXT   ((int64_t)1 << 28)
+
 /* A text in its file's spelling. */
 typedef struct ak__string { const uint8_t *text; int64_t n; } ak__string;
 
@@ -207,10 +213,10 @@ typedef struct ak__normal {
 
 typedef enum ak__pattern {
     AK__PATTERN_TEXT, AK__PATTERN_GPT2, AK__PATTERN_GPT4, AK__PATTERN_QWEN, AK__PATTERN_CLIP,
-    AK__PATTERN_SPACES, AK__PATTERN_WORDS, AK__PATTERN_CLASS, AK__PATTERN_DIGIT_RUN
+    AK__PATTERN_SPACES, AK__PATTERN_WORDS, AK__PATTERN_CLASS
 } ak__pattern;
 
-typedef enum ak__behavior {
+typedef enum ak__behavior {     /* of what matches */
     AK__REMOVED, AK__ISOLATED, AK__CONTIGUOUS, AK__MERGED_PREVIOUS, AK__MERGED_NEXT
 } ak__behavior;
 
@@ -228,7 +234,7 @@ typedef struct ak__splitter {
     ak__behavior behavior;
     bool         invert;
     bool         prefix_space;  /* BYTES */
-    bool         split;         /* BYTES: by GPT-2's pattern; METASPACE */
+    bool         split;         /* BYTES: by GPT-2's pattern; METASPACE: before each */
     ak__prepend  prepend;       /* METASPACE */
 } ak__splitter;
 
@@ -287,6 +293,17 @@ typedef struct ak__unigram {
     int32_t  byte[256];
 } ak__unigram;
 
+/* What the post-processor makes: ids, and the places of the texts, each with its type. */
+#define AK__TEXT_A (-1)
+#define AK__TEXT_B (-2)
+typedef struct ak__piece { int32_t id, type; } ak__piece;
+typedef struct ak__template {
+    ak__piece *data;
+    int64_t    n, room;
+    int64_t    added;           /* ids that it adds */
+} ak__template;
+typedef enum ak__cut { AK__CUT_LONGEST, AK__CUT_FIRST, AK__CUT_SECOND } ak__cut;
+
 /* ---- encoding -------------------------------------------------------------------------------- */
 
 /* Ids of words that were met: two cache lines, overwritten by the next word of the same hash. */
@@ -307,9 +324,11 @@ typedef struct ak__lattice { double score; int32_t from, id; } ak__lattice;
 /* The memory that one call works in, kept for the next one. */
 typedef struct ak__encoder {
     struct ak__encoder *next;
-    ak__chars   mended, text, other;    /* a text as UTF-8; a piece of it, normalised; as well */
+    ak__chars   mended, text, other;    /* a text as UTF-8; a piece of it, normalised; the same */
+    ak__chars   split[2];               /* its words, where they are spelt in another way */
     ak__spans   words, more;
     ak__ids     ids, points;
+    int64_t     first;                  /* ids of the first of two texts */
     ak__symbol *symbols;
     int64_t     symbol_room;
     ak__candidate *heap;
@@ -337,10 +356,12 @@ struct ak_tokenizer {
     ak__matcher   plain, normalized;
     union { ak__bpe bpe; ak__wordpiece wordpiece; ak__unigram unigram; } model;
 
-    ak__ids     before, behind; /* what the post-processor adds */
+    ak__template single, pair;  /* what the post-processor makes of a text, and of two */
     int64_t     limit;          /* ids in all; 0 = none */
+    ak__cut     cut;            /* of two texts */
     bool        limit_left;     /* cut at the front */
-    bool        limit_changed;  /* .. is not what the file says */
+    int64_t     pad_to, pad_multiple;   /* of batches: ids at least, a multiple of; 0 = any */
+    bool        limit_changed, pad_changed;     /* .. is not what the file says */
 
     _Atomic(int) lock;          /* of the list: */
     ak__encoder *free;          /* encoders that nobody uses */
@@ -351,15 +372,15 @@ ak__encoder *ak__encoder_take(const ak_tokenizer *t);
 void ak__encoder_give(const ak_tokenizer *t, ak__encoder *e);
 
 /* Each returns false when memory ran out. */
-/* Normalise e->text (which e->other is swapped with); *start: does it begin with what the text of
- * the piece begins with? */
+/* Normalise e->text, which changes places with e->other. *start: does it begin with what it began
+ * with? Not if characters were removed there. */
 bool ak__normalize(const ak_tokenizer *t, ak__encoder *e, bool *start);
 bool ak__charsmap_normalize(const ak__charsmap *m, ak__chars *to, const uint8_t *p, int64_t n,
                             bool *start);
 /* Parse n bytes of a map. NULL: fine; else what is wrong. */
 const char *ak__charsmap_read(ak__charsmap *m, const uint8_t *bytes, int64_t n, bool *memory);
-/* e->text[begin, end) to e->words, which lie in e->text, or in e->other if *other. */
-bool ak__split(const ak_tokenizer *t, ak__encoder *e, int64_t begin, int64_t end, bool start,
+/* e->text[begin, end) to e->words; start: the text begins there. *text: what they lie in. */
+bool ak__split(const ak_tokenizer *t, ak__encoder *e, ak__span piece, bool start,
                const uint8_t **text);
 /* Bytes of the match of a pattern at p, up to end: 0 where none begins. */
 int64_t ak__pattern_match(ak__pattern pattern, const uint8_t *p, const uint8_t *end);

@@ -4,6 +4,8 @@
 
 #include "base/base.h"
 
+#include <string.h>
+
 #if AK_HAVE_UTF8PROC
 #include <utf8proc.h>
 #endif
@@ -107,22 +109,48 @@ bool ak__unicode_lower(ak__chars *to, int32_t c)
     return ak__chars_put(to, utf8proc_tolower(c));
 }
 
-/* One character after its decomposition, in the order of combining classes: those of class 0 stay,
- * others move in front of larger ones behind the last of class 0. */
-static void sink(ak__ids *points, int64_t from)
+static int class_of(int32_t c)
 {
-    for (int64_t i = from; i < points->n; i++) {
-        const int32_t c = points->data[i];
-        const int     class = utf8proc_get_property(c)->combining_class;
-        int64_t       k = i;
-        if (!class)
-            continue;
-        while (k > 0 && utf8proc_get_property(points->data[k - 1])->combining_class > class) {
-            points->data[k] = points->data[k - 1];
-            k--;
+    return c < 0x300 ? 0 : utf8proc_get_property(c)->combining_class;
+}
+
+/* Order the characters at p by combining class; equal ones stay as they are. The usual run has two
+ * or three; in a long one a class after the other is gathered. */
+static bool order_run(int32_t *p, int64_t n, ak__ids *spare)
+{
+    int64_t to = 0;
+    if (n <= 32) {
+        for (int64_t i = 1; i < n; i++) {
+            const int32_t c = p[i];
+            int64_t       k = i;
+            for (; k > 0 && class_of(p[k - 1]) > class_of(c); k--)
+                p[k] = p[k - 1];
+            p[k] = c;
         }
-        points->data[k] = c;
+        return true;
     }
+    spare->n = 0;
+    if (!ak__ids_more(spare, n))
+        return false;
+    for (int class = 1; class < 256 && to < n; class++)
+        for (int64_t i = 0; i < n; i++)
+            if (class_of(p[i]) == class)
+                spare->data[to++] = p[i];
+    memcpy(p, spare->data, (size_t)n * sizeof *p);
+    return true;
+}
+
+/* Marks behind a letter in their order: those of class 0 stay where they are. */
+static bool order_marks(ak__ids *points)
+{
+    ak__ids spare = { 0 };
+    bool    fine = true;
+    for (int64_t i = 0, end; i < points->n && fine; i = end + 1) {
+        for (end = i; end < points->n && class_of(points->data[end]); end++) { }
+        fine = end - i < 2 || order_run(points->data + i, end - i, &spare);
+    }
+    ak__free(spare.data);
+    return fine;
 }
 
 /* The most characters that one decomposes into are 18. */
@@ -140,10 +168,14 @@ bool ak__unicode_normal(ak__chars *to, const uint8_t *p, int64_t n, ak__normal_f
         const int32_t c = ak__utf8_at(p + i, &bytes);
         if (!ak__ids_more(points, MOST_DECOMPOSED))
             return false;
-        const int64_t from = points->n;
-        points->n += utf8proc_decompose_char(c, points->data + from, MOST_DECOMPOSED, how, &bound);
-        sink(points, from);
+        if (c < 0xa0)
+            points->data[points->n++] = c;
+        else
+            points->n += utf8proc_decompose_char(c, points->data + points->n, MOST_DECOMPOSED, how,
+                                                 &bound);
     }
+    if (!order_marks(points))
+        return false;
     if (compose)
         points->n = utf8proc_normalize_utf32(points->data, points->n,
                                              UTF8PROC_STABLE | UTF8PROC_COMPOSE);

@@ -33,7 +33,8 @@ bool ak__chars_more(ak__chars *b, int64_t extra)
     if (b->n + extra + AK__TEXT_SLACK <= b->room)
         return true;
     const int64_t before = b->room;
-    if (!ak__grow((void **)&b->data, &b->room, b->n + extra + AK__TEXT_SLACK, 1))
+    if (b->n + extra > AK__MOST_TEXT ||
+        !ak__grow((void **)&b->data, &b->room, b->n + extra + AK__TEXT_SLACK, 1))
         return false;
     memset(b->data + before, 0, (size_t)(b->room - before));
     return true;

@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Until the tokenisers are in every build: without them this is NULL, and so is every tokeniser. */
-#pragma weak ak_tokenizer_encode
-
 /* ---- where ----------------------------------------------------------------------------------- */
 
 /* The one folder where a cache of this name may lie; false if its path does not fit. */
@@ -244,9 +241,14 @@ bool ak__text_tokens(const ak_tokenizer *t, const char *text, int64_t bytes, int
                      int32_t *ids, int64_t *length, char error[200])
 {
     if (t) {
+#if AK_HAVE_TOKENIZER
         *length = ak_tokenizer_encode(t, text, bytes, ids, longest);
         if (*length < 0)
             ak__format(error, 200, "the tokeniser ran out of memory");
+#else
+        *length = -1;
+        ak__format(error, 200, "this library was built without its tokenisers");
+#endif
     } else {
         *length = bytes;
         for (int64_t i = 0; i < bytes && i < longest; i++)

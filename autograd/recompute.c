@@ -503,6 +503,8 @@ ak_tensor *ak__recompute(ak_ctx *ctx, const ak__segment *s)
 {
     if (ctx->status != AK_OK)
         return &ak__poison;
+    if (ctx->no_grad == 0)
+        ctx->recomputed_in = ctx->steps + 1;
     segment_attr a = { .s = *s, .stream = ctx->next_stream, .evaluating = ctx->evaluating };
     if (divided(s))
         return run_parts(ctx, &a);

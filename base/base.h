@@ -89,6 +89,8 @@ struct ak_ctx {
     bool     tracing;
     bool     quiet;
     bool     exact_conv;
+    int64_t  score_memory;      /* bytes that scores may take from forward to backward; -1 = ours */
+    int64_t  recomputed_in;     /* the last step, from 1, that saved memory by recomputing */
     int      threads;
     unsigned process;           /* ak__process() that opened it */
     ak__work *work;             /* of the forward passes that run; NULL = nobody counts */
@@ -112,6 +114,9 @@ struct ak_ctx {
 
     void *slots[AK__SLOT_COUNT];
 };
+
+/* Bytes of scores that a loss may keep in this step (ak_options.score_memory). */
+int64_t ak__score_memory(const ak_ctx *ctx);
 
 /* Step memory for the op that runs now. ak__scratch_end gives it back. */
 void *ak__scratch_take(ak_ctx *ctx, size_t bytes);

@@ -3,9 +3,11 @@
 #include "base/base.h"
 #include "base/frame.h"
 #include "base/parallel.h"
+#include "base/whole.h"
 #include "tensor/gemm.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -18,6 +20,10 @@ typedef struct ak__closer {
 } ak__closer;
 
 #define MOST_THREADS 1024       /* packing buffers are made for each */
+/* Scores that stay for backward: a matrix of 6400 x 6400, or one of 1600 x 1600 in a step that
+ * saves memory elsewhere by running forward twice. */
+#define SCORE_MEMORY (160 * 1024 * 1024)
+#define LITTLE_SCORE_MEMORY (10 * 1024 * 1024)
 
 #define STRING_(x) #x
 #define STRING(x) STRING_(x)
@@ -168,6 +174,7 @@ ak_ctx *ak_open(ak_options options)
     ctx->allow_nan = options.allow_nan;
     ctx->quiet = options.quiet;
     ctx->exact_conv = options.exact_conv;
+    ctx->score_memory = options.score_memory == 0 ? -1 : ak__max(options.score_memory, 0);
     ctx->error_fn = ak_error_die;
     ctx->process = ak__process();
 #ifdef _OPENMP
@@ -190,6 +197,9 @@ ak_ctx *ak_open(ak_options options)
     if (options.threads < 0 || options.threads > MOST_THREADS)
         ak_fail(ctx, AK_ERR_VALUE, "ak_open: .threads = %d is not in [1, %d] (0: OpenMP's own "
                 "number)", options.threads, MOST_THREADS);
+    if (options.score_memory < AK_NONE)
+        ak_fail(ctx, AK_ERR_VALUE, "ak_open: .score_memory = %" PRId64 " is below 0 (0: %d MiB, "
+                "AK_NONE: none)", options.score_memory, SCORE_MEMORY >> 20);
     if (!known)
         ak__fail_environment(ctx, "AK_CPU=%s: known levels are ref, avx2, avx512 and amx",
                              getenv("AK_CPU"));
@@ -317,6 +327,13 @@ ak_status ak_release(ak_ctx *ctx, ak_mark mark)
     ctx->shells[0].used = p->shell_used;
     ctx->pool.first = NULL;    /* its pieces may lie behind the mark */
     return AK_OK;
+}
+
+int64_t ak__score_memory(const ak_ctx *ctx)
+{
+    if (ctx->score_memory >= 0)
+        return ctx->score_memory;
+    return ctx->recomputed_in == ctx->steps + 1 ? LITTLE_SCORE_MEMORY : SCORE_MEMORY;
 }
 
 ak_memory ak_memory_use(const ak_ctx *ctx)

@@ -48,9 +48,10 @@ START = "start to end of first step"
 # The scores alone would be 17 GB: only we run it.
 NO_PEER = re.compile(r"N65536 ")
 # Rows whose peer is another library: without it, ours alone is measured.
-OTHER_PEERS = {"log-mel ": "librosa"}
+OTHER_PEERS = {"log-mel ": "librosa", "views 32x32x3 (crop, flip, Rand": "torchvision",
+               "views 96": "pillow"}
 # Views per second and core of Pillow 13 on another machine, where it is not installed.
-STATED_VIEWS = {"views 28x28": 12800, "views 32x32": 4550}
+STATED_VIEWS = {"views 28x28 grey (crop, flip, jit": 12800, "views 32x32x3 (crop, flip, jit": 4550}
 
 
 class Side:
@@ -130,7 +131,7 @@ class Comparison:
         self.shared = None      # the row whose arrays lie in the file now
         theirs = self.ask("peer", "machine")
         self.machine = self.measure_now("ours", "machine") | {
-            k: theirs[k] for k in ("torch", "pillow", "librosa")}
+            k: theirs[k] for k in ("torch", "pillow", "torchvision", "librosa")}
         self.machine |= {"cpu": cpu_name(), "date": time.strftime("%Y-%m-%d"),
                          "best": options.best, "load": load, "priority": options.priority}
 
@@ -197,7 +198,7 @@ class Comparison:
         """The peer's answer to `open` into opened["peer"], unless it can not do this row."""
         if NO_PEER.search(name):
             return
-        stated = STATED_VIEWS.get(name[:11])
+        stated = next((v for k, v in STATED_VIEWS.items() if name.startswith(k)), None)
         if stated and not self.machine.get("pillow"):
             row["peer"], row["config"] = 1e3 / stated, "Pillow, as stated"
             return

@@ -747,12 +747,17 @@ def log_mel(_, data):
 
 # ---- augmented views -----------------------------------------------------------------------------
 
-@row(r"views (28x28 grey|32x32x3) ")
+@row(r"views (28x28 grey|32x32x3|96x96x3) .*(jitter|RandAugment)")
 def views(match, _):
-    """Pillow, as torchvision does it for pictures: the same list of augmentations, to numbers."""
+    """Pillow, as torchvision does it for pictures: the same list of augmentations, to numbers;
+    RandAugment is torchvision's own."""
     from PIL import Image, ImageEnhance, ImageFilter
-    color = match[1] == "32x32x3"
-    side = 32 if color else 28
+    color = "x3" in match[1]
+    side = int(match[1][:2])
+    change = None
+    if match[2] == "RandAugment":
+        from torchvision import transforms
+        change = transforms.RandAugment(2, 9, interpolation=transforms.InterpolationMode.BILINEAR)
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 256, (256, side, side, 3) if color else (256, side, side),
                                dtype=np.uint8)
@@ -778,23 +783,27 @@ def views(match, _):
             picture = kind(picture).enhance(uniform(0.6, 1.4))
         return turn_hue(picture) if color else picture
 
-    def view(picture):
-        picture = crop(picture)
-        if uniform(0, 1) < 0.5:
-            picture = picture.transpose(Image.FLIP_LEFT_RIGHT)
+    def simclr(picture):
         if uniform(0, 1) < 0.8:
             picture = jitter(picture)
         if color and uniform(0, 1) < 0.2:
             picture = picture.convert("L").convert("RGB")
         if uniform(0, 1) < 0.5:
             picture = picture.filter(ImageFilter.GaussianBlur(uniform(0.1, 2)))
+        return picture
+
+    def view(picture):
+        picture = crop(picture)
+        if uniform(0, 1) < 0.5:
+            picture = picture.transpose(Image.FLIP_LEFT_RIGHT)
+        picture = change(picture) if change else simclr(picture)
         return (np.asarray(picture, dtype=np.float32) / 255 - 0.5) / 0.25
 
     def run():
         for picture in noise:
             for _ in range(2):
                 view(Image.fromarray(picture))
-    return Row({"Pillow": run}, divide=2 * len(noise))
+    return Row({"torchvision" if change else "Pillow": run}, divide=2 * len(noise))
 
 
 # ---- requests ------------------------------------------------------------------------------------
@@ -832,7 +841,8 @@ class Server:
 
     def machine(self):
         return {"torch": torch.__version__, "threads": torch.get_num_threads(),
-                "pillow": version("pillow"), "librosa": version("librosa"),
+                "pillow": version("pillow"), "torchvision": version("torchvision"),
+                "librosa": version("librosa"),
                 "mkl": torch.backends.mkl.is_available()}
 
     def open(self, name, path=""):

@@ -5,11 +5,13 @@
 
 enum { PICTURES = 2560, BATCH = 256, VIEWS = 2 };
 
-typedef struct view_case { const char *name; int64_t side, channels; } view_case;
+typedef struct view_case { const char *name; int64_t side, channels; bool rand_augment; } view_case;
 
 static const view_case cases[] = {
-    { "views 28x28 grey (crop, flip, jitter, blur)", 28, 1 },
-    { "views 32x32x3 (crop, flip, jitter, grey, blur)", 32, 3 },
+    { "views 28x28 grey (crop, flip, jitter, blur)", 28, 1, false },
+    { "views 32x32x3 (crop, flip, jitter, grey, blur)", 32, 3, false },
+    { "views 96x96x3 (crop, flip, jitter, grey, blur)", 96, 3, false },
+    { "views 32x32x3 (crop, flip, RandAugment 2 at 9)", 32, 3, true },
 };
 
 static ak_dataset *noise(ak_ctx *ctx, const view_case *c)
@@ -45,12 +47,14 @@ static void open_views(bench_job *j, const bench_row *row)
     const ak_augment color[] = { ak_random_crop(0.2, 1), ak_random_flip(0.5),
                                  ak_color_jitter(0.4, 0.4, 0.4, 0.1, 0.8), ak_random_gray(0.2),
                                  ak_random_blur(0.1, 2, 0.5), { 0 } };
+    const ak_augment ops[] = { ak_random_crop(0.2, 1), ak_random_flip(0.5), ak_rand_augment(2, 9),
+                               { 0 } };
     const double mean[] = { 0.5, 0.5, 0.5 }, std[] = { 0.25, 0.25, 0.25 };
     ak_dataset *ds = noise(j->ctx, c);
     ak_dataset_normalize(ds, mean, std);
     *loader = ak_loader_open(ds, (ak_loader_options){
-        .batch = BATCH, .views = VIEWS, .augment = c->channels == 1 ? grey : color,
-        .threads = AK_NONE });
+        .batch = BATCH, .views = VIEWS,
+        .augment = c->rand_augment ? ops : c->channels == 1 ? grey : color, .threads = AK_NONE });
     j->run = run;
     j->divide = BATCH * VIEWS;
 }

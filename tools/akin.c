@@ -5,6 +5,8 @@
  *   akin info FILE          arrays of a safetensors, npz or npy file, or of a checkpoint
  *   akin info NAME          parts of a module, their results, parameters, FLOPs, bytes
  *   akin convert IN OUT     arrays from file to file
+ *   akin data [NAME]        data sets that are prepared; one: counts, fields, splits, a sheet
+ *   akin report FOLDER      a run or a study as one HTML page
  *   akin ops [--markdown]   every op: operands, formula; the Markdown form is docs/OPS.md
  *   akin losses             every loss: formula, source, options
  *   akin kernels            every kernel and the instruction set whose version is in use
@@ -246,6 +248,8 @@ static int check(ak_ctx *ctx, int argc, char **argv)
 static const struct command { const char *name; command_fn *run; const char *text; } commands[] = {
     { "info", info_command, "version, instruction set, threads; FILE: its arrays; NAME: a module" },
     { "convert", convert_command, "IN OUT: arrays between safetensors, npz and checkpoints" },
+    { "data", data_command, "NAME: counts, fields, splits of a data set, and a sheet of samples" },
+    { "report", report_command, "FOLDER: a run or a study as one HTML page" },
     { "ops", ops, "every op; --markdown writes docs/OPS.md" },
     { "losses", losses, "every loss: formula, source, options" },
     { "kernels", kernels, "every kernel and the instruction set in use" },

@@ -224,7 +224,7 @@ ak_status ak__picture_options_check(const ak_picture_options *o, char error[AK__
     else if (o->filter != AK_FILTER_BILINEAR && o->filter != AK_FILTER_BICUBIC)
         wrong = ".filter must be AK_FILTER_BILINEAR or AK_FILTER_BICUBIC";
     else if (o->most_pixels < 0)
-        wrong = ".most_pixels must not be negative";
+        wrong = ".most_pixels must be 0 (for 2^26) or more";
     if (!wrong)
         return AK_OK;
     snprintf(error, AK__PICTURE_TEXT, "%s", wrong);

@@ -145,6 +145,19 @@ static void read_orientation(png_job *j)
 #endif
 }
 
+/* Can the file hold the rows? Deflate makes at most 1032 bytes of one. Asked before memory is taken
+ * for what a small file only claims to have. */
+static void check_length(png_job *j, int64_t height)
+{
+    const int64_t row = (int64_t)png_get_rowbytes(j->png, j->info) + 1;
+    if (height <= (int64_t)j->n * 1032 / row)
+        return;
+    j->status = ak__picture_fail(j->p, AK_ERR_FORMAT, "the PNG file is damaged: its %zu bytes are "
+                                 "too short for %lld rows of %lld bytes", j->n, (long long)height,
+                                 (long long)row);
+    leave(j);
+}
+
 static void read_picture(png_job *j)
 {
     png_uint_32 width, height;
@@ -158,6 +171,7 @@ static void read_picture(png_job *j)
     j->status = ak__picture_pixels_check(j->p, j->o, height, width, "");
     if (j->status)
         leave(j);
+    check_length(j, height);
     const int    passes = set_transforms(j, type);
     const int    channels = png_get_channels(j->png, j->info);
     const size_t row = (size_t)width * (size_t)channels;

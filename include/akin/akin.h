@@ -18,9 +18,12 @@
  *   heads.h       heads by name, poolings of maps, momentum encoders
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
+ *   picture.h     picture files, sizes, more augmentations, mixtures, grids
+ *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   report.h      progress, run folders, settings
+ *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
  *   op.h          ops of one's own
@@ -29,6 +32,7 @@
 #define AKIN_AKIN_H
 
 #include <akin/autograd.h>
+#include <akin/cache.h>
 #include <akin/checkpoint.h>
 #include <akin/core.h>
 #include <akin/data.h>
@@ -44,6 +48,8 @@
 #include <akin/op.h>
 #include <akin/ops.h>
 #include <akin/optim.h>
+#include <akin/page.h>
+#include <akin/picture.h>
 #include <akin/recompute.h>
 #include <akin/report.h>
 #include <akin/sequence.h>

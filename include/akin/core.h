@@ -110,14 +110,20 @@ typedef struct ak_options {
     bool     allow_nan;     /* ak_backward of a loss that is not finite, or whose gradients are not,
                              * is no error (AK_ERR_NUMBER without this) */
     bool     exact_conv;    /* every convolution as with ak_conv_options.exact (AK_CONV wins) */
+    int64_t  score_memory;  /* bytes of scores that a loss over pairs may keep from forward to
+                             * backward, >= 0, AK_NONE = none; 0 = 160 MiB, 10 in a step that has
+                             * recomputed something for its memory's sake (ak_recompute,
+                             * ak_forward_chunked). A loss that has more makes them again, which
+                             * costs a fifth to a third of its time and gives the same bits */
 } ak_options;
 
 /* Open a context.
  *
  *   options   by value; zero means the default
  *   returns   the context, to be closed by ak_close(); NULL only when memory is exhausted
- *   errors    AK_ERR_VALUE for .threads: the hook is the default one, which aborts. AK_SEED, AK_CPU
- *             or AK_CONV in the environment that is no such setting: the message, and exit code 1
+ *   errors    AK_ERR_VALUE for .threads and .score_memory: the hook is the default one, which
+ *             aborts. AK_SEED, AK_CPU or AK_CONV in the environment that is no such setting: the
+ *             message, and exit code 1
  */
 AK_API ak_ctx *ak_open(ak_options options);
 

@@ -24,9 +24,10 @@
  *     ak_step_end(ctx);
  *
  * Embeddings are raw: each row is divided by its length inside, x / max(|x|, 1e-12), unless
- * .normalized says not to. Scores are made in tiles that fit the cache and are never stored as a
- * matrix: time is that of the matrix products, memory grows with N, not with N^2. Any temperature
- * works (0.005 too): e^(1/tau) is never formed.
+ * .normalized says not to. Scores are made in tiles that fit the cache: time is that of the matrix
+ * products, and memory grows with N, not with N^2. What fits into ak_options.score_memory stays for
+ * backward (160 MiB, about 6400 anchors; a fifth to a quarter of the time), beyond it scores are
+ * made again, with the same bits. Any temperature works (0.005 too): e^(1/tau) is never formed.
  *
  * A loss of one's own is a composition of ops, and needs no backward. This is the decoupled
  * contrastive loss as it could be written outside the library:

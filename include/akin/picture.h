@@ -45,8 +45,9 @@ extern "C" {
  *                     -1/2 |t|^3 + 5/2 t^2 - 4 |t| + 2                           |t| < 2
  *
  * first along rows, then along columns. With bytes weights have 22 bits and both passes round, so
- * that results are Pillow's, bit for bit; with 2 or 4 channels the last is alpha, which weighs the
- * others. */
+ * that results are those of Pillow up to 12, bit for bit. (Later versions begin with the columns
+ * where that is faster, and are then a level away here and there.) With 2 or 4 channels the last is
+ * alpha, which weighs the others. */
 typedef enum ak_filter { AK_FILTER_BILINEAR = 0, AK_FILTER_BICUBIC } ak_filter;
 
 typedef struct ak_picture_options {

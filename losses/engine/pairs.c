@@ -202,6 +202,7 @@ static ak__pair_run plan_run(ak_call *k)
     w->count[0] = z->C;
     w->count[1] = z->K;
     w->symmetric = ak__is_symmetric(o);
+    w->keep_most = run.recorded ? ak__score_memory(k->ctx) / (int64_t)sizeof(ak_real) : 0;
     for (int i = 0; i < w->sets; i++)
         w->anchors[i] = o->two_sided;
     w->matrices = o->matrices;

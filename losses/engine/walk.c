@@ -23,9 +23,6 @@ int64_t ak__walk_tile;
 /* A block has at most this many, or as many as make BLOCK_ELEMENTS of X. */
 #define LARGEST_BLOCK 1024
 #define BLOCK_ELEMENTS (128 * 1024)
-/* Scores are kept from one sweep to the other up to this many (10 MB in float): reading them again
- * costs less than making them again. */
-#define KEPT_SCORES (5 * 512 * 1024)
 
 int64_t ak__walk_columns(const ak__walk *w)
 {
@@ -119,7 +116,7 @@ int64_t ak__walk_kept(const ak__walk *w)
     const tile_plan p = plan_of(w);
     const int64_t scores = count_blocks(w, &p) * p.height * p.width * w->matrices;
     const bool one = count_blocks(w, &p) == 1;
-    return scores <= KEPT_SCORES && (one || ak__walk_tile == 0) && !any_made(w) ? scores : 0;
+    return scores <= w->keep_most && (one || ak__walk_tile == 0) && !any_made(w) ? scores : 0;
 }
 
 /* A thread's memory for one matrix. */
@@ -411,13 +408,15 @@ static void do_tile(const sweep *s, const block *b, int64_t a, int64_t c,
 {
     const ak__walk *w = s->walk;
     const int64_t i = a * b->tile_height, j = c * b->tile_width;
-    ak__tile t = { .ld = b->kept ? s->plan.width : b->tile_width, .r0 = b->r0 + i,
-                   .m = ak__min(b->tile_height, b->m - i), .c0 = b->c0 + j,
+    ak__tile t = { .r0 = b->r0 + i, .m = ak__min(b->tile_height, b->m - i), .c0 = b->c0 + j,
                    .n = ak__min(b->tile_width, b->n - j), .set = w->set0 + b->set,
                    .columns = b->columns && !(b->diagonal && a == c),
                    .scratch = memory->scratch, .stride = s->plan.tile_width };
+    /* A tile that is kept lies in one piece: in rows as long as the block's, often a power of two,
+     * its rows would take each other's places in the cache. */
+    t.ld = b->kept ? t.n : b->tile_width;
     for (int p = 0; p < w->matrices; p++)
-        t.score[p] = b->kept ? b->kept + p * s->plan.height * s->plan.width + i * s->plan.width + j
+        t.score[p] = b->kept ? b->kept + p * s->plan.height * s->plan.width + i * b->n + t.m * j
                              : memory->of[p].tile;
     t.s = t.score[0];
     if (!scores_are_there(s, b)) {

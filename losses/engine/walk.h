@@ -28,8 +28,9 @@
  * A block's rows are packed once for all products of its tiles; rows of X that are multiplied along
  * D stay where they are. Rows may be given with a factor each (that of the normalisation): a block
  * takes its own times their factors, so that no second copy of all embeddings is needed. Gradients
- * are those of the rows times their factors. The scores of a small problem are
- * kept from absorb to gradient; those of a large one are made again.
+ * are those of the rows times their factors. Scores are kept from absorb to gradient where they fit
+ * into what the context allows (ak_options.score_memory), else they are made again: reading one
+ * costs less than D multiplications.
  *
  * Candidates may also be made on the fly, a chunk at a time, where there are too many to hold
  * (Khatri-Rao rows): the chunk is walked like any other set and its gradient taken back at once. */
@@ -97,6 +98,7 @@ typedef struct ak__walk {
     int            matrices;            /* score matrices, >= 1 */
     ak__score_matrix     scores[AK__MAX_SCORES];
     ak__pair_rule  out;                 /* pairs that are no candidates */
+    int64_t        keep_most;   /* scores that may be kept; 0 = none */
     ak_real       *keep;        /* ak__walk_kept() elements: scores stay here; NULL = no */
     bool           kept;        /* they are there */
     ak_real       *memory;      /* ak__walk_memory() elements */
@@ -109,13 +111,12 @@ typedef void ak__tile_fn(const ak__walk *w, const ak__tile *tile);
 
 /* Columns in all. */
 int64_t ak__walk_columns(const ak__walk *w);
-/* Scores that a problem this small should keep from absorb to gradient (elements for `keep`); 0 =
- * too many. A matter of sizes alone. */
+/* Elements for `keep`: of all scores if they are no more than keep_most, else 0. A matter of sizes
+ * alone. */
 int64_t ak__walk_kept(const ak__walk *w);
 /* Elements of working memory that every sweep needs, for the threads there are now. */
 size_t ak__walk_memory(const ak__walk *w);
-/* Call absorb on every tile once. Fills keep if it is there and the problem is small; a second
- * sweep reads it. */
+/* Call absorb on every tile once. Fills keep if it is there; a second sweep reads it. */
 void ak__walk_absorb(ak__walk *w, ak__tile_fn *absorb);
 /* Call gradient on every tile once and add into dx and dy, WITHOUT the factor `scale` of
  * dS/dX = scale * Y. Overwrites keep. */

@@ -7,7 +7,7 @@
  * they lie is said by a map, three words a pair. JOB (npz) holds the inputs (ids, lengths, x, ..),
  * options (opt_NAME) and the gradient of the result (gy). OUT gets the result y, the gradients of x
  * and of the memory, or of the word embeddings (gwords), and words that were generated from the
- * prompt (greedy). */
+ * prompt (greedy). OUT.safetensors gets the weights again, by the same map the other way. */
 #include <akin/akin.h>
 
 #include <stdio.h>
@@ -95,14 +95,18 @@ static ak_tensor *generated(ak_module *net, ak_inputs source)
 
 enum { PAIRS = 16 };
 
-static void load(ak_module *net, const char *path, int n, char **words_of_map)
+static void load_and_save(ak_module *net, const char *path, const char *out, int n,
+                          char **words_of_map)
 {
     ak_weight_pair pairs[PAIRS + 1] = { 0 };
     for (int i = 0; i < n; i++)
         pairs[i] = (ak_weight_pair){ .file = words_of_map[3 * i],
                                      .module = words_of_map[3 * i + 1],
                                      .axes = words_of_map[3 * i + 2] };
-    ak_module_load_safetensors(net, path, (ak_weight_map){ .pairs = pairs });
+    char again[4096];
+    snprintf(again, sizeof again, "%s.safetensors", out);
+    if (ak_module_load_safetensors(net, path, (ak_weight_map){ .pairs = pairs }) == AK_OK)
+        ak_module_save_safetensors(net, again, (ak_weight_map){ .pairs = pairs });
 }
 
 int main(int argc, char **argv)
@@ -114,7 +118,7 @@ int main(int argc, char **argv)
     ctx = ak_open((ak_options){ .seed = 1 });
     job = ak_npz_open(ctx, argv[3]);
     ak_module *net = job ? make(argv[1]) : NULL;
-    load(net, argv[2], (argc - 5) / 3, argv + 5);
+    load_and_save(net, argv[2], argv[4], (argc - 5) / 3, argv + 5);
     ak_train_mode(ctx, false);
     const ak_inputs in = {
         .x = tensor("x"), .ids = words("ids"), .types = words("types"), .lengths = words("lengths"),

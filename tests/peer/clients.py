@@ -9,7 +9,7 @@ import types
 
 import numpy
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 # Before the libraries: nothing is fetched, and of torchvision Python is enough (see resnet.py).
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,16 +19,29 @@ OUTPUTS, GRADIENTS = 1e-5, 1e-4     # of the largest number
 faults = 0
 
 
+def compare_weights(kind, given, written):
+    """Weights that came back: all of them, each with its bits."""
+    global faults
+    wrong = sorted(given.keys() ^ written.keys())
+    wrong += [name for name in given.keys() & written.keys()
+              if given[name].shape != written[name].shape or written[name].dtype != torch.float32
+              or not torch.equal(given[name].view(torch.int32), written[name].view(torch.int32))]
+    faults += len(wrong)
+    print(f"{kind}: {len(given)} arrays written by akin " +
+          (f"differ or are missing: {', '.join(wrong[:8])}" if wrong else "have the same bits"))
+
+
 def run(program, kind, net, job, pairs=()):
     """pairs: (name in the file, name in akin, order of the axes) of weights that need one."""
     with tempfile.TemporaryDirectory() as folder:
-        save_file({name: p.detach().float().contiguous() for name, p in net.named_parameters()},
-                  f"{folder}/weights.safetensors")
+        given = {name: p.detach().float().contiguous() for name, p in net.named_parameters()}
+        save_file(given, f"{folder}/weights.safetensors")
         numpy.savez(f"{folder}/job.npz", **{k: v.detach().numpy() if torch.is_tensor(v) else v
                                             for k, v in job.items()})
         subprocess.run([program, kind, f"{folder}/weights.safetensors", f"{folder}/job.npz",
                         f"{folder}/out.npz", *(word for pair in pairs for word in pair)],
                        check=True)
+        compare_weights(kind, given, load_file(f"{folder}/out.npz.safetensors"))
         with numpy.load(f"{folder}/out.npz") as out:
             return dict(out)
 

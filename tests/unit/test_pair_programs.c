@@ -241,6 +241,33 @@ Test(pair_programs, two_matrices_in_two_sweeps)
     }
 }
 
+/* Both scores of a cell are kept, tile by tile, or made again. */
+Test(pair_programs, two_matrices_kept_or_made_again)
+{
+    enum { N = 1500 };
+    static ak_real gradient[2][4][N * 6];
+    ak_real value[2];
+    for (int kept = 0; kept < 2; kept++) {
+        ak_close(ctx);
+        ctx = ak_open((ak_options){ .quiet = true, .score_memory = kept ? INT64_MAX : AK_NONE });
+        ak_tensor *in[4];
+        for (int i = 0; i < 4; i++)
+            in[i] = leaf(N, i < 2 ? 4 : 6, (uint64_t)i + 5);
+        const ak__pair_loss o = { .program = &product_program, .tau = 0.5, .factor = 1,
+                                  .other[0].scale = 1.5 };
+        ak_tensor *loss = ak__pairs_apply(&product_op, o, (ak__pair_operands){
+            .x = &in[0], .n_x = 1, .y = &in[1], .n_y = 1, .other[0] = { in[2], in[3], NULL } });
+        ak_backward(loss);
+        value[kept] = loss->data[0];
+        for (int i = 0; i < 4; i++)
+            memcpy(gradient[kept][i], in[i]->grad, (size_t)in[i]->size * sizeof(ak_real));
+        const size_t scores = 2 * (size_t)N * N * sizeof(ak_real);
+        cr_expect_eq(ak_memory_use(ctx).step_peak > scores, kept == 1);
+    }
+    cr_expect_eq(value[0], value[1]);
+    cr_expect_eq(memcmp(gradient[0], gradient[1], sizeof gradient[0]), 0);
+}
+
 /* ---- sets of candidates ---------------------------------------------------------------------- */
 
 enum { ROWS = 37, D = 8, FIRST = 29, SECOND = 41, THIRD = 33 };

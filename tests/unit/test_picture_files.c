@@ -266,16 +266,22 @@ Test(picture, size_is_refused_before_memory_is_taken)
 {
     uint8_t b[64];
     const size_t n = png_head(b, 30000, 30000);
-    ak_fail_alloc_after(-1, false);
-    const int64_t before = ak_malloc_count();
+    const uint64_t before = ak_malloc_count();
     refused("png", b, n, (ak_picture_options){ 0 }, AK_ERR_VALUE, "30000 x 30000");
     refused("png", b, n, (ak_picture_options){ .most_pixels = 899999999 }, AK_ERR_VALUE,
             ".most_pixels");
     cr_expect_leq(ak_malloc_count() - before, 40);          /* libpng's own small things */
-    /* Allowed: it is read, and found to end. */
-    refused("png", b, n, (ak_picture_options){ .most_pixels = 900000000 }, AK_ERR_FORMAT, "early");
+    /* Allowed, but the file has not the bytes for so many: deflate makes 1032 of one at most. */
+    refused("png", b, n, (ak_picture_options){ .most_pixels = 900000000 }, AK_ERR_FORMAT,
+            "too short");
+    png_head(b, 200, 200);
+    refused("png", b, n, (ak_picture_options){ 0 }, AK_ERR_FORMAT, "too short");
+    cr_expect_leq(ak_malloc_count() - before, 80);
+    png_head(b, 100, 30);
+    refused("png", b, n, (ak_picture_options){ 0 }, AK_ERR_FORMAT, "early");
     png_head(b, 0x7fffffff, 0x7fffffff);
-    refused("png", b, n, (ak_picture_options){ .most_pixels = INT64_MAX }, AK_ERR_MEMORY, "memory");
+    refused("png", b, n, (ak_picture_options){ .most_pixels = INT64_MAX }, AK_ERR_FORMAT,
+            "too short");
     /* SOI, SOF0 of 65500 x 65500 with 3 channels */
     const uint8_t jpeg[] = { 0xff, 0xd8, 0xff, 0xc0, 0, 17, 8, 0xff, 0xdc, 0xff, 0xdc, 3, 1, 0x11,
                              0, 2, 0x11, 0, 3, 0x11, 0, 0xff, 0xda, 0, 12, 3, 1, 0, 2, 0, 3, 0, 0,
@@ -399,12 +405,12 @@ Test(picture, memory_runs_out)
         if (strcmp(e.name, "palette4-alpha-interlaced") != 0 && strcmp(e.name, "jpeg-turned6") != 0)
             continue;
         bool done = false;
-        for (int n = 0; !done; n++) {
+        for (uint64_t n = 1; !done; n++) {
             ak__pictures             p = { 0 };
             const ak_picture_options o = { .channels = 4, .height = 20, .width = 9 };
             ak_fail_alloc_after(n, false);
             const ak_status status = ak__picture_parse(&p, e.bytes, e.n, &o);
-            ak_fail_alloc_after(-1, false);
+            ak_fail_alloc_after(0, false);
             done = status == AK_OK;
             cr_assert(done || status == AK_ERR_MEMORY, "%s, %d: %s", e.name, n, p.error);
             ak__pictures_free(&p);
@@ -535,8 +541,10 @@ Test(picture, sizes_are_pillows)
             const double want = real ? ak_array_at(real, at + i)
                                      : scaled(in, s, i / s[2] / s[4], i / s[2] % s[4], i % s[2]);
             cr_assert_float_eq((double)z->data[i], want, 1e-3, "case %lld", (long long)k);
-            if (s[2] == 1 || s[2] == 3)     /* without alpha: within one level of the bytes */
-                cr_assert_float_eq(fmin(fmax(want, 0), 255), out[i], 1.01);
+            /* Without alpha and without overshoot, which bytes cut between the passes: within one
+             * level of them. */
+            if ((s[2] == 1 || s[2] == 3) && s[5] == AK_FILTER_BILINEAR)
+                cr_assert_float_eq(want, out[i], 1.01);
         }
         in += n;
         out += m;

@@ -96,6 +96,10 @@ ARGUMENTS = {
     ('ak_convnet1d_pooled', 'm'): 'w.convnet1d', ('ak_convnet1d_pooled', 'x'): 'w.cube',
     ('ak_convnet1d_pooled', 'lengths'): 'w.ones', ('ak_last_state', 'lengths'): 'w.ones',
     ('ak_tabular_fit', 'm'): 'w.tabular',
+    ('ak_sound_look', 'info'): '&(ak_sound_info){ 0 }', ('ak_sound_write', 'rate'): '8000',
+    ('ak_sound_write', 'x'): 'w.vector', ('ak_sound_resample', 'from'): '8000',
+    ('ak_sound_resample', 'to'): '4000',
+    ('ak_sound_write', 'encoding'): 'AK_SOUND_S16',
 }
 # Words and what reads them; features of sequences.
 for name in ('mean', 'max', 'last'):

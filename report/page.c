@@ -146,7 +146,8 @@ static bool fill(ak__draft *d, ak__bytes *out)
             return true;
     }
     ak_fail(d->ctx, AK_ERR_VALUE, "report: the page of %s would have %zu bytes, more than %d; "
-            "write it of a part of the folder, or with fewer .points", d->folder, out->n, AK_PAGE_BYTES);
+            "write it of a part of the folder, or with fewer .points", d->folder, out->n,
+            AK_PAGE_BYTES);
     return false;
 }
 

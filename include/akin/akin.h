@@ -22,7 +22,9 @@
  *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
+ *   eval_compare.h   how sure a figure is, whether two differ
  *   report.h      progress, run folders, settings
+ *   study.h       methods compared: arms, seeds, intervals, claims
  *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
@@ -38,6 +40,7 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/eval_compare.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>
@@ -54,6 +57,7 @@
 #include <akin/report.h>
 #include <akin/sequence.h>
 #include <akin/sound.h>
+#include <akin/study.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
 #include <akin/weights.h>

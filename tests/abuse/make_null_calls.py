@@ -44,7 +44,7 @@ VALUES = {
     'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum', 'ak_mel *': 'w.mel',
     'ak_gru_weights': '(ak_gru_weights){ w.gates, w.gates, NULL, NULL }',
     'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
-    'ak_qformer_mode': 'AK_QFORMER_MATCH',
+    'ak_qformer_mode': 'AK_QFORMER_MATCH', 'ak_filter': 'AK_FILTER_BILINEAR',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -130,6 +130,19 @@ ARGUMENTS |= {
     ('ak_clip_pictures', 'x'): 'w.picture', ('ak_qformer_run', 'm'): 'w.qformer',
     ('ak_qformer_run', 'in'): '(ak_inputs){ .memory = w.cube, .ids = w.mask }',
 }
+# Picture files and sizes, mixtures.
+for function in ('ak_picture_read', 'ak_picture_fill'):
+    ARGUMENTS[function, 'path'] = '"a.png"'
+for function in ('ak_picture_resize', 'ak_picture_resize_shorter', 'ak_picture_crop_center',
+                 'ak_picture_write_png'):
+    ARGUMENTS[function, 'picture'] = 'w.pixels'
+for function in ('ak_picture_grid', 'ak_picture_resize_tensor', 'ak_cutmix'):
+    ARGUMENTS[function, 'x'] = 'w.picture'
+ARGUMENTS |= {
+    ('ak_picture_fill', 'options'): '(ak_picture_options){ .height = 1, .width = 1 }',
+    ('ak_picture_grid', 'options'): '(ak_grid_options){ .fit = true }',
+    ('ak_picture_write_tensor', 'picture'): 'w.bright', ('ak_cutmix', 'labels'): 'w.one',
+}
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
     for name in ('w', 'b'):
@@ -172,7 +185,7 @@ LEGAL = {
     'ak_pool_last': 'lengths mask', 'ak_next_word_loss': 'lengths', 'ak_generate': 'lengths all',
     'ak_log_likelihood': 'lengths', 'ak_linear_joined': 'b', 'ak_decoding_close': 'd',
     'ak_bank_gather': 'present', 'ak_mel_spectrogram': 'lengths', 'ak_last_state': 'lengths',
-    'ak_convnet1d_pooled': 'lengths',
+    'ak_convnet1d_pooled': 'lengths', 'ak_mixup': 'labels', 'ak_cutmix': 'labels',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).

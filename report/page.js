@@ -86,7 +86,9 @@
   // ---- study ----------------------------------------------------------------------------------
 
   const study = data.study || [];
-  const of = (event) => study.filter((line) => line.event === event);
+  // Of lines that say the same of the same thing, as a study that went on writes them, the last.
+  const of = (event) => [...new Map(study.filter((line) => line.event === event).map((line) =>
+    [JSON.stringify([line.name, line.arm, line.seed, line.measure]), line])).values()];
 
   // An interval on an axis that several share: bar, mean, single values as strokes.
   const bar = (axis, lo, hi, mean, singles, kind, label) => {

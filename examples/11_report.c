@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 11_report.c - look at what a run has learnt: curves, a map of the embedding, neighbours, as a page.
+/* 11_report.c - look at what a run has learnt: curves, map, neighbours, as a page.
  *
  * Two seeds of SimCLR on a part of Fashion-MNIST; the first one's embedding of test pictures.
  *

@@ -81,6 +81,7 @@ ARGUMENTS = {
     ('ak_batch_inputs', 'view'): '0', ('ak_dataset_value', 'field'): '"label"',
     ('ak_dataset_callback', 'fields'): 'w.fields',
     ('ak_dataset_callback', 'size'): '4',
+    ('ak_page_embedding', 'rows'): '(ak_page_rows){ .features = w.x }',
     ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
     ('ak_sample_state_update', 'values'): 'w.vector',
     ('ak_sample_state_write', 'values'): 'w.vector', ('ak_kmeans_assign', 'spherical'): 'false',

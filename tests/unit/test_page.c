@@ -213,7 +213,8 @@ Test(page, a_page_is_never_too_large)
     static char line[20000], text[40000000];
     size_t n = (size_t)snprintf(line, sizeof line, "{\"event\":\"e\""), all = 0;
     for (int i = 0; i < 300; i++)
-        n += (size_t)snprintf(line + n, sizeof line - n, ",\"a long name of number %d\":%d.25", i, i);
+        n += (size_t)snprintf(line + n, sizeof line - n, ",\"a long name of number %d\":%d.25", i,
+                              i);
     n += (size_t)snprintf(line + n, sizeof line - n, "}\n");
     for (; all + n < sizeof text; all += n)
         memcpy(text + all, line, n);

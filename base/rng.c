@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Random numbers as a function of (seed, stream, index): Philox 4x32-10. */
 #include "base/base.h"
+#include "base/normal.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -74,13 +75,13 @@ double ak_random_normal(uint64_t seed, uint64_t stream, uint64_t index)
     return index & 1 ? r * sin(angle) : r * cos(angle);
 }
 
-static double normal_cdf(double x)
+double ak__normal_cdf(double x)
 {
     return 0.5 * erfc(-x * 0.7071067811865476);
 }
 
 /* Inverse of the normal distribution function: Acklam's rational start, two Halley steps. */
-static double normal_quantile(double p)
+double ak__normal_quantile(double p)
 {
     static const double a[] = { -3.969683028665376e+01, 2.209460984245205e+02,
         -2.759285104469687e+02, 1.383577518672690e+02, -3.066479806614716e+01,
@@ -104,7 +105,7 @@ static double normal_quantile(double p)
             (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
     }
     for (int i = 0; i < 2; i++) {
-        double e = normal_cdf(x) - p;
+        double e = ak__normal_cdf(x) - p;
         double u = e * 2.5066282746310002 * exp(x * x / 2);
         x -= u / (1 + x * u / 2);
     }
@@ -114,11 +115,11 @@ static double normal_quantile(double p)
 double ak_random_truncated_normal(uint64_t seed, uint64_t stream, uint64_t index, double lo,
                                   double hi)
 {
-    double flo = normal_cdf(lo), fhi = normal_cdf(hi);
+    double flo = ak__normal_cdf(lo), fhi = ak__normal_cdf(hi);
     double p = flo + (fhi - flo) * ak_random_uniform(seed, stream, index);
     if (!(p > 0 && p < 1))
         return lo > 0 ? lo : hi < 0 ? hi : 0;   /* the interval lies where the tail is 0 */
-    double x = normal_quantile(p);
+    double x = ak__normal_quantile(p);
     return x < lo ? lo : x > hi ? hi : x;
 }
 

@@ -6,10 +6,9 @@
 #include "base/base.h"
 #include "base/parallel.h"
 #include "eval/eval.h"
-#include "tensor/tensor_internal.h"
+#include "eval/resample.h"
 
 #define DEFAULT_RESAMPLES 1000
-#define MIN_RESAMPLES 100
 
 /* The mean of n values drawn with replacement. A draw is a 32-bit word scaled to n: its bias,
  * n / 2^32, is far below the sampling noise. */
@@ -42,37 +41,22 @@ static double quantile(const double *sorted, int n, double q)
 ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
                               ak_bootstrap_options options)
 {
-    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, values))
-        return (ak_interval){ (double)NAN, (double)NAN };
     const ak_interval nothing = { (double)NAN, (double)NAN };
-    const int    resamples = options.resamples ? options.resamples : DEFAULT_RESAMPLES;
-    const double level = options.level != 0 ? options.level : 0.95;
-    if (n < 1 || n > UINT32_MAX || resamples < MIN_RESAMPLES || !(level > 0 && level < 1)) {
-        ak_fail(ctx, AK_ERR_VALUE, "bootstrap: %lld values, %d resamples, level %g; expected at "
-                "least 1 value, at least %d resamples, a level in (0, 1)", (long long)n, resamples,
-                level, MIN_RESAMPLES);
+    ak_bootstrap_options o = options;
+    if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, values) ||
+        !ak__bootstrap_options(ctx, "bootstrap", n, DEFAULT_RESAMPLES, &o) ||
+        !ak__values_finite(ctx, "bootstrap", "value", values, n))
         return nothing;
-    }
-    int64_t bad = 0, first = 0;
-    for (int64_t i = n - 1; i >= 0; i--)
-        if (!isfinite(values[i])) {
-            bad++;
-            first = i;
-        }
-    if (bad) {
-        ak__fail_rows(ctx, "bootstrap", "value", bad, n, first);
-        return nothing;
-    }
-    double *mean = ak__malloc((size_t)resamples * sizeof *mean);
+    double *mean = ak__malloc((size_t)o.resamples * sizeof *mean);
     if (!mean) {
-        ak__fail_memory(ctx, (size_t)resamples * sizeof *mean);
+        ak__fail_memory(ctx, (size_t)o.resamples * sizeof *mean);
         return nothing;
     }
-    AK__PARALLEL_FOR(r, (int64_t)resamples, n > 16)
-        mean[r] = resample_mean(values, n, options.seed, ak__stream(0xb007, (uint64_t)r, 0, 0));
-    qsort(mean, (size_t)resamples, sizeof *mean, compare_doubles);
-    const ak_interval interval = { quantile(mean, resamples, (1 - level) / 2),
-                                   quantile(mean, resamples, (1 + level) / 2) };
+    AK__PARALLEL_FOR(r, (int64_t)o.resamples, n > 16)
+        mean[r] = resample_mean(values, n, o.seed, ak__stream(0xb007, (uint64_t)r, 0, 0));
+    qsort(mean, (size_t)o.resamples, sizeof *mean, compare_doubles);
+    const ak_interval interval = { quantile(mean, o.resamples, (1 - o.level) / 2),
+                                   quantile(mean, o.resamples, (1 + o.level) / 2) };
     ak__free(mean);
     return interval;
 }

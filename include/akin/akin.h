@@ -19,10 +19,14 @@
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
  *   picture.h     picture files, sizes, more augmentations, mixtures, grids
+ *   audio.h       sound files, other rates, views of sounds
+ *   files.h       data sets of one's own files
  *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
+ *   eval_compare.h   how sure a figure is, whether two differ
  *   report.h      progress, run folders, settings
+ *   study.h       methods compared: arms, seeds, intervals, claims
  *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
  *   io.h          files of numbers
@@ -31,6 +35,7 @@
 #ifndef AKIN_AKIN_H
 #define AKIN_AKIN_H
 
+#include <akin/audio.h>
 #include <akin/autograd.h>
 #include <akin/cache.h>
 #include <akin/checkpoint.h>
@@ -38,6 +43,8 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/eval_compare.h>
+#include <akin/files.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>
@@ -54,6 +61,7 @@
 #include <akin/report.h>
 #include <akin/sequence.h>
 #include <akin/sound.h>
+#include <akin/study.h>
 #include <akin/tensor.h>
 #include <akin/transformer.h>
 #include <akin/weights.h>

@@ -27,6 +27,7 @@
 #ifndef AKIN_EVAL_H
 #define AKIN_EVAL_H
 
+#include <akin/eval_compare.h>
 #include <akin/inputs.h>
 
 #ifdef __cplusplus
@@ -86,8 +87,6 @@ AK_API void ak_features_close(ak_features *f);
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-typedef struct ak_interval { double lo, hi; } ak_interval;
-
 typedef struct ak_eval_result {
     double  accuracy;           /* share of test items classified correctly; NaN after an error */
     double  lo, hi;             /* 95 % percentile bootstrap interval over the test set */
@@ -96,23 +95,6 @@ typedef struct ak_eval_result {
     double  gradient_norm;      /* largest component where the probe stopped, else 0 */
     char    protocol[240];      /* "kNN k=20 cosine weighted T=0.1, 60000/10000, eval-mode .." */
 } ak_eval_result;
-
-typedef struct ak_bootstrap_options {
-    int      resamples;         /* [100, ...); 0 = 1000 */
-    double   level;             /* (0, 1); 0 = 0.95 */
-    uint64_t seed;              /* default 0 */
-} ak_bootstrap_options;
-/* Percentile bootstrap interval of a mean.
- *
- *   formula   means of `resamples` draws of n values with replacement; their (1 - level)/2 and
- *             (1 + level)/2 quantiles, linearly interpolated
- *   values    n >= 1 numbers
- *   returns   the interval, {NaN, NaN} after an error; the same bits for any number of threads
- *   errors    AK_ERR_VALUE, AK_ERR_NUMBER (values that are not finite, counted), AK_ERR_MEMORY
- *   source    Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3
- */
-AK_API ak_interval ak_bootstrap_mean(ak_ctx *ctx, const double *values, int64_t n,
-                                     ak_bootstrap_options options);
 
 /* ---- k nearest neighbours -------------------------------------------------------------------- */
 

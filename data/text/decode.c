@@ -6,7 +6,8 @@
 
 #include <string.h>
 
-/* Texts side by side in e->text; spans of them in e->words. The next ones go to e->other, e->more. */
+/* Texts stand side by side in e->text, spans of them in e->words; the next ones go to e->other and
+ * e->more. */
 static void next_stage(ak__encoder *e)
 {
     const ak__chars text = e->text;

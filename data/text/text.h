@@ -102,8 +102,8 @@ typedef enum ak__unicode_class {
     AK__SPACE = 1, AK__LETTER = 2, AK__NUMBER = 4, AK__PUNCTUATION = 8, AK__MARK = 16,
     AK__MARK_NONSPACING = 32, AK__OTHER = 64, AK__WORD = 128
 } ak__unicode_class;
-/* The classes that c is in: white space; L, N, P, M, Mn; Cc, Cf, Co and Cs; what \w matches. ASCII's
- * symbols count as punctuation, as they do for BERT. */
+/* The classes that c is in: white space; L, N, P, M, Mn; Cc, Cf, Co and Cs; what \w matches.
+ * ASCII's symbols count as punctuation, as they do for BERT. */
 unsigned ak__unicode_classes(int32_t c);
 extern const uint8_t ak__ascii_classes[128];
 static inline unsigned ak__classes(int32_t c)

@@ -21,7 +21,7 @@
 const uint8_t ak__ascii_classes[128] = {
     C, C, C, C, C, C, C, C, C, B, B, B, B, B, C, C,  C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, C,
     S, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P,  N, N, N, N, N, N, N, N, N, N, P, P, P, P, P, P,
-    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, P|W,
+    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P,P|W,
     P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, C,
 };
 #undef W
@@ -205,8 +205,8 @@ int64_t ak__unicode_grapheme(const uint8_t *p, int64_t n)
 
 bool ak__unicode_there(ak_ctx *ctx)
 {
-    ak_fail(ctx, AK_ERR_STATE, "tokenizer: this library was built without libutf8proc, whose tables "
-            "it needs: install libutf8proc-dev and set up the build again");
+    ak_fail(ctx, AK_ERR_STATE, "tokenizer: this library was built without libutf8proc, whose "
+            "tables it needs: install libutf8proc-dev and set up the build again");
     return false;
 }
 

@@ -50,8 +50,8 @@ typedef enum ak_tokenizer_kind {
  * Understood are: normalizers BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip,
  * Replace (of a text, or of a run of spaces), Prepend, Nmt, Precompiled, Sequence; pre-tokenizers
  * BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits, Metaspace,
- * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4, Qwen and CLIP), Sequence;
- * models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing, BertProcessing,
+ * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4, Qwen and CLIP),
+ * Sequence; models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing, BertProcessing,
  * RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace, BPEDecoder,
  * ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
  * (of batches) on the right.
@@ -204,7 +204,8 @@ AK_API ak_augment ak_word_mask(double share, double words);
 
 /* For masked language models (Devlin et al., NAACL 2019). */
 typedef struct ak_mask_options {
-    double share;       /* of the tokens that are chosen, each by itself; 0 = 0.15, AK_NONE = none */
+    double share;       /* of the tokens that are chosen, each by itself; 0 = 0.15, AK_NONE =
+                         * none */
     double mask;        /* of those become the mask token; 0 = 0.8, AK_NONE = none */
     double random;      /* of those become any ordinary token; 0 = 0.1, AK_NONE = none. The others
                          * stay as they are */

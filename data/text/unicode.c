@@ -15,6 +15,7 @@
 #define L (AK__LETTER | AK__WORD)
 #define N (AK__NUMBER | AK__WORD)
 #define P AK__PUNCTUATION
+#define U (AK__PUNCTUATION | AK__WORD)
 #define S AK__SPACE
 #define C AK__OTHER
 #define B (AK__SPACE | AK__OTHER)
@@ -28,6 +29,7 @@ const uint8_t ak__ascii_classes[128] = {
 #undef L
 #undef N
 #undef P
+#undef U
 #undef S
 #undef C
 #undef B

@@ -51,8 +51,8 @@ typedef enum ak_tokenizer_kind {
  * Replace (of a text, or of a run of spaces), Prepend, Nmt, Precompiled, Sequence; pre-tokenizers
  * BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits, Metaspace,
  * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4, Qwen and CLIP),
- * Sequence; models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing, BertProcessing,
- * RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace, BPEDecoder,
+ * Sequence; models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing,
+ * BertProcessing, RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace, BPEDecoder,
  * ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
  * (of batches) on the right.
  */

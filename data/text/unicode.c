@@ -22,7 +22,7 @@
 const uint8_t ak__ascii_classes[128] = {
     C, C, C, C, C, C, C, C, C, B, B, B, B, B, C, C,  C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, C,
     S, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P,  N, N, N, N, N, N, N, N, N, N, P, P, P, P, P, P,
-    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P,P|W,
+    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, U,
     P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, C,
 };
 #undef W

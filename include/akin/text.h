@@ -52,8 +52,8 @@ typedef enum ak_tokenizer_kind {
  * BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits, Metaspace,
  * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4, Qwen and CLIP),
  * Sequence; models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing,
- * BertProcessing, RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace, BPEDecoder,
- * ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
+ * BertProcessing, RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace,
+ * BPEDecoder, ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
  * (of batches) on the right.
  */
 AK_API ak_tokenizer *ak_tokenizer_read(ak_ctx *ctx, const char *path);

@@ -7,6 +7,7 @@
 #include "data/dataset.h"
 #include "io/cache_files.h"
 #include "io/file.h"
+#include "data/text/tokenizer.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -61,7 +61,7 @@ ak_status ak__files_options(ak_ctx *ctx, const char *name, const ak_files_option
         return refuse(ctx, name, "columns and what belongs to lists are set, but a folder has "
                       "none: ak_dataset_list reads a list of files");
     if (o->caption && !o->tokenizer && !o->same_captions)
-        return refuse(ctx, name, ".caption needs .tokenizer (akin/text.h), or .same_captions");
+        return refuse(ctx, name, ".caption needs .tokenizer, or .same_captions");
     if (!o->caption && (o->tokenizer || o->same_captions || o->most_tokens))
         return refuse(ctx, name, ".tokenizer, .most_tokens and .same_captions are for captions: "
                       ".caption is NULL");

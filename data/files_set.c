@@ -9,6 +9,7 @@
 #include "data/dataset.h"
 #include "io/array.h"
 #include "tensor/tensor_internal.h"
+#include "data/text/tokenizer.h"
 
 #include <string.h>
 
@@ -346,7 +347,7 @@ static int32_t pad_of(const ak_tokenizer *t)
 
 static ak_status encode_all(making *m)
 {
-    return ak_fail(m->ctx, AK_ERR_STATE, "%s: captions need tokenizers (akin/text.h), which this "
+    return ak_fail(m->ctx, AK_ERR_STATE, "%s: captions need tokenizers, which this "
                    "library was built without", m->t->name);
 }
 

@@ -15,7 +15,7 @@
 #ifndef AK_DATA_TEXT_H
 #define AK_DATA_TEXT_H
 
-#include <akin/text.h>
+#include "data/text/tokenizer.h"
 
 #include <stdatomic.h>
 

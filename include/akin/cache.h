@@ -18,9 +18,8 @@
 #ifndef AKIN_CACHE_H
 #define AKIN_CACHE_H
 
-#include <akin/dataset.h>
+#include <akin/data.h>
 #include <akin/sound.h>
-#include <akin/text.h>
 
 #ifdef __cplusplus
 extern "C" {

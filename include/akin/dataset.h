@@ -39,6 +39,10 @@ extern "C" {
 #define AK_MAX_FIELDS   16      /* of an item */
 #define AK_MAX_CHANNELS 16      /* of pictures that are augmented, of fields that are normalised */
 
+/* What makes ids of texts. In this version nothing makes one yet: the member .tokenizer of options
+ * is NULL, and calls that need one end with AK_ERR_STATE. */
+typedef struct ak_tokenizer ak_tokenizer;
+
 typedef struct ak_dataset ak_dataset;
 
 /* ---- fields ---------------------------------------------------------------------------------- */
@@ -69,8 +73,8 @@ typedef struct ak_field {
                                  * tokens is the longest length */
     bool             bytes;     /* pictures from a callback are uint8_t, read as [0, 1] */
     int32_t          pad;       /* token behind the end of shorter lists, >= 0; 0 */
-    const struct ak_tokenizer *tokenizer;   /* that made the tokens (akin/text.h): what views of
-                                             * words know words by; NULL = none is known */
+    const ak_tokenizer *tokenizer;  /* that made the tokens: what views of words know words by;
+                                     * NULL = none is known */
     const char *const *class_names; /* of labels, ended by NULL; not copied; NULL = none */
 } ak_field;
 

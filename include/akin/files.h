@@ -5,7 +5,7 @@
  *         .pictures = { .height = 64, .width = 64 } });           // classes: names of sub-folders
  *
  *     ak_dataset *pairs = ak_dataset_list(ctx, "photos/pairs.tsv", (ak_files_options){
- *         .picture = "file", .caption = "text", .tokenizer = words, .same_captions = true,
+ *         .picture = "file", .caption = "text", .same_captions = true,
  *         .pictures = { .shorter = 64, .height = 64, .width = 64 } });
  *
  * Files stay where they are: a loader's threads decode a batch's pictures and sounds when they need
@@ -31,9 +31,9 @@
 #define AKIN_FILES_H
 
 #include <akin/audio.h>
+#include <akin/data.h>
 #include <akin/picture.h>
 #include <akin/sound.h>
-#include <akin/text.h>
 
 #ifdef __cplusplus
 extern "C" {

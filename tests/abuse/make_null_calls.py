@@ -171,7 +171,7 @@ LEGAL = {
     'ak_batch_norm': 'w b', 'ak_batch_norm_add': 'skip w b', 'ak_conv2d': 'b', 'ak_conv1d': 'b',
     'ak_conv2d_transposed': 'b', 'ak_loss_clip': 'log_scale', 'ak_loss_clip_composed': 'log_scale',
     'ak_loss_supcon': 'labels', 'ak_loss_supcon_composed': 'labels', 'ak_gradcheck_fn': 'user',
-    'ak_recompute': 'user',
+    'ak_recompute': 'user', 'ak_pca': 'share',
     'ak_dataset_npz': 'labels', 'ak_dataset_memory': 'labels', 'ak_dataset_tensor': 'labels',
     'ak_dataset_normalize': 'mean std', 'ak_dataset_ctx': 'ds', 'ak_dataset_size': 'ds',
     'ak_dataset_item': 'ds', 'ak_dataset_classes': 'ds', 'ak_dataset_name': 'ds',

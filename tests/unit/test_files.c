@@ -2,6 +2,7 @@
 /* Data sets of one's own files: folders, lists, lines of JSON; what is broken is named and left
  * out; the same bits for any number of loader threads. */
 #include "data_files.h"
+#include "data/text/tokenizer.h"
 
 #include <akin/files.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* akin/text.h - tokenisers: text to ids and back; views of lists of ids; masked words.
+/* Tokenisers: text to ids and back; views of lists of ids; masked words. To become a public header
+ * when all that it declares is there.
  *
  *     ak_tokenizer *t = ak_tokenizer_read(ctx, "tokenizer.json");
  *     ak_tokenizer_limit(t, 77);                          // the end token stays the last one
@@ -19,8 +20,8 @@
  * with one at a time. Unicode's tables are utf8proc's: in a library that was built without it the
  * calls that make a tokeniser end with AK_ERR_STATE.
  */
-#ifndef AKIN_TEXT_H
-#define AKIN_TEXT_H
+#ifndef AK_TOKENIZER_H
+#define AK_TOKENIZER_H
 
 #include <akin/data.h>
 
@@ -31,7 +32,6 @@ extern "C" {
 /* For a number of bytes: the text ends with a zero. */
 #define AK_TEXT_END (-1)
 
-typedef struct ak_tokenizer ak_tokenizer;
 
 typedef enum ak_tokenizer_kind {
     AK_TOKENIZER_BPE = 1,       /* byte-level: every text has ids, none is unknown */
@@ -56,9 +56,9 @@ typedef enum ak_tokenizer_kind {
  * BPEDecoder, ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
  * (of batches) on the right.
  */
-AK_API ak_tokenizer *ak_tokenizer_read(ak_ctx *ctx, const char *path);
+ak_tokenizer *ak_tokenizer_read(ak_ctx *ctx, const char *path);
 /* The same from memory; name is for messages. */
-AK_API ak_tokenizer *ak_tokenizer_parse(ak_ctx *ctx, const char *name, const char *json,
+ak_tokenizer *ak_tokenizer_parse(ak_ctx *ctx, const char *name, const char *json,
                                         int64_t bytes);
 
 typedef struct ak_tokenizer_options {
@@ -86,25 +86,25 @@ typedef struct ak_tokenizer_options {
  *   errors   AK_ERR_VALUE (an option out of its range, no text at all), AK_ERR_STATE (no utf8proc),
  *            AK_ERR_MEMORY
  */
-AK_API ak_tokenizer *ak_tokenizer_train(ak_ctx *ctx, const char *const *texts, const int64_t *bytes,
+ak_tokenizer *ak_tokenizer_train(ak_ctx *ctx, const char *const *texts, const int64_t *bytes,
                                         int64_t n, ak_tokenizer_options options);
 /* The same from text files, plain or .gz, each line a text; paths ended by NULL.
  * errors: also AK_ERR_NOT_FOUND, AK_ERR_IO, AK_ERR_FORMAT */
-AK_API ak_tokenizer *ak_tokenizer_train_files(ak_ctx *ctx, const char *const *paths,
+ak_tokenizer *ak_tokenizer_train_files(ak_ctx *ctx, const char *const *paths,
                                               ak_tokenizer_options options);
 
 /* Write it as a tokenizer.json, whole or not at all; the tokenizers package reads it to the same
  * ids. errors: AK_ERR_IO, AK_ERR_MEMORY */
-AK_API ak_status ak_tokenizer_write(const ak_tokenizer *t, const char *path);
+ak_status ak_tokenizer_write(const ak_tokenizer *t, const char *path);
 
 /* Cut ids of longer texts: `most` ids in all with what the post-processor adds, which stays: so the
  * end token is the last one. 0 = no limit. Not while other threads encode.
  * errors: AK_ERR_VALUE if most < 0, or leaves no room for a token of the text */
-AK_API ak_status ak_tokenizer_limit(ak_tokenizer *t, int64_t most);
+ak_status ak_tokenizer_limit(ak_tokenizer *t, int64_t most);
 
 /* Length of batches: `length` ids at least, and a multiple of `multiple`; 0 = any. Not while other
  * threads encode. errors: AK_ERR_VALUE if one is < 0 or beyond 2^24 */
-AK_API ak_status ak_tokenizer_pad(ak_tokenizer *t, int64_t length, int64_t multiple);
+ak_status ak_tokenizer_pad(ak_tokenizer *t, int64_t length, int64_t multiple);
 
 /* ---- text to ids and back -------------------------------------------------------------------- */
 
@@ -118,7 +118,7 @@ AK_API ak_status ak_tokenizer_pad(ak_tokenizer *t, int64_t length, int64_t multi
  *            It is kept for the next call, so that this is seldom asked for. AK_ERR_VALUE is
  *            recorded for NULL, and for bytes or most below that
  */
-AK_API int64_t ak_tokenizer_encode(const ak_tokenizer *t, const char *text, int64_t bytes,
+int64_t ak_tokenizer_encode(const ak_tokenizer *t, const char *text, int64_t bytes,
                                    int32_t *ids, int64_t most);
 /* Ids of two texts, as the post-processor puts them together: [CLS] a [SEP] b [SEP].
  *
@@ -127,11 +127,11 @@ AK_API int64_t ak_tokenizer_encode(const ak_tokenizer *t, const char *text, int6
  *   returns, errors  as ak_tokenizer_encode; also -1 with AK_ERR_VALUE recorded where the file
  *            wants one text alone cut and that is too short
  */
-AK_API int64_t ak_tokenizer_encode_pair(const ak_tokenizer *t, const char *a, int64_t a_bytes,
+int64_t ak_tokenizer_encode_pair(const ak_tokenizer *t, const char *a, int64_t a_bytes,
                                         const char *b, int64_t b_bytes, int32_t *ids,
                                         int32_t *types, int64_t most);
 /* The same without what the post-processor adds and without a limit. */
-AK_API int64_t ak_tokenizer_encode_plain(const ak_tokenizer *t, const char *text, int64_t bytes,
+int64_t ak_tokenizer_encode_plain(const ak_tokenizer *t, const char *text, int64_t bytes,
                                          int32_t *ids, int64_t most);
 /* Ids of several texts, for a module: [n, T], T the longest (1 at least, and as ak_tokenizer_pad
  * has it), filled up with the padding id (ak_tokenizer_role; 0 if there is none).
@@ -141,7 +141,7 @@ AK_API int64_t ak_tokenizer_encode_plain(const ak_tokenizer *t, const char *text
  *   returns  step lifetime; the poison index on failure
  *   errors   AK_ERR_VALUE (n < 1, a text that is NULL), AK_ERR_MEMORY
  */
-AK_API ak_index *ak_tokenizer_batch(const ak_tokenizer *t, const char *const *texts, int64_t n,
+ak_index *ak_tokenizer_batch(const ak_tokenizer *t, const char *const *texts, int64_t n,
                                     ak_index **lengths);
 
 /* The text of ids, by the file's decoder.
@@ -152,22 +152,22 @@ AK_API ak_index *ak_tokenizer_batch(const ak_tokenizer *t, const char *const *te
  *   returns  bytes of the whole text, without the zero; -1 on an error
  *   errors   AK_ERR_VALUE recorded for an id without a token, NULL, n or most < 0; memory: -1 only
  */
-AK_API int64_t ak_tokenizer_decode(const ak_tokenizer *t, const int32_t *ids, int64_t n,
+int64_t ak_tokenizer_decode(const ak_tokenizer *t, const int32_t *ids, int64_t n,
                                    bool skip_special, char *text, int64_t most);
 
 /* ---- the tokens ------------------------------------------------------------------------------ */
 
-AK_API ak_tokenizer_kind ak_tokenizer_kind_of(const ak_tokenizer *t);
+ak_tokenizer_kind ak_tokenizer_kind_of(const ak_tokenizer *t);
 /* One more than the largest id: rows of an embedding. 0 for NULL. */
-AK_API int64_t ak_tokenizer_size(const ak_tokenizer *t);
+int64_t ak_tokenizer_size(const ak_tokenizer *t);
 /* The text of a token as the file spells it, context lifetime; NULL if no token has this id. */
-AK_API const char *ak_tokenizer_token(const ak_tokenizer *t, int32_t id);
+const char *ak_tokenizer_token(const ak_tokenizer *t, int32_t id);
 /* Id of a token by that text; -1 if there is none. */
-AK_API int32_t ak_tokenizer_id(const ak_tokenizer *t, const char *token);
+int32_t ak_tokenizer_id(const ak_tokenizer *t, const char *token);
 /* Is it a special token ([CLS], <pad>, ..)? false for what is none. */
-AK_API bool ak_tokenizer_special(const ak_tokenizer *t, int32_t id);
+bool ak_tokenizer_special(const ak_tokenizer *t, int32_t id);
 /* Does a word begin with it? Special tokens do. */
-AK_API bool ak_tokenizer_begins_word(const ak_tokenizer *t, int32_t id);
+bool ak_tokenizer_begins_word(const ak_tokenizer *t, int32_t id);
 
 typedef enum ak_token_role {
     AK_TOKEN_PAD,       /* of the file's padding, else "[PAD]", "<pad>" or "<|pad|>" */
@@ -177,7 +177,7 @@ typedef enum ak_token_role {
     AK_TOKEN_MASK       /* "[MASK]", "<mask>" or "<|mask|>" */
 } ak_token_role;
 /* The id that has a role; -1 if none has. */
-AK_API int32_t ak_tokenizer_role(const ak_tokenizer *t, ak_token_role role);
+int32_t ak_tokenizer_role(const ak_tokenizer *t, ak_token_role role);
 
 /* ---- views of words -------------------------------------------------------------------------- */
 
@@ -189,16 +189,16 @@ AK_API int32_t ak_tokenizer_role(const ak_tokenizer *t, ak_token_role role);
 
 /* A run of words that follow one another, a share ~ U[lo, hi] of them, one at least, anywhere.
  * (1, 1) changes nothing.  0 < lo <= hi <= 1 */
-AK_API ak_augment ak_word_crop(double lo, double hi);
+ak_augment ak_word_crop(double lo, double hi);
 /* Each word is left out with probability p; if all would be, one of them stays.  0 <= p <= 1 */
-AK_API ak_augment ak_word_drop(double p);
+ak_augment ak_word_drop(double p);
 /* Each two words side by side change places with probability p, from the front on; a word moves
  * once at most.  0 <= p <= 1 */
-AK_API ak_augment ak_word_swap(double p);
+ak_augment ak_word_swap(double p);
 /* Runs of words become mask tokens, one for each token: each word does with probability share, and
  * lengths of runs are geometric with parameter 1 / words, at most 10 (SpanBERT; Joshi et al., TACL
  * 2020). The tokeniser must have a mask token.  0 <= share <= 1, words >= 1 */
-AK_API ak_augment ak_word_mask(double share, double words);
+ak_augment ak_word_mask(double share, double words);
 
 /* ---- masked words ---------------------------------------------------------------------------- */
 
@@ -224,7 +224,7 @@ typedef struct ak_mask_options {
  *   errors   AK_ERR_SHAPE; AK_ERR_VALUE (an option out of its range, lengths outside [0, T], an id
  *            without a token), AK_ERR_STATE if the tokeniser has no mask token, AK_ERR_MEMORY
  */
-AK_API ak_index *ak_mask_words(const ak_tokenizer *t, const ak_index *ids, const ak_index *lengths,
+ak_index *ak_mask_words(const ak_tokenizer *t, const ak_index *ids, const ak_index *lengths,
                                ak_mask_options options, ak_index **targets);
 
 #ifdef __cplusplus

@@ -29,7 +29,7 @@ typedef struct tsne {
 /* Row i of P(j|i) from squared distances: the width by bisection. */
 static void conditional(float *row, int64_t n, int64_t i, double perplexity)
 {
-    double beta = 1, lo = 0, hi = INFINITY, nearest = INFINITY, far = 0;
+    double beta = 1, lo = 0, hi = (double)INFINITY, nearest = (double)INFINITY, far = 0;
     for (int64_t j = 0; j < n; j++)
         if (j != i) {
             nearest = fmin(nearest, (double)row[j]);

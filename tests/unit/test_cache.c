@@ -82,7 +82,7 @@ Test(cache, wrong_names_list_the_right_ones)
     expect_error(ctx, AK_ERR_VALUE, "no entry", "");
     cr_expect_null(ak_dataset_cache(ctx, tiny(), (ak_cache_options){ .longest = -1 }));
     expect_error(ctx, AK_ERR_VALUE, ".longest -1", "");
-    cr_expect_null(ak_dataset_cache(ctx, tiny(), (ak_cache_options){ .seconds = NAN }));
+    cr_expect_null(ak_dataset_cache(ctx, tiny(), (ak_cache_options){ .seconds = (double)NAN }));
     expect_error(ctx, AK_ERR_VALUE, ".seconds", "");
     setenv("AK_DATA", "/tmp/akin-none", 1);
     cr_expect_null(ak_dataset_cache(ctx, "stamps", (ak_cache_options){ 0 }));

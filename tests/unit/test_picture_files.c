@@ -447,7 +447,8 @@ Test(picture, memory_runs_out)
             const ak_status status = ak__picture_parse(&p, e.bytes, e.n, &o);
             ak_fail_alloc_after(0, false);
             done = status == AK_OK;
-            cr_assert(done || status == AK_ERR_MEMORY, "%s, %d: %s", e.name, n, p.error);
+            cr_assert(done || status == AK_ERR_MEMORY, "%s, %llu: %s", e.name,
+                      (unsigned long long)n, p.error);
             ak__pictures_free(&p);
             cr_assert_lt(n, 200);
         }

@@ -124,7 +124,7 @@ Test(project, tsne_keeps_clusters_apart)
         cr_assert_leq(cost[i + 50], cost[i] + 1e-3);
     /* the nearest of every point is of its group */
     for (int i = 0; i < ROWS; i++) {
-        double best = INFINITY;
+        double best = (double)INFINITY;
         int    who = -1;
         for (int j = 0; j < ROWS; j++) {
             const double distance = hypot(ak_at(y, AK_SHAPE(i, 0)) - ak_at(y, AK_SHAPE(j, 0)),

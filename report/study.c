@@ -18,6 +18,7 @@
 #include "base/base.h"
 #include "base/text.h"
 #include "io/file.h"
+#include "report/run_inside.h"
 #include "report/study_inside.h"
 
 extern char **environ;
@@ -359,6 +360,7 @@ static void make_run(ak__study *s, ak_study_run *run, int arm, int seed)
                        s->what->settings ? s->what->settings : "");
         draw(s, run, 0);
         s->what->arms[arm].run(run, s->what->arms[arm].user);
+        ak__run_describe(run->folder);
         if (!*run->message)
             keep_results(run, ak__now() - begun, peak_megabytes());
     }
@@ -530,6 +532,8 @@ bool ak_study_progress(ak_study_run *run, int64_t done, int64_t of)
                 (long long)of);
     else if (done < of)
         draw(run->study, run, (double)done / (double)of);
+    if (!run->choosing && !ak_error(run->ctx))
+        ak__run_describe(run->folder);      /* before a kill, and after settings of the arm's own */
     return !*run->message && !ak_error(run->ctx);
 }
 

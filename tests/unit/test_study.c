@@ -194,7 +194,7 @@ Test(study, every_run_says_what_it_was_made_with)
     cr_expect(strstr(text, "\"arm_settings\": \"lr 1e-2\""), "killed: %s", text);
     cr_expect(strstr(text, "\"study_settings\": \"batch 64\""), "killed: %s", text);
     cr_assert_eq(in_child(study, -1, &steps), 0);
-    cr_expect_str_eq(of_run("nets-quick", "a-1", "settings.json"), text, "resumed: the first stays");
+    cr_expect_str_eq(of_run("nets-quick", "a-1", "settings.json"), text, "the first stays");
     cr_expect_str_neq(of_run("nets-quick", "a-1", "settings-resumed.json"), "");
     cr_expect(strstr(of_run("nets-quick", "b-2", "settings.json"), "\"arm\": \"b\""));
 }

@@ -12,9 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Until the tokenisers are in every build: without them this is NULL, and so is every tokeniser. */
-#pragma weak ak_tokenizer_encode
-
 /* ---- where ----------------------------------------------------------------------------------- */
 
 /* The one folder where a cache of this name may lie; false if its path does not fit. */
@@ -244,9 +241,14 @@ bool ak__text_tokens(const ak_tokenizer *t, const char *text, int64_t bytes, int
                      int32_t *ids, int64_t *length, char error[200])
 {
     if (t) {
+#if AK_HAVE_TOKENIZER
         *length = ak_tokenizer_encode(t, text, bytes, ids, longest);
         if (*length < 0)
             ak__format(error, 200, "the tokeniser ran out of memory");
+#else
+        *length = -1;
+        ak__format(error, 200, "this library was built without its tokenisers");
+#endif
     } else {
         *length = bytes;
         for (int64_t i = 0; i < bytes && i < longest; i++)
@@ -268,11 +270,11 @@ static bool fill_sound(const cache_set *s, int k, ak_item_data *item, const int1
         item->length[k] = n;
         return true;
     }
-    ak_real *x = malloc((size_t)(n ? n : 1) * sizeof *x);
+    ak_real *x = ak__malloc((size_t)(n ? n : 1) * sizeof *x);
     for (int64_t i = 0; x && i < n; i++)
         x[i] = (ak_real)from[i] / 32768;
     const bool fine = x && ak_mel_run(s->mel[k], x, n, to) == AK_OK;
-    free(x);
+    ak__free(x);
     item->length[k] = ak_mel_frames(s->mel[k], n);
     if (!fine)
         ak__format(item->error, sizeof item->error, "memory ran out");
@@ -378,7 +380,7 @@ static bool sound_field(cache_set *s, int k, const ak_cache_options *o, ak_field
         .norm = AK_MEL_AREA, .form = AK_MEL_LOG, .floor = 1e-6 });
     if (!s->mel[k])
         return false;
-    to->shape = AK_SHAPE(ak_mel_frames(s->mel[k], s->samples), 
+    to->shape = AK_SHAPE(ak_mel_frames(s->mel[k], s->samples),
                          ak_mel_settings(s->mel[k]).mels);
     return true;
 }

@@ -112,8 +112,9 @@ static ak_status number_cell(list_reader *r, const char *text)
     const bool       missing = ak__cell_missing(text);
     if ((missing && !r->o->keep_missing) || (!missing && !ak__decimal(text, &value)))
         return ak_fail(c->ctx, AK_ERR_FORMAT, "%s: line %lld, column %lld (\"%s\"): %s "
-                       "(\"%.40s\"); correct it, or leave the column out of .numbers%s", r->items.name,
-                       (long long)c->cell_line, (long long)c->column + 1, names_of(r)[c->column],
+                       "(\"%.40s\"); correct it, or leave the column out of .numbers%s",
+                       r->items.name, (long long)c->cell_line, (long long)c->column + 1,
+                       names_of(r)[c->column],
                        missing ? "the number is missing" : "no finite number", text,
                        missing ? ", or set .keep_missing" : "");
     return ak__bytes_add(c->ctx, &r->numbers, &value, sizeof value) ? AK_OK : AK_ERR_MEMORY;

@@ -30,7 +30,7 @@ typedef struct making {
     decoder    *d;
     int64_t    *row;            /* [n] rows that are left, in order */
     int64_t     n;
-    char      **reason;         /* [rows of t] why one is left out, of ak__malloc; NULL: it is not */
+    char      **reason;         /* [rows of t] why one is left out, of ak__malloc; NULL: not */
     const char **named;         /* [rows] the file that the reason is about; NULL = none */
     ak_status   worst;          /* of the first reason */
     int64_t    *steps;          /* [rows] of the sound */

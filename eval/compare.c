@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two arms on the same items, on the same seeds, and on both: differences, their intervals, tests. */
+/* Two arms on the same items, on the same seeds, on both: differences, intervals, tests. */
 #include <math.h>
 #include <string.h>
 
@@ -128,9 +128,9 @@ static crossed crossed_of(const double *x, int64_t seeds, int64_t items, double 
 static bool check_crossed(ak_ctx *ctx, const char *who, int64_t seeds, int64_t items,
                           double *level)
 {
-    if (seeds < 1 || items < 1) {
-        ak_fail(ctx, AK_ERR_VALUE, "%s: %lld seeds, %lld items; expected at least 1 each", who,
-                (long long)seeds, (long long)items);
+    if (seeds < 1 || items < 1 || seeds > INT64_MAX / 8 / items) {
+        ak_fail(ctx, AK_ERR_VALUE, "%s: %lld seeds, %lld items; expected at least 1 each, and a "
+                "table of them that memory can hold", who, (long long)seeds, (long long)items);
         return false;
     }
     return check_level(ctx, who, seeds, level);
@@ -276,7 +276,8 @@ static void by_t(const double *d, int64_t n, double level, ak_comparison *c)
 
 /* ---- items ----------------------------------------------------------------------------------- */
 
-typedef struct discordant { int64_t a, b; bool binary; } discordant;    /* pairs that one has right */
+/* Pairs that one arm alone has right. */
+typedef struct discordant { int64_t a, b; bool binary; } discordant;
 
 static discordant count_discordant(const double *a, const double *b, int64_t n)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* 11_report.c - look at what a run has learnt: curves, a map of the embedding, neighbours, as a page.
+/* 11_report.c - look at what a run has learnt: curves, map, neighbours, as a page.
  *
  * Two seeds of SimCLR on a part of Fashion-MNIST; the first one's embedding of test pictures.
  *
@@ -49,7 +49,7 @@ static void train(const char *parent, int seed)
     const int64_t epochs = ak_env_int(ctx, "AK_EPOCHS", 6);
     int64_t       left = ak_env_int(ctx, "AK_STEPS", -1);
     bool          real;
-    ak_dataset *ds = pictures(ctx, true, left >= 0 ? 1000 : 20000, &real);
+    ak_dataset *ds = pictures(ctx, true, left >= 0 ? 1000 : 8000, &real);
     ak_dataset *test = pictures(ctx, false, left >= 0 ? 200 : 2000, &real);
     ak_loader  *pairs = ak_loader_open(ds, (ak_loader_options){
         .batch = 256, .views = 2,
@@ -57,8 +57,8 @@ static void train(const char *parent, int seed)
                                    ak_color_jitter(0.4, 0.4, 0, 0, 0.8), { 0 } } });
     const int64_t steps = ak_loader_batches(pairs);
     ak_module *enc = ak_convnet(ctx, "encoder", (ak_convnet_options){
-        .channels = { 1, 32, 64, 128 }, .pool = 1 });
-    ak_module *head = ak_mlp(ctx, "projector", (int[]){ 128, 128, 64, 0 });
+        .channels = { 1, 16, 32, 64 }, .pool = 2 });
+    ak_module *head = ak_mlp(ctx, "projector", (int[]){ 256, 128, 64, 0 });
     ak_optim  *opt = ak_adamw(ctx, "*", (ak_adamw_options){
         .lr = 2e-3, .weight_decay = 1e-4, .schedule = ak_cosine(50, epochs * steps) });
     ak_run *run = ak_run_open(ctx, seed == 1 ? "seed 1" : "seed 2", (ak_run_options){

@@ -11,9 +11,9 @@ typedef struct ak__labels {
     ak_ctx     *ctx;
     const char *file, *column;      /* for messages */
     int64_t     place;              /* of the column, from 1 */
-    bool        ids;                /* of things, not of classes: there may be any number of them, no
-                                     * names are kept, and numbers that no class has are names; to
-                                     * be set behind ak__labels_begin */
+    bool        ids;                /* of things, not of classes: there may be any number of them,
+                                     * no names are kept, and numbers that no class has are names;
+                                     * to be set behind ak__labels_begin */
     bool        verbatim;           /* numbers are names; of ids "-1" is one as well */
     int32_t     given;              /* classes that the caller has named: the first texts */
     ak__bytes   rows;               /* int32_t [rows]: numbers of their texts */

@@ -145,8 +145,9 @@ static bool fill(ak__draft *d, ak__bytes *out)
         if (out->n <= AK_PAGE_BYTES)
             return true;
     }
-    ak_fail(d->ctx, AK_ERR_VALUE, "report: the page of %s would have %zu bytes, more than %d; write "
-            "it of a part of the folder, or with fewer .points", d->folder, out->n, AK_PAGE_BYTES);
+    ak_fail(d->ctx, AK_ERR_VALUE, "report: the page of %s would have %zu bytes, more than %d; "
+            "write it of a part of the folder, or with fewer .points", d->folder, out->n,
+            AK_PAGE_BYTES);
     return false;
 }
 
@@ -177,8 +178,8 @@ const ak_page *ak_page_write(ak_ctx *ctx, const char *folder, ak_page_options op
         return NULL;
     if (options.points < 0 || options.points > AK__TSNE_MOST || isnan(options.perplexity) ||
         (options.perplexity < 0 || (options.perplexity > 0 && options.perplexity <= 1))) {
-        ak_fail(ctx, AK_ERR_VALUE, "report: .points = %d must be 0 to %d, .perplexity = %g above 1, "
-                "or 0", options.points, AK__TSNE_MOST, options.perplexity);
+        ak_fail(ctx, AK_ERR_VALUE, "report: .points = %d must be 0 to %d, .perplexity = %g above "
+                "1, or 0", options.points, AK__TSNE_MOST, options.perplexity);
         return NULL;
     }
     if (stat(folder, &s) != 0 || !S_ISDIR(s.st_mode)) {

@@ -4,7 +4,7 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const main = document.getElementById("main");
   const COLOURS = 8, SHAPES = ["circle", "square", "triangle", "diamond", "cross", "plus", "down",
-    "ring", "bowtie"];
+    "ring", "bowtie", "bar", "pillar"];
   const DASHES = ["", "7 4", "2 3", "9 3 2 3", "5 2", "1 4", "12 4", "4 4 1 4"];
 
   // ---- elements -------------------------------------------------------------------------------
@@ -50,6 +50,8 @@
     triangle: `M0 ${-r * 1.15}L${r * 1.1} ${r * 0.85}H${-r * 1.1}z`,
     down: `M0 ${r * 1.15}L${r * 1.1} ${-r * 0.85}H${-r * 1.1}z`,
     diamond: `M0 ${-r * 1.25}L${r * 1.25} 0L0 ${r * 1.25}L${-r * 1.25} 0z`,
+    bar: `M${-r * 1.3} ${-r * 0.4}h${r * 2.6}v${r * 0.8}h${-r * 2.6}z`,
+    pillar: `M${-r * 0.4} ${-r * 1.3}h${r * 0.8}v${r * 2.6}h${-r * 0.8}z`,
     bowtie: `M${-r} ${-r}L${r} ${r}V${-r}L${-r} ${r}z`,
     plus: `M${-r * 0.35} ${-r * 1.1}h${r * 0.7}v${r * 0.75}h${r * 0.75}v${r * 0.7}h${-r * 0.75}` +
       `v${r * 0.75}h${-r * 0.7}v${-r * 0.75}h${-r * 0.75}v${-r * 0.7}h${r * 0.75}z`,
@@ -84,7 +86,9 @@
   // ---- study ----------------------------------------------------------------------------------
 
   const study = data.study || [];
-  const of = (event) => study.filter((line) => line.event === event);
+  // Of lines that say the same of the same thing, as a study that went on writes them, the last.
+  const of = (event) => [...new Map(study.filter((line) => line.event === event).map((line) =>
+    [JSON.stringify([line.name, line.arm, line.seed, line.measure]), line])).values()];
 
   // An interval on an axis that several share: bar, mean, single values as strokes.
   const bar = (axis, lo, hi, mean, singles, kind, label) => {

@@ -35,7 +35,7 @@ static bool check(ak_ctx *ctx, const ak_page_rows *e)
     return !ak_error(ctx);
 }
 
-/* Bytes of pictures: 255 (x - lo) / (hi - lo), rounded; what is beyond, or no number, at the ends. */
+/* Bytes of pictures: 255 (x - lo) / (hi - lo), rounded; what is beyond, or NaN, at the ends. */
 static void to_bytes(const ak_page_rows *e, uint8_t *bytes)
 {
     const double scale = e->hi > e->lo ? 255 / (e->hi - e->lo) : 255;

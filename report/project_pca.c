@@ -21,8 +21,8 @@ static double dot(const double *a, const double *b, int64_t n)
     return sum;
 }
 
-/* Reflections from the last row up: row i keeps its reflector, h[i] half its squared length. What is
- * left has the diagonal `diagonal` and the elements `below` beside it. */
+/* Reflections from the last row up: row i keeps its reflector, h[i] half its squared length. What
+ * is left has the diagonal `diagonal` and the elements `below` beside it. */
 static void tridiagonal(double *a, int64_t n, double *diagonal, double *below, double *h)
 {
     for (int64_t i = n - 1; i > 0; i--) {

@@ -14,9 +14,9 @@ fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
         set; golden files of other shapes, those of models too; models of timm and transformers
-        by their own weights: after work on ops, losses and models. AK_GRAPH_SEEDS=from-to chooses
-        others; AK_PEER_PYTHON names a python that has PyTorch and the other libraries (else one is
-        made in build-peer/venv)
+        by their own weights; picture files, sizes and changes of Pillow: after work on ops, losses,
+        models and pictures. AK_GRAPH_SEEDS=from-to chooses others; AK_PEER_PYTHON names a python
+        that has PyTorch and the other libraries (else one is made in build-peer/venv)
 TEXT
 }
 
@@ -77,6 +77,9 @@ long() {
             count_failure "valgrind $program"
         fi
     done
+    say "coverage of intervals, 20000 simulated sets of each kind"
+    AK_COVERAGE_RUNS=20000 build-test/tests/unit/test_eval_compare --filter '*/intervals_cover' &&
+        PASSED=$((PASSED + 1)) || count_failure "coverage of intervals"
     fuzz
     meson test -C build-test --benchmark --verbose || count_failure "benchmarks"
 }
@@ -144,6 +147,17 @@ peer() {
                 PASSED=$((PASSED + 1)) || count_failure "$build: $name"
         done
     done
+    local pictures=build-peer/pictures
+    mkdir -p "$pictures"
+    say "pictures: files, sizes and changes of Pillow"
+    if "$python" tests/peer/pictures.py "$pictures" 1; then
+        for name in picture_files picture_files-double picture_views picture_views-double; do
+            AK_TEST_DATA=$PWD/$pictures "build-test/tests/unit/test_$name" &&
+                PASSED=$((PASSED + 1)) || count_failure "pictures: $name"
+        done
+    else
+        count_failure "pictures could not be made"
+    fi
     for name in transformers_models timm_vit; do
         say "$name: weights and words of another library"
         "$python" "tests/peer/$name.py" build-test/tests/peer/client &&

@@ -7,8 +7,7 @@
 
 /* A command: its arguments without its name; the program's exit code. */
 typedef int command_fn(ak_ctx *ctx, int argc, char **argv);
-command_fn info_command, convert_command, data_command;
-command_fn info_command, convert_command, report_command;
+command_fn info_command, convert_command, data_command, report_command;
 /* What `akin info` says without arguments. */
 int library_info(ak_ctx *ctx);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mixtures of the rows of a batch: mixup and CutMix. They are made of ops, so that gradients pass. */
+/* Mixtures of the rows of a batch: mixup and CutMix, made of ops, so that gradients pass. */
 #include <akin/picture.h>
 
 #include <akin/ops.h>

@@ -268,8 +268,8 @@ static bool grid_range(const ak_tensor *x, const ak_grid_options *o, double *lo,
     if (least >= *lo - slack && most <= *hi + slack)
         return true;
     ak_fail(x->ctx, AK_ERR_VALUE, "picture_grid: values go from %g to %g, beyond .lo = %g and .hi "
-            "= %g\n    hint: pictures that were normalised lie from (0 - mean) / std to (1 - mean) / "
-            "std; .fit takes what is there", least, most, *lo, *hi);
+            "= %g\n    hint: pictures that were normalised lie from (0 - mean) / std to "
+            "(1 - mean) / std; .fit takes what is there", least, most, *lo, *hi);
     return false;
 }
 

@@ -184,7 +184,8 @@ static ak_status open_wav(ak__sound_source *s, bool large, char *error)
         return status;
     if (!w.format || !w.data)
         return refuse(error, AK_ERR_FORMAT, "WAV: has no chunk \"%s\"%s",
-                      w.format ? "data" : "fmt ", w.data && w.unknown ? " before data of unknown length" : "");
+                      w.format ? "data" : "fmt ",
+                      w.data && w.unknown ? " before data of unknown length" : "");
     const uint64_t block = (uint64_t)(s->channels * s->width), left = (uint64_t)(s->size -
                                                                                  w.data_at);
     const uint64_t bytes = w.unknown || w.data_bytes > left ? left : w.data_bytes;

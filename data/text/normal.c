@@ -169,7 +169,7 @@ static bool replace(const ak__normal *s, const ak__chars *from, ak__chars *to)
 /* Runs of spaces. */
 static bool replace_spaces(const ak__normal *s, const ak__chars *from, ak__chars *to)
 {
-    int bytes;
+    int bytes = 0;
     for (int64_t i = 0; i < from->n; ) {
         int64_t end = i, count = 0;
         for (; end < from->n; end += bytes, count++) {

@@ -102,8 +102,8 @@ typedef enum ak__unicode_class {
     AK__SPACE = 1, AK__LETTER = 2, AK__NUMBER = 4, AK__PUNCTUATION = 8, AK__MARK = 16,
     AK__MARK_NONSPACING = 32, AK__OTHER = 64, AK__WORD = 128
 } ak__unicode_class;
-/* The classes that c is in: white space; L, N, P, M, Mn; Cc, Cf, Co and Cs; what \w matches. ASCII's
- * symbols count as punctuation, as they do for BERT. */
+/* The classes that c is in: white space; L, N, P, M, Mn; Cc, Cf, Co and Cs; what \w matches.
+ * ASCII's symbols count as punctuation, as they do for BERT. */
 unsigned ak__unicode_classes(int32_t c);
 extern const uint8_t ak__ascii_classes[128];
 static inline unsigned ak__classes(int32_t c)
@@ -317,7 +317,7 @@ typedef struct ak__cached {
 #define AK__CACHE_SLOTS 8192
 
 /* Symbols of a long word that are merged through a heap. */
-typedef struct ak__symbol { int32_t id, before, behind, bytes; } ak__symbol;
+typedef struct ak__symbol { int32_t id, before, behind; } ak__symbol;
 typedef struct ak__candidate { int32_t rank, at, id; } ak__candidate;
 typedef struct ak__lattice { double score; int32_t from, id; } ak__lattice;
 
@@ -370,6 +370,7 @@ struct ak_tokenizer {
 /* One for the call, and back. NULL: out of memory. */
 ak__encoder *ak__encoder_take(const ak_tokenizer *t);
 void ak__encoder_give(const ak_tokenizer *t, ak__encoder *e);
+void ak__encoders_free(ak_tokenizer *t);
 
 /* Each returns false when memory ran out. */
 /* Normalise e->text, which changes places with e->other. *start: does it begin with what it began
@@ -388,6 +389,7 @@ int64_t ak__pattern_match(ak__pattern pattern, const uint8_t *p, const uint8_t *
 bool ak__split_pattern(const ak__splitter *s, const uint8_t *text, ak__span span, ak__spans *to);
 /* Ids of a word. */
 bool ak__bpe_encode(const ak_tokenizer *t, ak__encoder *e, const uint8_t *word, int64_t n);
+const ak__merge *ak__bpe_merge(const ak__bpe *m, int32_t left, int32_t right);
 bool ak__wordpiece_encode(const ak_tokenizer *t, ak__encoder *e, const uint8_t *word, int64_t n);
 bool ak__unigram_encode(const ak_tokenizer *t, ak__encoder *e, const uint8_t *word, int64_t n);
 /* The first added token in text[from, n): its bytes with the spaces that it takes; false: none. */

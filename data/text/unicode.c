@@ -15,19 +15,21 @@
 #define L (AK__LETTER | AK__WORD)
 #define N (AK__NUMBER | AK__WORD)
 #define P AK__PUNCTUATION
+#define U (AK__PUNCTUATION | AK__WORD)
 #define S AK__SPACE
 #define C AK__OTHER
 #define B (AK__SPACE | AK__OTHER)
 const uint8_t ak__ascii_classes[128] = {
     C, C, C, C, C, C, C, C, C, B, B, B, B, B, C, C,  C, C, C, C, C, C, C, C, C, C, C, C, C, C, C, C,
     S, P, P, P, P, P, P, P, P, P, P, P, P, P, P, P,  N, N, N, N, N, N, N, N, N, N, P, P, P, P, P, P,
-    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, P|W,
+    P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, U,
     P, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L,  L, L, L, L, L, L, L, L, L, L, L, P, P, P, P, C,
 };
 #undef W
 #undef L
 #undef N
 #undef P
+#undef U
 #undef S
 #undef C
 #undef B
@@ -205,8 +207,8 @@ int64_t ak__unicode_grapheme(const uint8_t *p, int64_t n)
 
 bool ak__unicode_there(ak_ctx *ctx)
 {
-    ak_fail(ctx, AK_ERR_STATE, "tokenizer: this library was built without libutf8proc, whose tables "
-            "it needs: install libutf8proc-dev and set up the build again");
+    ak_fail(ctx, AK_ERR_STATE, "tokenizer: this library was built without libutf8proc, whose "
+            "tables it needs: install libutf8proc-dev and set up the build again");
     return false;
 }
 

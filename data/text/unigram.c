@@ -55,14 +55,10 @@ bool ak__unigram_encode(const ak_tokenizer *t, ak__encoder *e, const uint8_t *wo
     for (int64_t i = 0; i <= n; i++)
         best[i] = (ak__lattice){ 0, -1, -1 };
     forward(m, best, word, n);
-    /* Turn the way around: each place tells where the next one is. */
-    for (int64_t end = n, next = n; end > 0; ) {
-        const int64_t from = best[end].from;
-        best[end].score = (double)next;
-        next = end;
-        end = from;
-        if (end == 0)
-            best[0].score = (double)next;
+    /* Turn the way around: the score of a place, no more needed, becomes the next place. */
+    for (int64_t end = n, from; end > 0; end = from) {
+        from = best[end].from;
+        best[from].score = (double)end;
     }
     for (int64_t at = 0; at < n; ) {
         int64_t end = (int64_t)best[at].score;

@@ -19,6 +19,8 @@
  *   dataset.h     data sets: items with named fields, parts of them
  *   data.h        the loader: batches and augmented views
  *   picture.h     picture files, sizes, more augmentations, mixtures, grids
+ *   audio.h       sound files, other rates, views of sounds
+ *   files.h       data sets of one's own files
  *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
@@ -33,6 +35,7 @@
 #ifndef AKIN_AKIN_H
 #define AKIN_AKIN_H
 
+#include <akin/audio.h>
 #include <akin/autograd.h>
 #include <akin/cache.h>
 #include <akin/checkpoint.h>
@@ -41,6 +44,7 @@
 #include <akin/dataset.h>
 #include <akin/eval.h>
 #include <akin/eval_compare.h>
+#include <akin/files.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

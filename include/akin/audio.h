@@ -102,8 +102,8 @@ AK_API ak_status ak_sound_write(ak_ctx *ctx, const char *path, const ak_tensor *
 AK_API ak_augment ak_sound_noise(double lo, double hi, double p);
 /* With probability p louder by ~ U[lo, hi] dB: x 10^(dB / 20).  -200 <= lo <= hi <= 100 */
 AK_API ak_augment ak_sound_gain(double lo, double hi, double p);
-/* With probability p later by round(U[-share, share] T) of its T steps. What leaves at one end comes
- * back at the other one if `around`, else zeros do.  0 <= share <= 1 */
+/* With probability p later by round(U[-share, share] T) of its T steps. What leaves at one end
+ * comes back at the other one if `around`, else zeros do.  0 <= share <= 1 */
 AK_API ak_augment ak_time_shift(double share, bool around, double p);
 /* A part of round(U[lo, hi] T) steps, one at least, anywhere: it becomes shorter. A vector is one
  * step.  0 < lo <= hi <= 1 */

@@ -82,8 +82,8 @@ AK_API char *ak_cache_find(const char *name, char *buf, size_t size);
  * texts and sounds begin, rows and labels.
  *
  *   returns  context lifetime; NULL on failure
- *   errors   AK_ERR_NOT_FOUND with the places looked at and the command that makes it; AK_ERR_FORMAT
- *            naming file and fault (files and links outside of the folder are one);
+ *   errors   AK_ERR_NOT_FOUND with the place looked at and the command that makes it;
+ *            AK_ERR_FORMAT naming file and fault (links, and files outside of the folder, are one);
  *            AK_ERR_UNSUPPORTED for another version of the format; AK_ERR_IO, AK_ERR_MEMORY
  */
 AK_API const ak_cache_info *ak_cache_look(ak_ctx *ctx, const char *name);
@@ -150,8 +150,8 @@ typedef enum ak_scene_change {
 
 typedef struct ak_scene_options {
     int64_t  count;         /* scenes; 0 = 10000 */
-    int64_t  first;         /* scene i is a function of (seed, first + i): ranges that do not overlap
-                             * are disjoint samples */
+    int64_t  first;         /* scene i is a function of (seed, first + i): ranges that do not
+                             * overlap are disjoint samples */
     uint64_t seed;
     int      side;          /* of the canvas, 57 to 512; 0 = 64 */
     bool     wrong;         /* also the fields "swapped_colours", "swapped_garments",

@@ -89,8 +89,8 @@ typedef struct ak_page_options {
 typedef struct ak_page {
     const char *path;
     int64_t     bytes;
-    const char *const *notes;   /* what was left out, or could not be read; ended by NULL. They stand
-                                 * on the page as well */
+    const char *const *notes;   /* what was left out, or could not be read; ended by NULL. They
+                                 * stand on the page as well */
 } ak_page;
 
 /* The most bytes that a page has. */

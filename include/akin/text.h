@@ -50,10 +50,11 @@ typedef enum ak_tokenizer_kind {
  * Understood are: normalizers BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip,
  * Replace (of a text, or of a run of spaces), Prepend, Nmt, Precompiled, Sequence; pre-tokenizers
  * BertPreTokenizer, ByteLevel, Whitespace, WhitespaceSplit, Punctuation, Digits, Metaspace,
- * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4 and CLIP), Sequence;
- * models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing, BertProcessing,
- * RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace, BPEDecoder,
- * ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding's id.
+ * CharDelimiterSplit, Split (of a text, or by the patterns of GPT-2, GPT-4, Qwen and CLIP),
+ * Sequence; models BPE (no dropout), WordPiece, Unigram; post-processors TemplateProcessing,
+ * BertProcessing, RobertaProcessing, ByteLevel, Sequence; decoders ByteLevel, WordPiece, Metaspace,
+ * BPEDecoder, ByteFallback, Fuse, Strip, Replace, Sequence; added tokens; truncation; padding
+ * (of batches) on the right.
  */
 AK_API ak_tokenizer *ak_tokenizer_read(ak_ctx *ctx, const char *path);
 /* The same from memory; name is for messages. */
@@ -101,6 +102,10 @@ AK_API ak_status ak_tokenizer_write(const ak_tokenizer *t, const char *path);
  * errors: AK_ERR_VALUE if most < 0, or leaves no room for a token of the text */
 AK_API ak_status ak_tokenizer_limit(ak_tokenizer *t, int64_t most);
 
+/* Length of batches: `length` ids at least, and a multiple of `multiple`; 0 = any. Not while other
+ * threads encode. errors: AK_ERR_VALUE if one is < 0 or beyond 2^24 */
+AK_API ak_status ak_tokenizer_pad(ak_tokenizer *t, int64_t length, int64_t multiple);
+
 /* ---- text to ids and back -------------------------------------------------------------------- */
 
 /* Ids of a text, with what the post-processor adds (special tokens).
@@ -115,11 +120,21 @@ AK_API ak_status ak_tokenizer_limit(ak_tokenizer *t, int64_t most);
  */
 AK_API int64_t ak_tokenizer_encode(const ak_tokenizer *t, const char *text, int64_t bytes,
                                    int32_t *ids, int64_t most);
+/* Ids of two texts, as the post-processor puts them together: [CLS] a [SEP] b [SEP].
+ *
+ *   types    out: [most]: 0 or 1 by the text that an id belongs to, as the file says; NULL = not
+ *            wanted
+ *   returns, errors  as ak_tokenizer_encode; also -1 with AK_ERR_VALUE recorded where the file
+ *            wants one text alone cut and that is too short
+ */
+AK_API int64_t ak_tokenizer_encode_pair(const ak_tokenizer *t, const char *a, int64_t a_bytes,
+                                        const char *b, int64_t b_bytes, int32_t *ids,
+                                        int32_t *types, int64_t most);
 /* The same without what the post-processor adds and without a limit. */
 AK_API int64_t ak_tokenizer_encode_plain(const ak_tokenizer *t, const char *text, int64_t bytes,
                                          int32_t *ids, int64_t most);
-/* Ids of several texts, for a module: [n, T], T the longest (1 at least), filled up with the
- * padding id (ak_tokenizer_role; 0 if there is none).
+/* Ids of several texts, for a module: [n, T], T the longest (1 at least, and as ak_tokenizer_pad
+ * has it), filled up with the padding id (ak_tokenizer_role; 0 if there is none).
  *
  *   texts    [n], each ended by a zero
  *   lengths  out: [n]; NULL = not wanted
@@ -175,21 +190,22 @@ AK_API int32_t ak_tokenizer_role(const ak_tokenizer *t, ak_token_role role);
 /* A run of words that follow one another, a share ~ U[lo, hi] of them, one at least, anywhere.
  * (1, 1) changes nothing.  0 < lo <= hi <= 1 */
 AK_API ak_augment ak_word_crop(double lo, double hi);
-/* Each word is left out with probability p; the last one that is left stays.  0 <= p <= 1 */
+/* Each word is left out with probability p; if all would be, one of them stays.  0 <= p <= 1 */
 AK_API ak_augment ak_word_drop(double p);
 /* Each two words side by side change places with probability p, from the front on; a word moves
  * once at most.  0 <= p <= 1 */
 AK_API ak_augment ak_word_swap(double p);
-/* Runs of words become mask tokens, one for each token, until a share of the words is masked, in
- * expectation: lengths of runs are geometric with mean `words`, at most 10 (SpanBERT; Joshi et al.,
- * TACL 2020). The tokeniser must have a mask token.  0 <= share <= 1, words >= 1 */
+/* Runs of words become mask tokens, one for each token: each word does with probability share, and
+ * lengths of runs are geometric with parameter 1 / words, at most 10 (SpanBERT; Joshi et al., TACL
+ * 2020). The tokeniser must have a mask token.  0 <= share <= 1, words >= 1 */
 AK_API ak_augment ak_word_mask(double share, double words);
 
 /* ---- masked words ---------------------------------------------------------------------------- */
 
 /* For masked language models (Devlin et al., NAACL 2019). */
 typedef struct ak_mask_options {
-    double share;       /* of the tokens that are chosen, each by itself; 0 = 0.15, AK_NONE = none */
+    double share;       /* of the tokens that are chosen, each by itself; 0 = 0.15, AK_NONE =
+                         * none */
     double mask;        /* of those become the mask token; 0 = 0.8, AK_NONE = none */
     double random;      /* of those become any ordinary token; 0 = 0.1, AK_NONE = none. The others
                          * stay as they are */

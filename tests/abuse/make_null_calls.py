@@ -44,7 +44,7 @@ VALUES = {
     'ak_sample_state *': 'w.averages', 'ak_momentum *': 'w.momentum', 'ak_mel *': 'w.mel',
     'ak_gru_weights': '(ak_gru_weights){ w.gates, w.gates, NULL, NULL }',
     'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
-    'ak_qformer_mode': 'AK_QFORMER_MATCH',
+    'ak_qformer_mode': 'AK_QFORMER_MATCH', 'ak_filter': 'AK_FILTER_BILINEAR',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -81,6 +81,7 @@ ARGUMENTS = {
     ('ak_batch_inputs', 'view'): '0', ('ak_dataset_value', 'field'): '"label"',
     ('ak_dataset_callback', 'fields'): 'w.fields',
     ('ak_dataset_callback', 'size'): '4',
+    ('ak_page_embedding', 'rows'): '(ak_page_rows){ .features = w.x }',
     ('ak_eval_knn', 'options'): '(ak_knn_options){ .k = 1 }',
     ('ak_sample_state_update', 'values'): 'w.vector',
     ('ak_sample_state_write', 'values'): 'w.vector', ('ak_kmeans_assign', 'spherical'): 'false',
@@ -96,6 +97,10 @@ ARGUMENTS = {
     ('ak_convnet1d_pooled', 'm'): 'w.convnet1d', ('ak_convnet1d_pooled', 'x'): 'w.cube',
     ('ak_convnet1d_pooled', 'lengths'): 'w.ones', ('ak_last_state', 'lengths'): 'w.ones',
     ('ak_tabular_fit', 'm'): 'w.tabular',
+    ('ak_sound_look', 'info'): '&(ak_sound_info){ 0 }', ('ak_sound_write', 'rate'): '8000',
+    ('ak_sound_write', 'x'): 'w.vector', ('ak_sound_resample', 'from'): '8000',
+    ('ak_sound_resample', 'to'): '4000',
+    ('ak_sound_write', 'encoding'): 'AK_SOUND_S16',
 }
 # Words and what reads them; features of sequences.
 for name in ('mean', 'max', 'last'):
@@ -128,6 +133,19 @@ ARGUMENTS |= {
     ('ak_clip_pool', 'ids'): 'w.mask', ('ak_clip_cut', 'ids'): 'w.mask',
     ('ak_clip_pictures', 'x'): 'w.picture', ('ak_qformer_run', 'm'): 'w.qformer',
     ('ak_qformer_run', 'in'): '(ak_inputs){ .memory = w.cube, .ids = w.mask }',
+}
+# Picture files and sizes, mixtures.
+for function in ('ak_picture_read', 'ak_picture_fill'):
+    ARGUMENTS[function, 'path'] = '"a.png"'
+for function in ('ak_picture_resize', 'ak_picture_resize_shorter', 'ak_picture_crop_center',
+                 'ak_picture_write_png'):
+    ARGUMENTS[function, 'picture'] = 'w.pixels'
+for function in ('ak_picture_grid', 'ak_picture_resize_tensor', 'ak_cutmix'):
+    ARGUMENTS[function, 'x'] = 'w.picture'
+ARGUMENTS |= {
+    ('ak_picture_fill', 'options'): '(ak_picture_options){ .height = 1, .width = 1 }',
+    ('ak_picture_grid', 'options'): '(ak_grid_options){ .fit = true }',
+    ('ak_picture_write_tensor', 'picture'): 'w.bright', ('ak_cutmix', 'labels'): 'w.one',
 }
 # Vectors of two numbers, pictures and filters for the ops that need them.
 for op in ('ak_layer_norm', 'ak_rms_norm', 'ak_group_norm', 'ak_batch_norm', 'ak_batch_norm_add'):
@@ -171,7 +189,7 @@ LEGAL = {
     'ak_pool_last': 'lengths mask', 'ak_next_word_loss': 'lengths', 'ak_generate': 'lengths all',
     'ak_log_likelihood': 'lengths', 'ak_linear_joined': 'b', 'ak_decoding_close': 'd',
     'ak_bank_gather': 'present', 'ak_mel_spectrogram': 'lengths', 'ak_last_state': 'lengths',
-    'ak_convnet1d_pooled': 'lengths',
+    'ak_convnet1d_pooled': 'lengths', 'ak_mixup': 'labels', 'ak_cutmix': 'labels',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).

@@ -19,8 +19,8 @@
 static struct world {
     ak_ctx *ctx, *other;
     ak_tensor *x, *list[3], *out[AK_MAX_IN], *number, *vector, *cube, *picture;
-    ak_tensor *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var, *gates;
-    ak_index *ids, *found, *lengths, *mask, *bags, *ones;
+    ak_tensor *bright, *volume, *filter1, *filter2, *kept[1], *running_mean, *running_var, *gates;
+    ak_index *ids, *found, *lengths, *mask, *bags, *ones, *one;
     ak_module *net, *conv, *norm, *parts[2], *bert, *masked, *gpt, *convnet1d, *tabular;
     ak_module *t5, *clip, *clip_text, *qformer;
     ak_decoding *seen;
@@ -44,7 +44,7 @@ static struct world {
     ak_safetensors *safetensors;
     ak_module *lora, *adapted, *merged;
     const char *layers[2];
-    const ak_array *array;
+    const ak_array *array, *pixels;
     const ak_table *table;
     ak_run *run;
     ak_progress *progress;
@@ -127,6 +127,8 @@ static void build_step(void)
     w.lengths = ak_index_from(w.ctx, AK_SHAPE(2), (int32_t[]){ 1, 2 });
     w.mask = ak_index_from(w.ctx, AK_SHAPE(2, 2), (int32_t[]){ 1, 1, 1, 1 });
     w.picture = ak_randn(w.ctx, AK_SHAPE(1, 2, 2, 2));
+    w.bright = ak_full(w.ctx, AK_SHAPE(2, 2), 0.5);
+    w.one = ak_index_from(w.ctx, AK_SHAPE(1), (int32_t[]){ 0 });
     w.filter1 = ak_randn(w.ctx, AK_SHAPE(2, 1, 2));
     w.filter2 = ak_randn(w.ctx, AK_SHAPE(2, 1, 1, 2));
     for (int i = 0; i < 3; i++)
@@ -208,6 +210,10 @@ static void build_world(void)
     ak_safetensors_write(w.ctx, "a.safetensors", (const char *const[]){ "name" }, &saved, 1, NULL);
     w.safetensors = ak_safetensors_open(w.ctx, "a.safetensors");
     w.array = ak_npz_find(w.npz, "name");
+    static const uint8_t  bytes[4] = { 1, 2, 3, 4 };
+    static const ak_array pixels = { "pixels", AK_TYPE_U8, { 2, { 2, 2 } }, 4, bytes };
+    w.pixels = &pixels;
+    ak_picture_write_png(w.ctx, "a.png", w.pixels);
     write_file("a.csv", "p,q\n1,2\n3,4\n");
     w.table = ak_table_read(w.ctx, "a.csv", (ak_table_options){ 0 });
     w.run = ak_run_open(w.ctx, "run", (ak_run_options){ .parent = "runs" });

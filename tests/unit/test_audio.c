@@ -272,7 +272,7 @@ Test(audio, extensible_and_all_widths, .init = setup, .fini = teardown)
     x = read_wav(&w, (ak_sound_options){ 0 });          /* one channel: the mean */
     cr_assert_eq(x->size, 2);
     cr_expect_eq(x->data[0], (ak_real)((0.5 - 2.25) / 2));
-    const double inf = INFINITY;
+    const double inf = (double)INFINITY;
     memcpy(w.bytes + w.n - 8, &inf, 8);
     cr_expect(ak_is_poison(read_wav(&w, (ak_sound_options){ 0 })));
     expect_error(ctx, AK_ERR_NUMBER, "sample 1 of channel 1", "inf");
@@ -346,7 +346,8 @@ Test(audio, refusals_say_why, .init = setup, .fini = teardown)
     expect_error(ctx, AK_ERR_IO, "fifo.wav", "a FIFO");
 
     const ak_sound_options bad[] = { { .rate = -1 }, { .rate = (1 << 20) + 1 }, { .channels = 65 },
-                                     { .channels = -2 }, { .seconds = -1 }, { .seconds = NAN },
+                                     { .channels = -2 }, { .seconds = -1 },
+                                     { .seconds = (double)NAN },
                                      { .most = -1 } };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect(ak_is_poison(ak_sound_read(ctx, path_in(dir, "a.wav"), bad[i])), "%zu", i);
@@ -383,7 +384,7 @@ Test(audio, written_files_are_read_to_the_same_bits, .init = setup, .fini = tear
     ak_tensor *y = ak_sound_read(ctx, path_in(dir, "w.wav"), (ak_sound_options){ 0 });
     cr_expect(y->size == 3 && y->data[0] == (ak_real)(32767.0 / 32768) && y->data[1] == -1);
 
-    loud->data[1] = NAN;
+    loud->data[1] = (ak_real)NAN;
     cr_expect_eq(ak_sound_write(ctx, path_in(dir, "w.wav"), loud, 8000, AK_SOUND_F32),
                  AK_ERR_NUMBER);
     expect_error(ctx, AK_ERR_NUMBER, "w.wav", "sample 1");
@@ -715,7 +716,7 @@ Test(audio, views_of_a_data_set, .init = setup, .fini = teardown)
         ak_sound_noise(5, 1, 1), ak_sound_noise(0, 1, 2), ak_sound_gain(0, 1e9, 1),
         ak_time_shift(2, true, 1), ak_time_crop(0, 1), ak_time_window(0), ak_time_mask(-1, 1, 1),
         ak_time_mask(1, -1, 1), ak_time_mask(1, 1, 2), ak_frequency_mask(101, 1),
-        ak_time_mask_value(1, 1, 1, NAN), ak_sound_gain(NAN, 0, 1),
+        ak_time_mask_value(1, 1, 1, (double)NAN), ak_sound_gain((double)NAN, 0, 1),
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         cr_expect_null(ak_loader_open(ds, (ak_loader_options){

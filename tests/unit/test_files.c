@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Data sets of one's own files: folders, lists, lines of JSON; what is broken is named and left out;
- * the same bits for any number of loader threads. */
+/* Data sets of one's own files: folders, lists, lines of JSON; what is broken is named and left
+ * out; the same bits for any number of loader threads. */
 #include "data_files.h"
 
 #include <akin/files.h>
@@ -297,7 +297,8 @@ Test(files, broken_files_are_counted_and_named, .init = setup, .fini = teardown)
     cr_expect_eq(ak_dataset_size(ds), 3);
     cr_expect_eq(left_out, 6);
     cr_expect_eq(warnings, 1);
-    static const char *const words[] = { "6 of 9 items are left out", "line 3: ", "none.png: no such",
+    static const char *const words[] = { "6 of 9 items are left out", "line 3: ",
+                                         "none.png: no such",
                                          "30000 x 30000", "text.png: is no PNG or JPEG",
                                          "empty.png: is empty", "a folder", "and 1 more" };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

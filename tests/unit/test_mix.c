@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Mixtures of a batch: the formulas, the shares' distribution, labels, gradients, what is refused. */
+/* Mixtures of a batch: formulas, the shares' distribution, labels, gradients, what is refused. */
 #include "data_files.h"
 
 #include <akin/autograd.h>

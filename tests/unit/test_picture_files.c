@@ -194,7 +194,7 @@ Test(picture, exif_bytes)
         for (int v = 0; v < 10; v++) {
             const size_t n = exif(b, big, 0x0112, 3, v);
             cr_expect_eq(ak__exif_orientation(b, n), v >= 1 && v <= 8 ? v : 1);
-            for (size_t cut = 0; cut < n - 4; cut++)        /* two bytes behind the value are free */
+            for (size_t cut = 0; cut < n - 4; cut++)    /* two bytes behind the value are free */
                 cr_expect_eq(ak__exif_orientation(b, cut), 1);
         }
         exif(b, big, 0x0112, 4, 6);
@@ -362,6 +362,41 @@ Test(picture, place_beyond_the_palette)
     n += 12 + packed;
     memcpy(b + n, "\0\0\0\0IEND\xae\x42\x60\x82", 12);
     refused("palette", b, n + 12, (ak_picture_options){ 0 }, AK_ERR_FORMAT, "colour 5");
+}
+
+/* Ends a chunk of n bytes that begins at b: its length and checksum. Returns its size. */
+static size_t end_chunk(uint8_t *b, size_t n)
+{
+    put_be32(b, (uint32_t)n);
+    put_be32(b + 8 + n, (uint32_t)crc32(0, b + 4, (uInt)n + 4));
+    return 12 + n;
+}
+
+/* PNG files have EXIF as well: a picture of 1 x 2 pixels that lies on its side. */
+Test(picture, orientation_of_a_png)
+{
+    uint8_t b[200];
+    png_head(b, 2, 1);
+    b[25] = 0;                              /* grey */
+    put_be32(b + 29, (uint32_t)crc32(0, b + 12, 17));
+    size_t n = 33;
+    memcpy(b + n + 4, "eXIf", 4);
+    n += end_chunk(b + n, exif(b + n + 8, true, 0x0112, 3, 6));
+    const uint8_t row[3] = { 0, 10, 200 };
+    uLongf        packed = 40;
+    memcpy(b + n + 4, "IDAT", 4);
+    cr_assert_eq(compress(b + n + 8, &packed, row, 3), Z_OK);
+    n += end_chunk(b + n, packed);
+    memcpy(b + n + 4, "IEND", 4);
+    n += end_chunk(b + n, 0);
+    ak__pictures p = { 0 };
+    for (int stored = 0; stored < 2; stored++) {
+        const ak_picture_options o = { .channels = 1, .as_stored = stored != 0 };
+        cr_assert_eq(ak__picture_parse(&p, b, n, &o), AK_OK, "%s", p.error);
+        cr_expect_eq(p.out.height, stored ? 1 : 2);
+        cr_expect(p.out.data[0] == 10 && p.out.data[1] == 200);
+    }
+    ak__pictures_free(&p);
 }
 
 Test(picture, options_and_files)

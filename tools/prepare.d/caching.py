@@ -137,7 +137,8 @@ class Job:
         arguments.add_argument('--to', required=True)
         arguments.add_argument('--work', required=True)
         arguments.add_argument('--recipe', required=True)
-        arguments.add_argument('--package', action='append', default=[], metavar='NAME=ROOT=VERSION')
+        arguments.add_argument('--package', action='append', default=[],
+                               metavar='NAME=ROOT=VERSION')
         for option in options:
             arguments.add_argument('--' + option, default='')
         self.options = arguments.parse_args()

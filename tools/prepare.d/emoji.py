@@ -158,7 +158,8 @@ def main():
     have = [text for text in things if text in files]
     other['emojione'] = dict(zip(have, job.each('emojione', [(t, files[t]) for t in have],
                                                 emojione)))
-    symbola_path = find(os.path.join(job.roots['fonts-symbola'], 'usr/share/fonts'), SYMBOLA + '*')[0]
+    symbola_path = find(os.path.join(job.roots['fonts-symbola'], 'usr/share/fonts'),
+                        SYMBOLA + '*')[0]
     known = picture.characters(symbola_path)
     have = [text for text in things if len(text) == 1 and ord(text) in known]
     other['symbola'] = dict(zip(have, job.each('symbola', [(t, symbola_path) for t in have],

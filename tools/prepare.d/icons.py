@@ -46,7 +46,8 @@ def find(root):
     return themes
 
 
-CONTEXTS = ('actions', 'animations', 'apps', 'categories', 'devices', 'emblems', 'emotes', 'mimetypes',
+CONTEXTS = ('actions', 'animations', 'apps', 'categories', 'devices', 'emblems', 'emotes',
+            'mimetypes',
             'places', 'status')
 
 

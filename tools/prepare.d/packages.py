@@ -34,9 +34,15 @@ def prose(text):
 def main():
     job = caching.Job('packages', 'packages of Debian: name, short and long description',
                       'descriptions: as the packages they are of')
-    found = {}
-    for s in stanzas(os.path.join(job.options.work, 'available')):
-        about = s.get('Description-en') or s.get('Description') or ''
+    found, available = {}, list(stanzas(os.path.join(job.options.work, 'available')))
+    long_form = {}      # of the files that hold descriptions only
+    for s in available:
+        if s.get('Description-en'):
+            long_form.setdefault(s.get('Package'), s['Description-en'])
+    for s in available:
+        if 'Version' not in s:
+            continue
+        about = long_form.get(s.get('Package')) or s.get('Description') or ''
         short, _, long = about.partition('\n')
         if s.get('Package') and short:
             found.setdefault(s['Package'], (' '.join(short.split()), prose(long),

@@ -9,7 +9,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), '../../../tools/prepare.d'))
 import caching      # noqa: E402
 
-WORDS = {'en': ['a disc', 'a ring', 'a bar', 'a ring'], 'fr': ['un disque', 'un anneau', None, 'anneau'],
+WORDS = {'en': ['a disc', 'a ring', 'a bar', 'a ring'],
+         'fr': ['un disque', 'un anneau', None, 'anneau'],
          'ja': ['円盤', None, '棒 🎏', '輪']}
 
 

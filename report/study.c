@@ -515,7 +515,9 @@ const char *ak_study_data(const ak_study_run *run)
 
 const char *ak_study_path(ak_study_run *run, const char *file)
 {
-    return AK__GIVEN(NULL, run) ? ak_run_path(run->folder, file) : NULL;
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, file))
+        return NULL;
+    return ak_run_path(run->folder, file);
 }
 
 ak_run *ak_study_folder(ak_study_run *run)
@@ -627,11 +629,11 @@ int ak_study_choose(ak_study_run *run, const char *what, const char *const *name
                     const char *validation, ak_study_score_fn score, void *user)
 {
     if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, what) || !AK__GIVEN(run->ctx, names) ||
-        !AK__GIVEN(run->ctx, validation) || ak_error(run->ctx))
+        !AK__GIVEN(run->ctx, validation) || !AK__GIVEN(run->ctx, score) || ak_error(run->ctx))
         return -1;
-    if (n < 1 || n > AK__LIST_MAX || !score || run->choosing) {
+    if (n < 1 || n > AK__LIST_MAX || run->choosing) {
         ak_fail(run->ctx, run->choosing ? AK_ERR_STATE : AK_ERR_VALUE, "study_choose %s: %s", what,
-                run->choosing ? "a choice is being made" : "settings and a function are needed");
+                run->choosing ? "a choice is being made" : "settings are needed, 1 to 999");
         return -1;
     }
     int    best = -1;

@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "io/file.h"
 #include "report/json_text.h"
+#include "report/run_inside.h"
 
 extern char **environ;
 
@@ -247,13 +248,15 @@ static void put_library(ak__json *j)
     ak__json_close(j);
 }
 
-/* settings.json; of a resumed run the first free settings-resumed.json, settings-resumed-2.json */
+/* settings.json; of a resumed run, where that is there, the first free settings-resumed.json,
+ * settings-resumed-2.json */
 static bool settings_path(const ak_run *run, char *path, size_t room)
 {
-    if (!run->resumed) {
-        ak__format(path, room, "%s/settings.json", run->folder);
-        return !exists(path);
-    }
+    ak__format(path, room, "%s/settings.json", run->folder);
+    if (!exists(path))
+        return true;
+    if (!run->resumed)
+        return false;
     ak__format(path, room, "%s/settings-resumed.json", run->folder);
     for (int i = 2; exists(path); i++) {
         if (i > MAX_RUNS)
@@ -282,6 +285,11 @@ static ak_status write_settings(ak_run *run)
     ak__json_free(&j);
     run->described = status == AK_OK;
     return status;
+}
+
+ak_status ak__run_describe(ak_run *run)
+{
+    return run->described ? AK_OK : write_settings(run);
 }
 
 /* ---- measurements ---------------------------------------------------------------------------- */
@@ -373,7 +381,7 @@ ak_status ak_run_log(ak_run *run, const char *event, const char *detail, const a
     if (n > AK__LIST_MAX)
         return ak_fail(run->ctx, AK_ERR_VALUE, "run_log: more than %d values: does the list end "
                        "with { 0 }?", AK__LIST_MAX);
-    if (check_values(run, values) || (!run->described && write_settings(run)))
+    if (check_values(run, values) || ak__run_describe(run))
         return ak_error(run->ctx);
     char     path[PATH_SIZE + 80], hash[16];
     ak__json j = { .ctx = run->ctx };

@@ -18,6 +18,7 @@
 #include "base/base.h"
 #include "base/text.h"
 #include "io/file.h"
+#include "report/run_inside.h"
 #include "report/study_inside.h"
 
 extern char **environ;
@@ -359,6 +360,7 @@ static void make_run(ak__study *s, ak_study_run *run, int arm, int seed)
                        s->what->settings ? s->what->settings : "");
         draw(s, run, 0);
         s->what->arms[arm].run(run, s->what->arms[arm].user);
+        ak__run_describe(run->folder);
         if (!*run->message)
             keep_results(run, ak__now() - begun, peak_megabytes());
     }
@@ -513,7 +515,9 @@ const char *ak_study_data(const ak_study_run *run)
 
 const char *ak_study_path(ak_study_run *run, const char *file)
 {
-    return AK__GIVEN(NULL, run) ? ak_run_path(run->folder, file) : NULL;
+    if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, file))
+        return NULL;
+    return ak_run_path(run->folder, file);
 }
 
 ak_run *ak_study_folder(ak_study_run *run)
@@ -530,6 +534,8 @@ bool ak_study_progress(ak_study_run *run, int64_t done, int64_t of)
                 (long long)of);
     else if (done < of)
         draw(run->study, run, (double)done / (double)of);
+    if (!run->choosing && !ak_error(run->ctx))
+        ak__run_describe(run->folder);      /* before a kill, and after settings of the arm's own */
     return !*run->message && !ak_error(run->ctx);
 }
 
@@ -623,11 +629,11 @@ int ak_study_choose(ak_study_run *run, const char *what, const char *const *name
                     const char *validation, ak_study_score_fn score, void *user)
 {
     if (!AK__GIVEN(NULL, run) || !AK__GIVEN(run->ctx, what) || !AK__GIVEN(run->ctx, names) ||
-        !AK__GIVEN(run->ctx, validation) || ak_error(run->ctx))
+        !AK__GIVEN(run->ctx, validation) || !AK__GIVEN(run->ctx, score) || ak_error(run->ctx))
         return -1;
-    if (n < 1 || n > AK__LIST_MAX || !score || run->choosing) {
+    if (n < 1 || n > AK__LIST_MAX || run->choosing) {
         ak_fail(run->ctx, run->choosing ? AK_ERR_STATE : AK_ERR_VALUE, "study_choose %s: %s", what,
-                run->choosing ? "a choice is being made" : "settings and a function are needed");
+                run->choosing ? "a choice is being made" : "settings are needed, 1 to 999");
         return -1;
     }
     int    best = -1;

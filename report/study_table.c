@@ -149,10 +149,9 @@ ak__verdict ak__study_judge(ak__study *s, const ak_study_claim *claim)
 /* ---- the table ------------------------------------------------------------------------------- */
 
 /* "83.12 [82.50, 83.70]" */
-static const char *range(char *buf, size_t room, double scale, double value, double lo, double hi)
+static void range(char *buf, size_t room, double scale, double value, double lo, double hi)
 {
     ak__format(buf, room, "%.2f [%.2f, %.2f]", scale * value, scale * lo, scale * hi);
-    return buf;
 }
 
 /* One arm: mean over the seeds that are there, intervals over seeds, and over items inside runs. */
@@ -187,8 +186,12 @@ static void put_arm(ak__study *s, FILE *out, const ak_study_measure *m, int arm)
         else
             ak__format(difference, sizeof difference, "%s", v.why_not);
     }
-    fprintf(out, "  %-20s %5d   %-28s %-16s %s\n", s->what->arms[arm].name, n,
-            range(text, sizeof text, scale, mean.value, mean.lo, mean.hi), within, difference);
+    range(text, sizeof text, scale, mean.value, mean.lo, mean.hi);
+    fprintf(out, "  %-20s %5d   %-28s ", s->what->arms[arm].name, n, text);
+    if (*difference)
+        fprintf(out, "%-16s %s\n", within, difference);
+    else                                            /* no blanks at the end of a line */
+        fprintf(out, "%s\n", within);
 }
 
 /* What was chosen, by which items; or that nothing was. */
@@ -225,7 +228,7 @@ static bool put_one_claim(ak__study *s, FILE *out, const ak_study_claim *c)
                 v.estimate, v.lo, v.hi, v.over, c->margin);
     else
         fprintf(out, "(%s)", v.why_not);
-    fprintf(out, "  %s\n", c->text ? c->text : "");
+    fprintf(out, "%s%s\n", c->text && *c->text ? "  " : "", c->text ? c->text : "");
     return v.shown;
 }
 
@@ -240,9 +243,10 @@ int ak__study_table(ak__study *s, FILE *out)
     for (int i = 0; i < s->measures; i++) {
         const ak_study_measure *m = &s->what->measures[i];
         const ak__record       *r = ak__study_find(s, s->baseline, 1, m->name);
-        fprintf(out, "\n%s%s%s (%s is better)  %s\n", m->name, m->unit ? ", " : "",
+        const bool              told = r && *r->protocol;
+        fprintf(out, "\n%s%s%s (%s is better)%s%s\n", m->name, m->unit ? ", " : "",
                 m->unit ? m->unit : "", m->lower_is_better ? "lower" : "higher",
-                r ? r->protocol : "");
+                told ? "  " : "", told ? r->protocol : "");
         fprintf(out, "  %-20s seeds   %-28s %-16s %s\n", "arm", "mean [95 % over seeds]",
                 "items inside run", "difference to baseline [95 %], p");
         for (int arm = 0; arm < s->arms; arm++)

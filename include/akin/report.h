@@ -62,6 +62,7 @@ typedef struct ak_run_options {
  *
  *   name      one path component, no '/'
  *   returns   belongs to the context; settings.json is written by the first ak_run_log
+ *             (of a study: also by ak_study_progress, and when the arm returns)
  *   errors    AK_ERR_VALUE (name), AK_ERR_IO with the path, AK_ERR_MEMORY
  */
 AK_API ak_run *ak_run_open(ak_ctx *ctx, const char *name, ak_run_options options);

@@ -138,7 +138,9 @@ AK_API bool ak_study_quick(const ak_study_run *run);
 AK_API const char *ak_study_data(const ak_study_run *run);
 /* A file of the run's own folder (the checkpoint); lives as long as the run. */
 AK_API const char *ak_study_path(ak_study_run *run, const char *file);
-/* The run's folder, for ak_run_log. NULL while settings are chosen. */
+/* The run's folder, for ak_run_log and ak_run_setting. NULL while settings are chosen. Its
+ * settings.json (arm, settings of arm and study, the arm's own) is written by the first ak_run_log
+ * or ak_study_progress, at the latest when the arm returns. */
 AK_API ak_run *ak_study_folder(ak_study_run *run);
 
 /* `done` of `of` parts of this run are made: shows where the study stands.

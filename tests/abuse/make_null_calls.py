@@ -45,6 +45,8 @@ VALUES = {
     'ak_gru_weights': '(ak_gru_weights){ w.gates, w.gates, NULL, NULL }',
     'ak_gate': 'AK_GATE_SILU', 'ak_decoding *': 'w.seen', 'ak_vit_pooling': 'AK_VIT_MEAN',
     'ak_qformer_mode': 'AK_QFORMER_MATCH', 'ak_filter': 'AK_FILTER_BILINEAR',
+    'ak_study_run *': 'w.study_run', 'ak_study *': '&w.study', 'char **': 'w.arguments',
+    'ak_study_score_fn': 'w.score', 'ak_measure': '(ak_measure){ 0 }',
 }
 # Usable values of arguments for which the one by type does not do.
 ARGUMENTS = {
@@ -190,6 +192,8 @@ LEGAL = {
     'ak_log_likelihood': 'lengths', 'ak_linear_joined': 'b', 'ak_decoding_close': 'd',
     'ak_bank_gather': 'present', 'ak_mel_spectrogram': 'lengths', 'ak_last_state': 'lengths',
     'ak_convnet1d_pooled': 'lengths', 'ak_mixup': 'labels', 'ak_cutmix': 'labels',
+    'ak_study_result': 'protocol', 'ak_study_choose': 'user',
+    'ak_pca': 'share',
 }
 # Not called: they end the process, or record an error whatever they are handed (tests/unit has
 # them).

@@ -67,6 +67,10 @@ static struct world {
     FILE *file;
     ak_forward_fn forward;
     ak_grad_fn closure;
+    ak_study study;
+    ak_study_run *study_run;
+    ak_study_score_fn score;
+    char *arguments[2];
 } w;
 
 typedef enum argument_kind { OTHER, TENSOR, INDEX } argument_kind;
@@ -104,6 +108,12 @@ static bool test_all(const ak_dataset *ds, int64_t item, void *user)
 {
     (void)ds, (void)item, (void)user;
     return true;
+}
+
+static double score_one(ak_study_run *run, ak_ctx *ctx, int i, void *user)
+{
+    (void)run, (void)ctx, (void)i, (void)user;
+    return 1;
 }
 
 static void write_file(const char *name, const char *text)
@@ -148,7 +158,7 @@ static void build_step(void)
 static void build_world(void)
 {
     w.other = abuse_open(2);
-    w.ctx = abuse_open(1);
+    w.ctx = w.study_run ? ak_study_ctx(w.study_run) : abuse_open(1);
     w.op = ak_op_find("square");
     w.net = ak_nn_linear(w.ctx, "net", 2, 2, (ak_linear_options){ 0 });
     w.parts[0] = w.net;
@@ -229,6 +239,7 @@ static void build_world(void)
     w.kept[0] = ak_require_grad(ak_keep(ak_full(w.ctx, AK_SHAPE(2), 1)));
     w.forward = forward_same;
     w.closure = closure_square;
+    w.score = score_one;
     cr_assert_eq(ak_step_end(w.ctx), AK_OK, "the world has no faults of its own: %s",
                  ak_error_message(w.ctx));
     build_step();
@@ -257,12 +268,9 @@ static void *bad_argument(const null_call *c, const char *what)
     return bad;
 }
 
-static void child(const null_call *c, const char *what, int fd)
+/* In a folder of its own: makes the call and sends what it left behind. Does not return. */
+static void make_call(const null_call *c, const char *what, int fd, const char *folder)
 {
-    alarm(20);
-    char folder[] = "/tmp/akin-null-XXXXXX";
-    if (!mkdtemp(folder) || chdir(folder))
-        _exit(3);
     build_world();
     c->call(bad_argument(c, what));
     outcome o = { 0 };
@@ -278,6 +286,33 @@ static void child(const null_call *c, const char *what, int fd)
     char remove[100];
     snprintf(remove, sizeof remove, "rm -rf %s", folder);
     _exit(chdir("/") || system(remove) || !sent ? 4 : 0);
+}
+
+/* A run of a study is there inside of an arm only: the call is made from there. */
+static struct in_study { const null_call *c; const char *what, *folder; int fd; } now;
+
+static void arm(ak_study_run *run, void *user)
+{
+    const struct in_study *n = user;
+    w.study_run = run;
+    make_call(n->c, n->what, n->fd, n->folder);
+}
+
+static void child(const null_call *c, const char *what, int fd)
+{
+    alarm(20);
+    char folder[] = "/tmp/akin-null-XXXXXX";
+    if (!mkdtemp(folder) || chdir(folder))
+        _exit(3);
+    if (strncmp(c->function, "ak_study_", 9) != 0)
+        make_call(c, what, fd, folder);
+    now = (struct in_study){ c, what, folder, fd };
+    w.arguments[0] = w.text;
+    w.study = (ak_study){ .name = "null", .parent = "studies", .progress = fopen("/dev/null", "w"),
+        .measures = (ak_study_measure[]){ { .name = "name" }, { 0 } },
+        .arms = (ak_study_arm[]){ { "arm", arm, &now, NULL }, { 0 } } };
+    ak_study_main(1, w.arguments, &w.study);
+    _exit(5);           /* the arm was not called */
 }
 
 /* What the call left behind; false after a signal. */

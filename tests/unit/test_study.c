@@ -3,6 +3,7 @@
  * what is damaged, locked, full or not finite is said. */
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -168,6 +169,42 @@ Test(study, killed_and_resumed_to_the_same_table)
     cr_expect_str_eq(slurp(other, "nets-quick/table.txt"), whole);
 }
 
+/* ---- what is written of a run ---------------------------------------------------------------- */
+
+/* The first file of that name in a run's folder; "" if there is none. */
+static char *of_run(const char *study, const char *run, const char *file)
+{
+    char pattern[256], name[256] = "";
+    glob_t found;
+    snprintf(pattern, sizeof pattern, "%s/%s/%s*/%s", folder, study, run, file);
+    if (glob(pattern, 0, NULL, &found) == 0)
+        snprintf(name, sizeof name, "%s", found.gl_pathv[0] + strlen(folder) + 1);
+    globfree(&found);
+    return slurp(folder, name);
+}
+
+Test(study, every_run_says_what_it_was_made_with)
+{
+    ak_study study = two_nets;
+    int      steps;
+    study.settings = "batch 64";
+    cr_assert_eq(in_child(study, 5, &steps), -SIGKILL);     /* these arms log nothing */
+    const char *text = of_run("nets-quick", "a-1", "settings.json");
+    cr_expect(strstr(text, "\"arm\": \"a\""), "killed: %s", text);
+    cr_expect(strstr(text, "\"arm_settings\": \"lr 1e-2\""), "killed: %s", text);
+    cr_expect(strstr(text, "\"study_settings\": \"batch 64\""), "killed: %s", text);
+    cr_assert_eq(in_child(study, -1, &steps), 0);
+    cr_expect_str_eq(of_run("nets-quick", "a-1", "settings.json"), text, "the first stays");
+    cr_expect_str_neq(of_run("nets-quick", "a-1", "settings-resumed.json"), "");
+    cr_expect(strstr(of_run("nets-quick", "b-2", "settings.json"), "\"arm\": \"b\""));
+}
+
+/* Does any line of the text end with a blank? */
+static bool loose_blanks(const char *text)
+{
+    return strstr(text, " \n") != NULL;
+}
+
 /* ---- equal arms ------------------------------------------------------------------------------ */
 
 static int    repetition;
@@ -286,6 +323,46 @@ static void not_finite(ak_study_run *run, void *user)
     double each[10] = { 0 };
     each[4] = *(double *)user;
     ak_study_result(run, "accuracy", each, 10, NULL);
+}
+
+static void of_no_protocol(ak_study_run *run, void *user)
+{
+    const double each[2] = { *(const double *)user, 0 };
+    ak_study_result(run, "accuracy", each, 2, NULL);
+}
+
+/* Rows without a difference, measures without a protocol, claims without a text. */
+Test(study, no_line_of_the_table_ends_with_blanks)
+{
+    double one = 1;
+    const ak_study_arm   arms[] = { { "a", of_no_protocol, &one, NULL },
+                                    { "b", of_no_protocol, &one, NULL }, { 0 } };
+    const ak_study_claim claims[] = { { "none", NULL, "accuracy", "a", "b", 9, AK_STUDY_AUTO },
+                                      { 0 } };
+    const ak_study study = { .name = "plain", .measures = accuracy, .arms = arms,
+                             .claims = claims, .seeds = 2 };
+    cr_expect_eq(MAIN(study, "--arm", "a"), AK_STUDY_NOT_SHOWN);        /* no run of b is there */
+    cr_expect(!loose_blanks(slurp(folder, "plain/table.txt")), "%s",
+              slurp(folder, "plain/table.txt"));
+    cr_expect_eq(MAIN(study, "--resume"), AK_STUDY_NOT_SHOWN);
+    cr_expect(!loose_blanks(slurp(folder, "plain/table.txt")), "%s",
+              slurp(folder, "plain/table.txt"));
+    cr_assert(strstr(slurp(folder, "plain/table.txt"), "claim none: not shown"));
+}
+
+/* A run that fails says it too. */
+static void fails(ak_study_run *run, void *user)
+{
+    ak_fail(ak_study_ctx(run), AK_ERR_VALUE, "%s", (const char *)user);
+}
+
+Test(study, a_failed_run_says_what_it_was_made_with)
+{
+    char why[] = "no such thing";
+    const ak_study_arm arms[] = { { "a", fails, why, "of no use" }, { 0 } };
+    const ak_study study = { .name = "fails", .measures = accuracy, .arms = arms, .seeds = 1 };
+    cr_expect_eq(MAIN(study, "--resume"), AK_STUDY_FAILED);
+    cr_expect(strstr(of_run("fails", "a-1", "settings.json"), "of no use"));
 }
 
 static void nothing(ak_study_run *run, void *user)

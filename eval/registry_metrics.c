@@ -16,6 +16,8 @@ static const ak_metric_info metrics[] = {
       "ak_eval_alignment", "Wang, Isola, ICML 2020" },
     { "uniformity", "log mean exp(-2 squared distance) of all pairs; lower is more even",
       "ak_eval_uniformity", "Wang, Isola, ICML 2020" },
+    { "retrieval", "recall at 1, 5, 10, reciprocal rank and MAP@R of queries in a gallery, by id",
+      "ak_eval_retrieval", "McSherry, Najork, ECIR 2008; Musgrave et al., ECCV 2020" },
 };
 
 const ak_metric_info *ak_metric_at(int i)

@@ -23,6 +23,7 @@
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
  *   eval_compare.h   how sure a figure is, whether two differ
+ *   eval_retrieval.h   search: recall, ranks, precision
  *   report.h      progress, run folders, settings
  *   page.h        a run as a page, embeddings on a plane
  *   checkpoint.h  save and resume
@@ -40,6 +41,7 @@
 #include <akin/dataset.h>
 #include <akin/eval.h>
 #include <akin/eval_compare.h>
+#include <akin/eval_retrieval.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

@@ -37,6 +37,7 @@ static struct world {
     ak_features *features;
     ak_eval_result results[2];
     ak_retrieval retrievals[2];
+    ak_roc_point points[16];
     ak_optim *optim;
     ak_queue *queue;
     ak_bank *bank;

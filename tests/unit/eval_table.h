@@ -48,7 +48,7 @@ static inline void expect_error(ak_ctx *ctx, ak_status status, const char *part)
 static inline int coverage_runs(void)
 {
     const char *given = getenv("AK_COVERAGE_RUNS");
-    return given ? atoi(given) : 600;
+    return given ? atoi(given) : 1000;
 }
 
 static inline bool holds(ak_measure m, double truth)

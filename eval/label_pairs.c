@@ -17,8 +17,8 @@ static bool check_pairs(ak_ctx *ctx, const char *who, const int32_t *truth, cons
     }
     for (int64_t i = 0; i < n; i++) {
         if (truth[i] < -1 || labels[i] < 0) {
-            ak_fail(ctx, AK_ERR_VALUE, "%s: item %lld has label %d and %s %d; expected a label >= 0,"
-                    " or -1 for unknown, and a %s >= 0", who, (long long)i, (int)truth[i], other,
+            ak_fail(ctx, AK_ERR_VALUE, "%s: item %lld has label %d and %s %d; expected a label >= "
+                    "0, or -1 for unknown, and a %s >= 0", who, (long long)i, (int)truth[i], other,
                     (int)labels[i], other);
             return false;
         }

@@ -135,7 +135,8 @@ ak_measure ak_eval_auc(ak_ctx *ctx, const double *score, const int32_t *positive
     ak_bootstrap_options o = options;
     two_classes t;
     if (!AK__GIVEN(NULL, ctx) || !AK__GIVEN(ctx, score) || !AK__GIVEN(ctx, positive) ||
-        ak_error(ctx) != AK_OK || !ak__bootstrap_options(ctx, "AUC", n, AK__MEASURE_RESAMPLES, &o) ||
+        ak_error(ctx) != AK_OK ||
+        !ak__bootstrap_options(ctx, "AUC", n, AK__MEASURE_RESAMPLES, &o) ||
         !two_classes_make(ctx, "AUC", score, positive, n, &t))
         return ak__no_measure();
     const ak__statistic s = { .items = t.n, .outs = 1, .user = &t, .make = make_auc,

@@ -27,8 +27,8 @@ bool ak__bootstrap_options(ak_ctx *ctx, const char *who, int64_t n, int resample
     if (n >= 1 && n <= UINT32_MAX && o->resamples >= MIN_RESAMPLES && o->level > 0 && o->level < 1)
         return true;
     ak_fail(ctx, AK_ERR_VALUE, "%s: %lld values, %d resamples, level %g; expected at least 1 "
-            "value, at least %d resamples, a level in (0, 1)", who, (long long)n, o->resamples, o->level,
-            MIN_RESAMPLES);
+            "value, at least %d resamples, a level in (0, 1)", who, (long long)n, o->resamples,
+            o->level, MIN_RESAMPLES);
     return false;
 }
 

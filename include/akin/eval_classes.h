@@ -91,7 +91,8 @@ typedef struct ak_roc_point {
     ak_interval fpr_in, tpr_in; /* Wilson's, each point for itself */
 } ak_roc_point;
 
-/* The ROC curve, from (0, 0) at an infinite threshold to (1, 1): one point for each different score.
+/* The ROC curve, from (0, 0) at an infinite threshold to (1, 1): one point for each different
+ * score.
  *
  *   point     room for n + 1
  *   level     of the intervals, (0, 1); 0 = 0.95

@@ -32,8 +32,8 @@ typedef struct ak_retrieval_each {
 typedef struct ak_retrieval_options {
     const int32_t *query_id;    /* [N] and [M]: rows of equal ids are right answers; both or */
     const int32_t *gallery_id;  /* neither. -1 = unknown: such a query is left out and counted, such
-                                 * a row is no one's right answer. NULL = answer i of query i, N = M */
-    bool leave_one_out;         /* queries are the gallery: row i is no answer to itself. Needs ids */
+                                 * a row is no one's right answer. NULL: row i answers query i */
+    bool leave_one_out;         /* queries are the gallery: row i does not answer itself; by ids */
     ak_retrieval_each each;     /* of ak_eval_retrieval; ak_eval_retrieval_both refuses it */
     ak_bootstrap_options bootstrap;
 } ak_retrieval_options;

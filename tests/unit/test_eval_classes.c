@@ -186,8 +186,8 @@ Test(classes, rank_correlation)
 
 /* ---- clusters -------------------------------------------------------------------------------- */
 
-/* Classes 5 5 9 9 in clusters 0 0 1 2: I = ln 2, H = ln 2 and 1.5 ln 2; S = 1, A = 2, B = 1, E = 1/3,
- * M = 3/2; three items matched. The fifth is unknown. */
+/* Classes 5 5 9 9 in clusters 0 0 1 2: I = ln 2, H = ln 2 and 1.5 ln 2; S = 1, A = 2, B = 1,
+ * E = 1/3, M = 3/2; three items matched. The fifth is unknown. */
 Test(clusters, by_hand)
 {
     ak_ctx *ctx = quiet();
@@ -205,7 +205,8 @@ Test(clusters, limits)
 {
     ak_ctx *ctx = quiet();
     const int32_t same[6] = { 4, 4, 4, 4, 4, 4 }, single[6] = { 0, 1, 2, 3, 4, 5 };
-    const int32_t pairs[6] = { 0, 0, 1, 1, 2, 2 }, named[6] = { 9, 9, 3, 3, 2000000000, 2000000000 };
+    const int32_t pairs[6] = { 0, 0, 1, 1, 2, 2 };
+    const int32_t named[6] = { 9, 9, 3, 3, 2000000000, 2000000000 };
     ak_clustering r = ak_eval_clusters(ctx, same, same, 6, 0);
     cr_assert(r.nmi.value == 1 && r.ari.value == 1 && r.accuracy.value == 1);
     r = ak_eval_clusters(ctx, single, single, 6, 0);
@@ -355,7 +356,8 @@ Test(classes, what_is_refused)
     REFUSED(AK_ERR_VALUE, "0 values", ak_eval_accuracy(ctx, good, good, 0, o));
     REFUSED(AK_ERR_VALUE, "item 1 has label -2", ak_eval_accuracy(ctx, low, good, 3, o));
     REFUSED(AK_ERR_VALUE, "prediction -2", ak_eval_macro_f1(ctx, good, low, 3, quick));
-    REFUSED(AK_ERR_VALUE, "all 3 items are unknown", ak_eval_macro_f1(ctx, unknown, good, 3, quick));
+    REFUSED(AK_ERR_VALUE, "all 3 items are unknown",
+            ak_eval_macro_f1(ctx, unknown, good, 3, quick));
     REFUSED(AK_ERR_VALUE, "3 positive and 0 negative", ak_eval_auc(ctx, x, ones, 3, quick));
     REFUSED(AK_ERR_VALUE, "label -2", ak_eval_auc(ctx, x, low, 3, quick));
     REFUSED(AK_ERR_NUMBER, "1 of 3 scores", ak_eval_auc(ctx, bad, good, 3, quick));
@@ -453,8 +455,8 @@ Test(clusters, intervals_cover)
     for (int r = 0; r < coverage_runs(); r++) {
         int32_t truth[ITEMS], cluster[ITEMS];
         for (int i = 0; i < ITEMS; i++) {
-            truth[i] = (int32_t)(4 * uniform(1, r, i));
-            cluster[i] = uniform(2, r, i) < 0.7 ? 3 - truth[i] : (int32_t)(4 * uniform(3, r, i));
+            truth[i] = (int32_t)(4 * uniform(6, r, i));
+            cluster[i] = uniform(7, r, i) < 0.7 ? 3 - truth[i] : (int32_t)(4 * uniform(8, r, i));
         }
         const ak_clustering c = ak_eval_clusters(ctx, truth, cluster, ITEMS, 0);
         held[0] += holds(c.nmi, nmi);

@@ -50,8 +50,8 @@ Test(retrieval, ranks_by_hand)
     ak_close(ctx);
 }
 
-/* Partners without ids; the two directions differ. Row 0 of a finds row 1 of b first (1 to 0.8), row
- * 1 row 0 (0.6 to 0); row 0 of b finds its own (0.8 to 0.6), row 1 row 0 (1 to 0). */
+/* Partners without ids; the two directions differ. Row 0 of a finds row 1 of b first (1 to 0.8),
+ * row 1 row 0 (0.6 to 0); row 0 of b finds its own (0.8 to 0.6), row 1 row 0 (1 to 0). */
 Test(retrieval, both_directions)
 {
     ak_ctx *ctx = quiet();

@@ -16,6 +16,17 @@ static const ak_metric_info metrics[] = {
       "ak_eval_alignment", "Wang, Isola, ICML 2020" },
     { "uniformity", "log mean exp(-2 squared distance) of all pairs; lower is more even",
       "ak_eval_uniformity", "Wang, Isola, ICML 2020" },
+    { "accuracy", "share of items whose predicted label is the true one", "ak_eval_accuracy", "" },
+    { "top-k", "share of items whose true class is among the k best scores", "ak_eval_top_k", "" },
+    { "macro F1", "mean over classes of the harmonic mean of precision and recall",
+      "ak_eval_macro_f1", "van Rijsbergen, 1979" },
+    { "AUC", "chance that a positive item scores higher than a negative one", "ak_eval_auc",
+      "Hanley, McNeil, Radiology 1982" },
+    { "Spearman", "correlation of ranks", "ak_eval_spearman", "Spearman, 1904" },
+    { "clusters", "NMI, ARI and accuracy under the best matching of clusters to classes",
+      "ak_eval_clusters", "Strehl, Ghosh, JMLR 2002; Hubert, Arabie, J. Classification 1985" },
+    { "retrieval", "recall at 1, 5, 10, reciprocal rank and MAP@R of queries in a gallery, by id",
+      "ak_eval_retrieval", "McSherry, Najork, ECIR 2008; Musgrave et al., ECCV 2020" },
 };
 
 const ak_metric_info *ak_metric_at(int i)

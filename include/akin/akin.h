@@ -24,7 +24,9 @@
  *   cache.h       prepared data sets, scenes that are drawn
  *   inputs.h      batches as what a module takes
  *   eval.h        how good an embedding is
+ *   eval_classes.h   labels, clusters and scores against the truth
  *   eval_compare.h   how sure a figure is, whether two differ
+ *   eval_retrieval.h   search: recall, ranks, precision
  *   report.h      progress, run folders, settings
  *   study.h       methods compared: arms, seeds, intervals, claims
  *   page.h        a run as a page, embeddings on a plane
@@ -43,8 +45,10 @@
 #include <akin/data.h>
 #include <akin/dataset.h>
 #include <akin/eval.h>
+#include <akin/eval_classes.h>
 #include <akin/eval_compare.h>
 #include <akin/files.h>
+#include <akin/eval_retrieval.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

@@ -17,10 +17,10 @@
  *                                         of 0.95 it holds the true one in 88 % of all cases
  *     mean of other numbers an item,      BCa bootstrap: 2000 resamples of the items, corrected for
  *     statistics made anew from the       bias and skewness (acceleration by a jackknife of at most
- *     resampled items (AUC, F1, NMI, ..)  200 groups), at levels widened for few items: normal
+ *     resampled items (AUC, F1, ranks)    200 groups), at levels widened for few items: normal
  *                                         quantiles z become sqrt(n/(n-1)) t with n - 1 degrees
- *     smooth functions of means or        jackknife: mean and deviation of the pseudo-values, t
- *     pairs of rows (uniformity, rank)    quantiles
+ *     smooth functions of means, counts   jackknife: mean and deviation of the pseudo-values, t
+ *     or pairs (uniformity, NMI, rank)    quantiles
  *     median                              order statistics
  *     seeds                               t
  *

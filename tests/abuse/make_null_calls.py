@@ -21,6 +21,7 @@ VALUES = {
     'ak_join *': 'w.joins', 'ak_item_fn': 'w.fill', 'ak_item_test': 'w.test',
     'ak_field': 'w.fields[1]', 'ak_field_kind': 'AK_FIELD_VECTOR',
     'ak_loader *': 'w.loader', 'ak_batch *': '&w.batch',
+    'ak_retrieval *': 'w.retrievals', 'ak_roc_point *': 'w.points',
     'ak_features *': 'w.features', 'ak_eval_result *': 'w.results', 'ak_optim *': 'w.optim',
     'ak_npz *': 'w.npz', 'ak_safetensors *': 'w.safetensors',
     'ak_array *': 'w.array', 'ak_table *': 'w.table', 'ak_run *': 'w.run',

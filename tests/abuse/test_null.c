@@ -36,6 +36,8 @@ static struct world {
     ak_batch batch;
     ak_features *features;
     ak_eval_result results[2];
+    ak_retrieval retrievals[2];
+    ak_roc_point points[16];
     ak_optim *optim;
     ak_queue *queue;
     ak_bank *bank;

@@ -14,7 +14,8 @@ fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
         set; golden files of other shapes, those of models too; models of timm and transformers
-        by their own weights; measures of scikit-learn: after work on ops, losses and models. AK_GRAPH_SEEDS=from-to chooses
+        by their own weights; measures of scikit-learn: after work on ops, losses, models and
+        measures. AK_GRAPH_SEEDS=from-to chooses
         others; AK_PEER_PYTHON names a python that has PyTorch and the other libraries (else one is
         made in build-peer/venv)
 TEXT

@@ -24,6 +24,8 @@ static const ak_metric_info metrics[] = {
       "ak_measure_effective_rank", "Roy, Vetterli, EUSIPCO 2007" },
     { "accuracy", "share of items whose predicted label is the true one", "ak_eval_accuracy", "" },
     { "top-k", "share of items whose true class is among the k best scores", "ak_eval_top_k", "" },
+    { "zero-shot", "cosines of rows and the mean direction of each class's prompts",
+      "ak_zero_shot_scores", "Radford et al., ICML 2021" },
     { "macro F1", "mean over classes of the harmonic mean of precision and recall",
       "ak_eval_macro_f1", "van Rijsbergen, 1979" },
     { "AUC", "chance that a positive item scores higher than a negative one", "ak_eval_auc",

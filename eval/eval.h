@@ -9,8 +9,8 @@
 ak_eval_result ak__eval_nothing(void);
 /* Do two feature sets fit together? Records the error if not. */
 bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *test);
-/* Accuracy and its interval from one flag (0 or 1) per test item. False: an error is recorded. */
-bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r);
+/* Accuracy and Wilson's interval from one flag (0 or 1) per test item. */
+void ak__eval_score(const uint8_t *correct, int64_t n, ak_eval_result *r);
 /* Features of both sets; false (and both NULL) after an error. */
 bool ak__eval_features(ak_module *enc, ak_dataset *train, ak_dataset *test, ak_features_options o,
                        ak_features **a, ak_features **b);

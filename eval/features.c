@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "base/text.h"
 #include "eval/eval.h"
+#include "eval/resample.h"
 #include "tensor/kernels/kernels.h"
 #include "tensor/tensor_internal.h"
 
@@ -276,25 +277,16 @@ bool ak__eval_fit(const char *who, const ak_features *train, const ak_features *
            ak__rows_finite(test->ctx, who, "test item", test->x, test->n, test->d);
 }
 
-bool ak__eval_score(ak_ctx *ctx, const uint8_t *correct, int64_t n, ak_eval_result *r)
+void ak__eval_score(const uint8_t *correct, int64_t n, ak_eval_result *r)
 {
-    double *values = ak__malloc((size_t)n * sizeof *values);
-    if (!values) {
-        ak__fail_memory(ctx, (size_t)n * sizeof *values);
-        return false;
-    }
     int64_t right = 0;
-    for (int64_t i = 0; i < n; i++) {
-        values[i] = correct[i];
+    for (int64_t i = 0; i < n; i++)
         right += correct[i];
-    }
-    const ak_interval interval = ak_bootstrap_mean(ctx, values, n, (ak_bootstrap_options){ 0 });
-    ak__free(values);
-    r->accuracy = (double)right / (double)n;
-    r->lo = interval.lo;
-    r->hi = interval.hi;
+    const ak_measure m = ak__share(right, n, AK__DEFAULT_LEVEL);
+    r->accuracy = m.value;
+    r->lo = m.lo;
+    r->hi = m.hi;
     r->n_test = n;
-    return ak_error(ctx) == AK_OK;
 }
 
 bool ak__eval_no_features(ak_ctx *ctx, const char *who, ak_features_options o)

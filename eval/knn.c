@@ -107,7 +107,7 @@ static bool same_items(const ak_features *a, const ak_features *b)
                       memcmp(a->x, b->x, numbers * sizeof *a->x) == 0);
 }
 
-static bool score_k(const knn_run *run, int k, const ak_knn_options *o, uint8_t *correct,
+static void score_k(const knn_run *run, int k, const ak_knn_options *o, uint8_t *correct,
                     double *votes, ak_eval_result *r)
 {
     const ak_features *train = run->train, *test = run->test;
@@ -120,9 +120,9 @@ static bool score_k(const knn_run *run, int k, const ak_knn_options *o, uint8_t 
         ak__format(how, sizeof how, "weighted T=%g", o->temperature);
     const char *self = run->leave_one_out ? ", leave one out"
                      : same_items(train, test) ? ", test items are training items" : "";
-    ak__format(r->protocol, sizeof r->protocol, "kNN k=%d cosine %s%s, %lld/%lld, %.100s", k, how,
-               self, (long long)train->n, (long long)test->n, train->what);
-    return ak__eval_score(train->ctx, correct, test->n, r);
+    ak__format(r->protocol, sizeof r->protocol, "kNN k=%d cosine %s%s, %lld/%lld, 95 %% Wilson, "
+               "%.90s", k, how, self, (long long)train->n, (long long)test->n, train->what);
+    ak__eval_score(correct, test->n, r);
 }
 
 static bool check_options(const ak_features *train, const ak_features *test,
@@ -159,11 +159,11 @@ static bool score_list(const knn_run *run, const ak_knn_options *o, const int *k
         (size_t)run->classes * sizeof(double);
     uint8_t *correct = ak__malloc(bytes);
     double  *votes = ak__malloc(vote_bytes);
-    bool good = correct && votes;
+    const bool good = correct && votes;
     if (!good)
         ak__fail_memory(ctx, bytes + vote_bytes);
     for (int i = 0; i < n && good; i++)
-        good = score_k(run, ks[i], o, correct, votes, &result[i]);
+        score_k(run, ks[i], o, correct, votes, &result[i]);
     ak__free(votes);
     ak__free(correct);
     return good;

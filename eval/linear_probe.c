@@ -232,11 +232,11 @@ static bool probe_run(probe *p, const ak_features *test, ak__lbfgs_options o, ak
         r->gradient_norm = found.gradient_norm;
         r->n_train = p->train->n;
         ak__format(r->protocol, sizeof r->protocol, "linear probe L-BFGS l2=%g, standardised, "
-                   "%lld iterations to gradient %.1e%s, %lld/%lld, %.100s", p->l2,
+                   "%lld iterations to gradient %.1e%s, %lld/%lld, 95 %% Wilson, %.80s", p->l2,
                    (long long)found.iterations, found.gradient_norm,
                    found.converged ? "" : " (not converged)", (long long)p->train->n,
                  (long long)test->n, p->train->what);
-        good = ak__eval_score(test->ctx, correct, test->n, r);
+        ak__eval_score(correct, test->n, r);
     } else {
         ak__fail_memory(test->ctx, n * sizeof *theta * (size_t)(5 + 2 * o.memory));
     }

@@ -14,9 +14,10 @@ fuzz    a minute of fuzzing of each parser: after a change to one
 long    full, valgrind over the examples, a minute of fuzzing each, benchmarks: before a release
 peer    thousands of random graphs against PyTorch in double, and in float on every instruction
         set; golden files of other shapes, those of models too; models of timm and transformers
-        by their own weights; picture files, sizes and changes of Pillow: after work on ops, losses,
-        models and pictures. AK_GRAPH_SEEDS=from-to chooses others; AK_PEER_PYTHON names a python
-        that has PyTorch and the other libraries (else one is made in build-peer/venv)
+        by their own weights; picture files, sizes and changes of Pillow; measures of scikit-learn:
+        after work on ops, losses, models, pictures and measures. AK_GRAPH_SEEDS=from-to chooses
+        others; AK_PEER_PYTHON names a python that has PyTorch and the other libraries (else one is
+        made in build-peer/venv)
 TEXT
 }
 
@@ -95,7 +96,7 @@ peer_python() {
             build-peer/venv/bin/pip install --quiet numpy "torch==$PEER_TORCH" &&
             build-peer/venv/bin/pip install --quiet "transformers==$PEER_TRANSFORMERS" &&
             build-peer/venv/bin/pip install --quiet --no-deps torchvision pillow timm &&
-            build-peer/venv/bin/pip install --quiet librosa &&
+            build-peer/venv/bin/pip install --quiet librosa scikit-learn &&
             touch build-peer/ready; } >&2 || return 1
     fi
     echo "$python"
@@ -163,6 +164,9 @@ peer() {
         "$python" "tests/peer/$name.py" build-test/tests/peer/client &&
             PASSED=$((PASSED + 1)) || count_failure "$name"
     done
+    say "measures of scikit-learn and scipy"
+    "$python" tests/peer/measures.py build-test/tests/peer/measures && PASSED=$((PASSED + 1)) ||
+        count_failure "measures"
 }
 
 case "${1:-}" in

@@ -26,6 +26,7 @@
  *   eval.h        how good an embedding is
  *   eval_classes.h   labels, clusters and scores against the truth
  *   eval_compare.h   how sure a figure is, whether two differ
+ *   eval_geometry.h  the shape of an embedding
  *   eval_retrieval.h   search: recall, ranks, precision
  *   report.h      progress, run folders, settings
  *   study.h       methods compared: arms, seeds, intervals, claims
@@ -47,8 +48,9 @@
 #include <akin/eval.h>
 #include <akin/eval_classes.h>
 #include <akin/eval_compare.h>
-#include <akin/files.h>
+#include <akin/eval_geometry.h>
 #include <akin/eval_retrieval.h>
+#include <akin/files.h>
 #include <akin/heads.h>
 #include <akin/inputs.h>
 #include <akin/io.h>

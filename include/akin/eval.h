@@ -89,7 +89,7 @@ AK_API void ak_features_close(ak_features *f);
 
 typedef struct ak_eval_result {
     double  accuracy;           /* share of test items classified correctly; NaN after an error */
-    double  lo, hi;             /* 95 % percentile bootstrap interval over the test set */
+    double  lo, hi;             /* 95 % interval over the test set, Wilson's: a share of items */
     int64_t n_train, n_test;
     int64_t iterations;         /* of a linear probe, else 0 */
     double  gradient_norm;      /* largest component where the probe stopped, else 0 */

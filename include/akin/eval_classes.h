@@ -73,6 +73,21 @@ AK_API ak_status ak_eval_confusion(ak_ctx *ctx, const int32_t *truth, const int3
 AK_API ak_measure ak_eval_top_k(const ak_tensor *scores, const int32_t *truth, int k,
                                 ak_label_options options);
 
+/* Scores of classes that are named by words alone, for ak_eval_top_k: cosines of rows and classes,
+ * each class the mean direction of its prompts ("a photo of a {}", "a drawing of a {}", ..).
+ *
+ *   formula   w_c = mean over t of p[c,t] / |p[c,t]|;  score[i,c] = <x_i, w_c> / (|x_i| |w_c|)
+ *   x         [N, D] what is classified
+ *   prompts   [C T, D] encoded prompts, class by class: row c T + t is template t of class c
+ *   templates T, a divisor of the rows of prompts, [1, rows]
+ *   returns   [N, C], step lifetime, no gradient; poison after an error
+ *   errors    AK_ERR_SHAPE (D differs), AK_ERR_VALUE (templates), AK_ERR_NUMBER (rows that are not
+ *             finite, counted), AK_ERR_MEMORY
+ *   source    Radford et al., "Learning transferable visual models from natural language
+ *             supervision", ICML 2021, section 3.1.4
+ */
+AK_API ak_tensor *ak_zero_shot_scores(const ak_tensor *x, const ak_tensor *prompts, int templates);
+
 /* ---- scores of two classes, ranks ------------------------------------------------------------ */
 
 /* Area under the ROC curve: the chance that a positive item has a larger score than a negative one,

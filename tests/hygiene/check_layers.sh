@@ -28,7 +28,7 @@ declare -A home=(
     [core]=base [tensor]=tensor [op]=autograd [autograd]=autograd [ops]=autograd [io]=io
     [checkpoint]=io [memory]=memory [nn]=nn [heads]=nn [transformer]=nn [losses]=losses
     [recompute]=nn [optim]=optim [data]=data [dataset]=data [inputs]=eval [eval]=eval
-    [eval_compare]=eval [eval_classes]=eval [eval_retrieval]=eval
+    [eval_compare]=eval [eval_classes]=eval [eval_geometry]=eval [eval_retrieval]=eval
     [report]=report [models]=nn [weights]=nn [sequence]=nn [sound]=autograd
     [picture]=data [audio]=data [text]=data [files]=data [cache]=data [study]=report [page]=report
 )

@@ -111,6 +111,26 @@ Test(classes, top_k_is_that_of_scikit_learn)        /* top_k_accuracy_score */
     ak_close(ctx);
 }
 
+/* Class 0: prompts along x (long) and y (short), so its direction is (1, 1); class 1: -x twice. */
+Test(classes, zero_shot_by_hand)
+{
+    ak_ctx *ctx = quiet();
+    const ak_real prompt[8] = { 50, 0, 0, (ak_real)0.1, -1, 0, -3, 0 }, x[4] = { 0, 2, -5, 0 };
+    const int32_t label[2] = { 0, 1 };
+    const ak_tensor *p = ak_from(ctx, AK_SHAPE(4, 2), prompt), *q = ak_from(ctx, AK_SHAPE(2, 2), x);
+    const ak_tensor *s = ak_zero_shot_scores(q, p, 2);
+    const double expected[4] = { sqrt(0.5), 0, -sqrt(0.5), 1 };
+    for (int i = 0; i < 4; i++)
+        NEAR((double)s->data[i], expected[i], 1e-6);
+    NEAR(ak_eval_top_k(s, label, 1, (ak_label_options){ 0 }).value, 1, 0);
+    cr_assert(ak_is_poison(ak_zero_shot_scores(q, p, 3)));
+    expect_error(ctx, AK_ERR_VALUE, "3 templates of 4 prompts");
+    cr_assert(ak_is_poison(ak_zero_shot_scores(number_table(ctx, 2, 3, 1),
+                                               number_table(ctx, 4, 2, 1), 2)));
+    expect_error(ctx, AK_ERR_SHAPE, "x [2,3], prompts [4,2]");
+    ak_close(ctx);
+}
+
 /* ---- scores and ranks ------------------------------------------------------------------------ */
 
 /* Positives 3 1 2, negatives 2 0: 4 pairs won, 2 = 2 by half, 1 < 2 lost; the last is unknown. */

@@ -117,13 +117,24 @@ Test(knn, neighbours_and_ties)
     ak_close(ctx);
 }
 
+/* All of 20 items right: not sure for ever. binomtest(20, 20).proportion_ci(method="wilson") */
+Test(knn, interval_of_no_error_is_no_point)
+{
+    ak_ctx *ctx = quiet();
+    ak_features *items = random_features(ctx, 10, 20, 4, 3);
+    const ak_eval_result r = ak_eval_knn_on(items, items, (ak_knn_options){ .k = 1 });
+    cr_assert(r.accuracy == 1 && r.hi == 1);
+    cr_assert_float_eq(r.lo, 0.8388748419471808, 1e-12, "%.17g", r.lo);
+    ak_close(ctx);
+}
+
 Test(knn, names_its_protocol)
 {
     ak_ctx *ctx = quiet();
     ak_features *train = random_features(ctx, 10, 50, 4, 3);
     ak_features *test = random_features(ctx, 20, 30, 4, 3);
     const ak_eval_result r = ak_eval_knn_on(train, test, (ak_knn_options){ 0 });
-    cr_assert_str_eq(r.protocol, "kNN k=20 cosine weighted T=0.1, 50/30, test rows");
+    cr_assert_str_eq(r.protocol, "kNN k=20 cosine weighted T=0.1, 50/30, 95 % Wilson, test rows");
     cr_assert_eq(r.n_train, 50);
     cr_assert_eq(r.n_test, 30);
     ak_close(ctx);

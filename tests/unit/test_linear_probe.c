@@ -185,7 +185,7 @@ Test(linear_probe, agrees_with_gradient_descent)
     cr_assert_float_eq(r.accuracy, expected, 0.0021, "%g, descent %g", r.accuracy, expected);
     cr_assert_leq(r.gradient_norm, 1e-4);
     cr_assert(strstr(r.protocol, "l2=0.001"), "%s", r.protocol);
-    cr_assert(strstr(r.protocol, "400/1000, blobs"), "%s", r.protocol);
+    cr_assert(strstr(r.protocol, "400/1000, 95 % Wilson, blobs"), "%s", r.protocol);
     cr_assert_lt(r.lo, r.accuracy);
     cr_assert_gt(r.hi, r.accuracy);
     ak_close(ctx);

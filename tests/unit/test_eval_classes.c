@@ -389,7 +389,7 @@ Test(classes, what_is_refused)
     REFUSED(AK_ERR_VALUE, "label 1; expected one in [0, 1)",
             ak_eval_top_k(number_table(ctx, 3, 1, 1), good, 1, o));
     REFUSED(AK_ERR_NUMBER, "3 of 3 items",
-            ak_eval_top_k(ak_full(ctx, AK_SHAPE(3, 2), (ak_real)INFINITY), good, 1, o));
+            ak_eval_top_k(ak_full(ctx, AK_SHAPE(3, 2), (double)INFINITY), good, 1, o));
     REFUSED(AK_ERR_VALUE, "cluster -2", ak_eval_clusters(ctx, good, low, 3, 0).nmi);
     REFUSED(AK_ERR_VALUE, "level 2", ak_eval_clusters(ctx, good, good, 3, 2).accuracy);
     cr_assert_eq(ak_eval_roc(ctx, x, ones, 3, 0, p), -1);

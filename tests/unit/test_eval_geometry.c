@@ -103,11 +103,11 @@ Test(geometry, rank_of_what_has_collapsed)
     for (int s = 0; s < 3; s++)
         for (int k = 0; k < 3; k++) {
             const int64_t n = shapes[s][0], d = shapes[s][1];
-            const ak_tensor *equal = ak_full(ctx, AK_SHAPE(n, d), sizes[k]);
+            const ak_tensor *equal = ak_full(ctx, AK_SHAPE(n, d), (double)sizes[k]);
             const double least = (double)(n < d ? n : d);
             NEAR(rankme(equal), 1, 2e-6 * least);
             NEAR(effective(equal), 0, 0);
-            ak_tensor *line = ak_full(ctx, AK_SHAPE(n, d), sizes[k]);
+            ak_tensor *line = ak_full(ctx, AK_SHAPE(n, d), (double)sizes[k]);
             for (int64_t i = 0; i < n * d; i++)
                 line->data[i] *= (ak_real)(i / d + 1) * (ak_real)(i % d == 2 ? 2 : 1);
             NEAR(rankme(line), 1, 2e-6 * least);
@@ -181,7 +181,7 @@ Test(geometry, what_is_refused)
         expect_error(ctx, status, part); \
     } while (0)
 #define TABLE(n, d) number_table(ctx, n, d, 1)
-#define BAD ak_full(ctx, AK_SHAPE(3, 2), (ak_real)NAN)
+#define BAD ak_full(ctx, AK_SHAPE(3, 2), (double)NAN)
     REFUSED(AK_ERR_SHAPE, "z1 [3,2], z2 [4,2]",
             ak_measure_alignment(TABLE(3, 2), TABLE(4, 2), quick));
     REFUSED(AK_ERR_SHAPE, "z1 [3,2], z2 [3,3]",

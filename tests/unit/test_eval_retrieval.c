@@ -194,7 +194,7 @@ Test(retrieval, equal_rows_score_as_chance_does)
     for (int i = 1; i <= 20; i++)
         harmonic += 1.0 / i;
     for (int zero = 0; zero < 2; zero++) {      /* zero rows are equal too */
-        const ak_tensor *x = ak_full(ctx, AK_SHAPE(20, 3), zero ? 0 : (ak_real)0.7);
+        const ak_tensor *x = ak_full(ctx, AK_SHAPE(20, 3), zero ? 0 : (double)(ak_real)0.7);
         const ak_retrieval r = ak_eval_retrieval(x, x, (ak_retrieval_options){ 0 });
         NEAR(r.r1.value, 0.05, 1e-12);
         NEAR(r.r5.value, 0.25, 1e-12);
@@ -309,7 +309,7 @@ Test(retrieval, what_is_refused)
     REFUSED(AK_ERR_VALUE, "leave_one_out", TABLE(3, 2), TABLE(3, 2), .leave_one_out = true);
     REFUSED(AK_ERR_VALUE, "99 resamples", TABLE(3, 2), TABLE(3, 2), .bootstrap.resamples = 99);
     REFUSED(AK_ERR_NUMBER, "gallery: 3 of 3 rows", TABLE(3, 2),
-            ak_full(ctx, AK_SHAPE(3, 2), (ak_real)NAN), 0);
+            ak_full(ctx, AK_SHAPE(3, 2), (double)NAN), 0);
     ak_retrieval both[2];
     ak_eval_retrieval_both(TABLE(3, 2), TABLE(3, 2),
                            (ak_retrieval_options){ .each.mrr = each }, both);

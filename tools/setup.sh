@@ -91,7 +91,7 @@ build_in() {
 build_gcc() { build_in build-test gcc -Dbuildtype=debugoptimized -Dwerror=true; }
 build_sanitized() {
     build_in build-sanitized clang -Dbuildtype=debugoptimized -Dwerror=true -Db_lundef=false \
-        -Db_sanitize=address,undefined
+        -Db_sanitize=address,undefined -Dbench=false
 }
 
 PASSED=0

@@ -5,10 +5,9 @@
  * manifest, in $AK_DATA/NAME or ~/.cache/akin/NAME. A cache has *entries*; of each entry every
  * field has a value or none. A data set of it is chosen by split, language and fields:
  *
- *     ak_tokenizer *words = ...;
  *     ak_dataset *train = ak_dataset_cache(ctx, "stamps", (ak_cache_options){
  *         .split = "voices/train", .languages = "fr es ro",
- *         .fields = "picture caption speech language id", .tokenizer = words, .longest = 32 });
+ *         .fields = "picture caption speech language id", .longest = 32 });     // bytes
  *
  * The files are mapped, not read: a cache may be larger than memory, and what was read of it does
  * not stay in the process. Values are read by loader threads, item by item.
@@ -95,8 +94,7 @@ typedef struct ak_cache_options {
     const char *fields;         /* wanted, in this order: entries that lack one are left out. NULL =
                                  * all fields that every chosen entry has */
     const ak_tokenizer *tokenizer;  /* of texts; NULL = their bytes are the tokens, padded by 0 */
-    int64_t     longest;        /* tokens of a text, longer ones are cut; 0 = 64. An end token is
-                                 * kept where ak_tokenizer_limit says the same or less */
+    int64_t     longest;        /* tokens of a text, longer ones are cut; 0 = 64 */
     double      seconds;        /* of a sound, longer ones are cut; 0 = 3 */
     const ak_mel *mel;          /* for sounds, made for their rate; NULL = 40 bands, 400 samples
                                  * every 160, Slaney's scale and norm, logarithm with floor 1e-6 */

@@ -66,7 +66,7 @@ typedef struct ak_files_options {
 
     ak_picture_options pictures;    /* .height and .width are needed: with .shorter cut out of the
                                      * middle, else stretched to */
-    const ak_tokenizer *tokenizer;  /* of captions; it stays as it is while the set is in use */
+    const ak_tokenizer *tokenizer;  /* of captions; in this version NULL (ak_tokenizer) */
     int64_t     most_tokens;        /* longer captions are cut, and counted; if their last token is
                                      * the end token, it stays the last one. 0 = not cut here */
     bool        same_captions;      /* the field "id": equal captions have equal ids, so that they
